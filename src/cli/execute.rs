@@ -308,6 +308,7 @@ impl LocalRun {
             // As of a `try`, which is the same on runners, so that no task publishes what nobody has pushed.
             event: Some(TRY),
             is_trusted: Some(false),
+            default_branch: self.origin.default_branch.as_deref(),
             // Nothing was pushed.
             before: None,
             commit: &self.origin.commit,

@@ -21,6 +21,8 @@ pub(crate) struct Origin {
     pub(crate) repo: String,
     /// The branch that is checked out, if HEAD is not detached.
     pub(crate) reference: Option<RefName>,
+    /// The repository's default branch, as an observer of it would tell.
+    pub(crate) default_branch: Option<String>,
     pub(crate) commit: String,
     pub(crate) text: Option<CommitText>,
     /// The place that an observer of the work tree would tell.
@@ -98,14 +100,15 @@ impl Origin {
         let location = place.map_or(directory, RepositoryPlace::location);
         let url = ObservedRepo::new(&location.to_string_lossy(), None, Path::new("")).ok().map(|repo| repo.source);
         let Ok(watched) = Watched::open(location) else { return Self { repo, ..Self::default() } };
+        let default_branch = watched.default_branch().ok().flatten().map(|branch| branch.to_string());
         // If HEAD is detached, there is a commit but no branch.
         match watched.head_commit() {
             Ok(Some((branch, commit))) => {
                 let reference = branch.map(RefName::of_branch);
                 let text = watched.describe(commit).ok();
-                Self { repo, reference, commit: commit.to_string(), text, url }
+                Self { repo, reference, default_branch, commit: commit.to_string(), text, url }
             }
-            Ok(None) | Err(_) => Self { repo, url, ..Self::default() },
+            Ok(None) | Err(_) => Self { repo, default_branch, url, ..Self::default() },
         }
     }
 }

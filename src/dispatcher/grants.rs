@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use rustc_hash::FxHashMap;
 
 use super::data_dir::LogPlace;
-use crate::model::{AttemptId, CommitId, StreamId, StreamKind};
+use crate::model::{AttemptId, BranchName, CommitId, StreamId, StreamKind};
 use crate::scheduler::Lease;
 use crate::threads;
 
@@ -15,6 +15,13 @@ use crate::threads;
 pub(crate) struct Grant {
     pub(crate) commit: CommitId,
     pub(crate) log: LogPlace,
+}
+
+/// What tasks are told of a repository: the place from which it is observed, and its default branch, if they are known.
+#[derive(Debug, Clone)]
+pub(crate) struct RepoPlace {
+    pub(crate) url: Option<String>,
+    pub(crate) default_branch: Option<BranchName>,
 }
 
 /// The numbers of bytes that are stored of streams.

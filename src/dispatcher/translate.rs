@@ -3,19 +3,19 @@
 
 use std::sync::Arc;
 
-use super::grants::StoredBytes;
+use super::grants::{RepoPlace, StoredBytes};
 use super::logs::TimedOffset;
 use crate::git::without_secrets;
 use crate::model::reason::{LossReason, RefusalReason, TimeoutReason};
 use crate::model::{
-    AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, Outcome, RefName,
-    RepoName, RunnerName, SessionId, SpawnId, StepRecord, StreamId, StreamKind, StreamSummary, Trigger, Trust,
+    AttemptId, BranchName, BuildSource, CommitId, Incarnation, Isolation, Label, LogSummary, ObservedRefs, Outcome,
+    RefName, RepoName, RunnerName, SessionId, SpawnId, StepRecord, StreamId, StreamKind, StreamSummary, Trigger, Trust,
     WallTime,
 };
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{
-    MAX_AGES, MAX_ANCESTORS, MAX_BRANCH_BYTES, MAX_LABELS, MAX_PATTERN_BYTES, MAX_PATTERNS, MAX_RANGE_COMMITS,
-    MAX_SENTENCE_BYTES, MAX_SLOTS, MAX_SOURCE_BYTES, MAX_STEP_NAME_BYTES, MAX_STEPS, MAX_STREAMS,
+    MAX_AGES, MAX_ANCESTORS, MAX_BRANCH_BYTES, MAX_LABELS, MAX_NAMED_REFS, MAX_PATTERN_BYTES, MAX_PATTERNS,
+    MAX_RANGE_COMMITS, MAX_SENTENCE_BYTES, MAX_SLOTS, MAX_SOURCE_BYTES, MAX_STEP_NAME_BYTES, MAX_STEPS, MAX_STREAMS,
 };
 use crate::protocol::observer::{FromObserver, Head};
 use crate::protocol::runner::{self as wire, FromRunner, LogOffset, Runtask, StepEnd, StreamEnd, StreamName, WireTask};
@@ -111,6 +111,13 @@ pub(crate) fn source(text: &str) -> Result<String, Refusal> {
         return Ok(without_secrets(text));
     }
     Err(malformed(format!("`source` has {} bytes: at most {MAX_SOURCE_BYTES} are allowed", text.len())))
+}
+
+/// Returns what an observer tells of the refs of a repository. A name that git does not allow is left out: it names no
+/// ref.
+pub(crate) fn observed_refs(default_branch: Option<&str>, named: &[String]) -> ObservedRefs {
+    let named = named.iter().take(MAX_NAMED_REFS).filter_map(|name| reference("", Some(name)).ok());
+    ObservedRefs { default_branch: default_branch.and_then(|name| branch(name).ok()), named: named.collect() }
 }
 
 /// Returns the build that a `dispatch` asks for.
@@ -336,9 +343,9 @@ pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> Re
     Ok(LogSummary { bytes, crc32, missing: missing.map(cut) })
 }
 
-/// Returns the message for a command of the scheduler. `stored` has the number of stored bytes of each stream, `url`
-/// the place of a lease's repository.
-pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes, url: Option<&str>) -> wire::ToRunner {
+/// Returns the message for a command of the scheduler. `stored` has the number of stored bytes of each stream, `place`
+/// what is known of a lease's repository.
+pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes, place: Option<&RepoPlace>) -> wire::ToRunner {
     match message {
         RunnerCommand::Registered { held, gone, drained } => {
             let offset = |lease: &Lease| {
@@ -351,7 +358,7 @@ pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes, url: Optio
             let reason = RefusalReason::NameTaken { runner };
             wire::ToRunner::Error(Refusal::new(ErrorCode::NameTaken, reason.to_string()).because(reason.code()))
         }
-        RunnerCommand::Lease(lease) => wire::ToRunner::Runtask(Box::new(runtask(&lease, url))),
+        RunnerCommand::Lease(lease) => wire::ToRunner::Runtask(Box::new(runtask(&lease, place))),
         RunnerCommand::Cancel { attempt } => wire::ToRunner::Cancel { attempt: attempt.0 },
         RunnerCommand::Recorded { attempt } => wire::ToRunner::Ok { attempt: attempt.0 },
         RunnerCommand::Stale { attempt } => wire::ToRunner::Stale { attempt: attempt.0 },
@@ -374,7 +381,7 @@ fn numbers(attempts: Vec<AttemptId>) -> Vec<u64> {
     attempts.into_iter().map(|attempt| attempt.0).collect()
 }
 
-fn runtask(lease: &Lease, url: Option<&str>) -> Runtask {
+fn runtask(lease: &Lease, place: Option<&RepoPlace>) -> Runtask {
     let trigger = &lease.source.trigger;
     let (branch, reference) = trigger.reference.written();
     Runtask {
@@ -387,10 +394,11 @@ fn runtask(lease: &Lease, url: Option<&str>) -> Runtask {
         reference,
         event: Some(trigger.event().to_owned()),
         trusted: Some(trigger.trust == Trust::Trusted),
+        default_branch: place.and_then(|place| place.default_branch.as_ref()).map(BranchName::to_string),
         before: trigger.before().map(|commit| commit.to_string()),
         commit: lease.source.commit.to_string(),
         // A store may have the credentials that an observer of another make once told.
-        url: url.map(without_secrets),
+        url: place.and_then(|place| place.url.as_deref()).map(without_secrets),
         task: Ok(WireTask { name: lease.task.name.to_string(), recipe: lease.task.recipe.clone() }),
     }
 }

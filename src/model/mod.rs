@@ -32,6 +32,7 @@ mod task;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trigger;
+mod trust;
 mod visible;
 mod when;
 pub mod words;
@@ -63,5 +64,6 @@ pub use step::StepRecord;
 pub use stream::{StreamId, StreamKind, StreamNameError, StreamSummary};
 pub use task::{Condition, Input, Need, Placement, TaskSpec};
 pub use trigger::{RefName, Trigger, TriggerId, TriggerKind, Trust};
+pub use trust::ObservedRefs;
 pub use visible::{visible, visible_char, visible_lines};
 pub use when::{TriggerEvent, Unmet, When};

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, at, never, select_biased
 use crate::clock;
 use crate::error_chain::chain;
 use crate::git::{BranchSelection, GitError, Head, RefGlob, Watched};
-use crate::model::{CommitId, RefName, RepoName};
+use crate::model::{BranchName, CommitId, ObservedRefs, RefName, RepoName};
 
 use super::failures::Failures;
 use super::notify::Notifier;
@@ -97,6 +97,8 @@ pub(crate) struct Repo {
     is_mirror_awaited: bool,
     /// The last log line about an absence of heads, while that lasts.
     said_absence: Option<String>,
+    /// The default branch as the dispatcher was told it.
+    default_branch: Option<BranchName>,
     /// Whether the log says that the dispatcher takes branches only.
     said_old: bool,
     /// When to look if no notification comes.
@@ -115,6 +117,7 @@ impl Repo {
             failures: Failures::new(RETRY_FIRST.min(orders.interval), RETRY_MAX.max(orders.interval)),
             is_mirror_awaited: orders.is_mirror,
             said_absence: None,
+            default_branch: None,
             said_old: false,
             due: clock::instant(),
             pace: WakePace::default(),
@@ -216,7 +219,18 @@ impl Repo {
                 self.orders.name
             );
         }
-        match submit::ask_heads(session, &self.orders.name, (&self.orders.source, globs))? {
+        // Without a handle this is the first look, or the one after an error.
+        let found = match &self.watched {
+            Some(watched) => watched.default_branch(),
+            None => Watched::open(&self.orders.path).and_then(|watched| watched.default_branch()),
+        };
+        // What cannot be read now may be known from before.
+        self.default_branch = found.ok().flatten().or(self.default_branch.take());
+        let mut named = self.orders.selection.names();
+        let tags = globs.iter().filter(|glob| glob.is_name()).map(|glob| RefName::new(glob.as_str()));
+        named.extend(tags.filter(|reference| reference.tag().is_some()));
+        let refs = ObservedRefs { default_branch: self.default_branch.clone(), named };
+        match submit::ask_heads(session, &self.orders.name, (&self.orders.source, globs), &refs)? {
             HeadsAnswer::Heads(heads) => {
                 self.watch.told(heads);
                 Ok(())
@@ -285,6 +299,12 @@ impl Repo {
             self.arm();
         }
         let watched = self.watched.as_ref().expect("opened above");
+        // A mirror has no default branch before its first fetch, and any repository may be given another one. The
+        // dispatcher must know it before it judges the next commit.
+        let default_branch = watched.default_branch().unwrap_or_default();
+        if default_branch.is_some() && default_branch != self.default_branch {
+            self.watch.looked();
+        }
         let mut heads = watched.heads(&self.orders.selection)?;
         heads.extend(watched.matching(&self.orders.globs)?);
         Ok(heads)

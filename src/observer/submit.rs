@@ -5,7 +5,7 @@
 //! never changes it. Decides nothing: [`super::watch`] does. Called by [`super::repo`].
 
 use crate::git::{CommitText, GitError, Range, RefGlob, Watched};
-use crate::model::{BuildId, CommitId, RefName, RepoName};
+use crate::model::{BuildId, CommitId, ObservedRefs, RefName, RepoName};
 
 use super::session::{Session, SessionOver, SessionTurn};
 use super::translate::{self, MAX_ANCESTORS, MAX_RANGE_COMMITS, Past, Refused, Reply};
@@ -52,14 +52,15 @@ pub(crate) enum HeadsAnswer {
     Refused(Refused),
 }
 
-/// Asks which heads of the repository the dispatcher has accepted.
+/// Asks which heads of the repository the dispatcher has accepted, and tells what the repository says of its refs.
 pub(crate) fn ask_heads(
     session: &Session,
     repo: &RepoName,
     (source, globs): (&str, &[RefGlob]),
+    refs: &ObservedRefs,
 ) -> Result<HeadsAnswer, SessionOver> {
     let turn = session.turn();
-    turn.send(&translate::status(repo, source, globs))?;
+    turn.send(&translate::status(repo, source, globs, refs))?;
     turn.answer(|reply| match reply {
         Reply::Heads { repo: ref of, .. } if of != repo.as_str() => Err(reply),
         Reply::Heads { heads, .. } => Ok(HeadsAnswer::Heads(heads)),
@@ -265,7 +266,7 @@ mod tests {
                 rest = later;
             }
             let turn = pieces.finish().unwrap();
-            turn.send(&translate::status(&name, "the end", &[])).unwrap();
+            turn.send(&translate::status(&name, "the end", &[], &ObservedRefs::default())).unwrap();
             let (arrived, content) = receiving.join().unwrap();
             assert!(content == whole, "the pack arrived changed");
             arrived

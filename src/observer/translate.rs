@@ -4,9 +4,9 @@
 //! Does no I/O except reading the next message from a given reader. Called by [`super::session`] and [`super::submit`].
 
 use crate::git::{self, CommitText, Range, RefGlob};
-use crate::model::{BuildId, CommitId, CommitIdError, RefName, RepoName, SessionId};
+use crate::model::{BranchName, BuildId, CommitId, CommitIdError, ObservedRefs, RefName, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Remedy, Role};
-use crate::protocol::limits::{MAX_LINE_BYTES, PIECE_BYTES};
+use crate::protocol::limits::{MAX_LINE_BYTES, MAX_NAMED_REFS, PIECE_BYTES};
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
 use crate::protocol::pieces::cut_heads;
 use crate::transport::{Frame, FrameReader, TransportError};
@@ -102,9 +102,15 @@ pub(crate) fn hello(name: &str, incarnation: u64, token: String) -> Frame {
     Frame::new(&Opening::Hello(Hello::new(Role::Observer, name.to_owned(), incarnation, token)))
 }
 
-pub(crate) fn status(repo: &RepoName, source: &str, globs: &[RefGlob]) -> Frame {
-    let patterns = globs.iter().map(|glob| glob.as_str().to_owned()).collect();
-    Frame::new(&FromObserver::Status { repo: repo.to_string(), source: source.to_owned(), patterns })
+/// Makes the question for the heads of a repository at this place.
+pub(crate) fn status(repo: &RepoName, source: &str, globs: &[RefGlob], refs: &ObservedRefs) -> Frame {
+    Frame::new(&FromObserver::Status {
+        repo: repo.to_string(),
+        source: source.to_owned(),
+        patterns: globs.iter().map(|glob| glob.as_str().to_owned()).collect(),
+        default_branch: refs.default_branch.as_ref().map(BranchName::to_string),
+        named: refs.named.iter().take(MAX_NAMED_REFS).map(RefName::to_string).collect(),
+    })
 }
 
 pub(crate) fn piece(repo: &RepoName, last: bool, bytes: Vec<u8>) -> Frame {

@@ -189,7 +189,8 @@ impl Watch {
         self.accepted = Some(heads.into_iter().map(|head| (head.reference, head.commit)).collect());
     }
 
-    /// Notes that a first look is over: the heads must be asked for again.
+    /// Notes that a first look is over, or that the dispatcher must be told of the repository anew: the heads must be
+    /// asked for again.
     pub(crate) fn looked(&mut self) {
         self.accepted = None;
     }

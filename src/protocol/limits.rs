@@ -25,6 +25,8 @@ pub const PIECE_BYTES: usize = 256 * 1024;
 pub const MAX_BRANCH_BYTES: usize = 4096;
 /// The most refs that one first look may note: more than the largest repositories have.
 pub const MAX_NOTED_REFS: usize = 1_000_000;
+/// The most refs of one repository that an observer may watch by name, so that they fit into its question.
+pub const MAX_NAMED_REFS: usize = 200;
 /// The most patterns for refs of one repository, so that they fit beside the heads.
 pub const MAX_PATTERNS: usize = 64;
 /// The longest pattern for refs, in bytes.

@@ -19,6 +19,13 @@ pub enum FromObserver {
         /// names, such as `refs/tags/v*`. None by default.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         patterns: Vec<String>,
+        /// The repository's default branch, without `refs/heads/`. Absent if the observer does not know it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        default_branch: Option<String>,
+        /// The full names of the branches and tags that the observer watches by name, and not by a pattern. None by
+        /// default.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        named: Vec<String>,
     },
     /// Names refs that were there when the observer looked at `patterns` for the first time: they are not to be built
     /// before they move. Several messages name the refs of one look; the last of them has the patterns. Answer to the

@@ -180,6 +180,9 @@ pub struct Runtask {
     /// Whether the build is trusted. Absent from dispatchers before it existed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trusted: Option<bool>,
+    /// The repository's default branch. Absent if the dispatcher does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_branch: Option<String>,
     /// The commit that the branch was at before; none by default, as for a new branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,

@@ -26,6 +26,8 @@ pub(super) struct Assignment {
     pub(super) event: Option<String>,
     /// Whether the build is trusted, if the dispatcher tells it.
     pub(super) is_trusted: Option<bool>,
+    /// The repository's default branch, if the dispatcher knows it.
+    pub(super) default_branch: Option<String>,
     /// The commit that the branch was at before; `None` for a new branch.
     pub(super) before: Option<CommitId>,
     pub(super) commit: CommitId,
@@ -114,6 +116,7 @@ mod tests {
             reference: RefName::of_branch("main"),
             event: None,
             is_trusted: None,
+            default_branch: None,
             before: None,
             url: None,
             commit: CommitId::from_bytes(&[1; 20]).unwrap(),

@@ -30,6 +30,8 @@ pub struct AttemptFacts<'a> {
     pub event: Option<&'a str>,
     /// Whether the build is trusted: `SURVEIL_TRUSTED`.
     pub is_trusted: Option<bool>,
+    /// The repository's default branch: `SURVEIL_DEFAULT_BRANCH`.
+    pub default_branch: Option<&'a str>,
     /// The full id of the commit that the branch was at before.
     pub before: Option<&'a str>,
     /// The full id.
@@ -92,6 +94,7 @@ pub fn attempt_environment(
         ("SURVEIL_REF", reference.map(RefName::to_string)),
         ("SURVEIL_BRANCH", reference.and_then(RefName::branch).map(str::to_owned)),
         ("SURVEIL_TAG", reference.and_then(RefName::tag).map(str::to_owned)),
+        ("SURVEIL_DEFAULT_BRANCH", facts.default_branch.map(str::to_owned)),
         ("SURVEIL_TRUSTED", facts.is_trusted.map(|is_trusted| is_trusted.to_string())),
         ("SURVEIL_BEFORE", facts.before.map(str::to_owned)),
         ("SURVEIL_COMMIT", Some(facts.commit.into())),
@@ -140,6 +143,7 @@ mod tests {
         reference: None,
         event: None,
         is_trusted: None,
+        default_branch: None,
         before: None,
         commit: "abcd",
         text: None,

@@ -168,6 +168,7 @@ mod tests {
             reference: RefName::of_branch("main"),
             event: None,
             is_trusted: None,
+            default_branch: None,
             before: None,
             url: None,
             commit: "ab".repeat(20).parse().unwrap(),

@@ -376,6 +376,7 @@ impl Slotted {
             reference: Some(&assignment.reference),
             event: assignment.event.as_deref(),
             is_trusted: assignment.is_trusted,
+            default_branch: assignment.default_branch.as_deref(),
             before: before.as_deref(),
             commit: &assignment.commit.to_string(),
             text: self.workspace.text(),

@@ -96,6 +96,7 @@ fn assignment(lease: Runtask) -> Result<Assignment, String> {
         reference: reference(&lease.branch, lease.reference.as_deref(), lease.event.is_some()),
         event: lease.event,
         is_trusted: lease.trusted,
+        default_branch: lease.default_branch,
         // These two are for the task's information only, so a value that makes no sense spoils no attempt.
         before: lease.before.and_then(|commit| commit.parse().ok()),
         url: lease.url.filter(|url| url.len() <= MAX_SOURCE_BYTES),

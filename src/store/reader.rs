@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::error::StoreError;
 use crate::model::{
-    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, JobStateKind, Outcome, RefName, RepoName,
-    Runner, StepRecord, TaskName, TaskSpec, Trust, WallTime, WholeBuild,
+    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, JobStateKind, ObservedRefs, Outcome,
+    RefName, RepoName, Runner, StepRecord, TaskName, TaskSpec, Trust, WallTime, WholeBuild,
 };
 
 /// Opens readers of one store. Cheap to clone: everybody who reads gets one.
@@ -77,6 +77,9 @@ pub trait Reader: Debug + Send {
 
     /// Returns the names of all repositories that were ever observed, in alphabetical order.
     fn repos(&self) -> Result<Vec<RepoName>, StoreError>;
+
+    /// Returns what an observer of the repository of that name told last of its refs.
+    fn observed_refs(&self, repo: &RepoName) -> Result<ObservedRefs, StoreError>;
 
     /// Returns all runners, in the order in which they were first seen.
     fn runners(&self) -> Result<Vec<Runner>, StoreError>;

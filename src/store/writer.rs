@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use super::error::StoreError;
 use super::reader::{Readers, Rule};
-use crate::model::{BuildId, Record, RepoName, Snapshot, WallTime};
+use crate::model::{BuildId, ObservedRefs, Record, RepoName, Snapshot, WallTime};
 
 /// The one writer of a store. A second one is refused for as long as it lives.
 pub trait Store: Debug + Send {
@@ -20,6 +20,12 @@ pub trait Store: Debug + Send {
 
     /// Remembers where the repository of that name is observed. Durable on return.
     fn set_repo_source(&mut self, repo: &RepoName, source: &str) -> Result<(), StoreError>;
+
+    /// Returns what an observer of the repository of that name told last of its refs.
+    fn observed_refs(&self, repo: &RepoName) -> Result<ObservedRefs, StoreError>;
+
+    /// Remembers what an observer of the repository of that name told of its refs. Durable on return.
+    fn set_observed_refs(&mut self, repo: &RepoName, refs: &ObservedRefs) -> Result<(), StoreError>;
 
     /// Forgets those of these builds that may be forgotten, with all that belongs to them, and returns them: unfinished
     /// builds and builds of a branch's present head stay. Numbers stay taken. Durable on return. It is one transaction

@@ -11,13 +11,13 @@ use super::peers::{Arrival, Peers, Places};
 use super::watcher::Watcher;
 use crate::clock;
 use crate::dispatcher::data_dir::DataDir;
-use crate::dispatcher::grants::Grant;
+use crate::dispatcher::grants::{Grant, RepoPlace};
 use crate::dispatcher::limits;
 use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::metrics::{self, Counters};
 use crate::dispatcher::watchdog::Pulse;
 use crate::model::reason::RefusalReason;
-use crate::model::{BuildId, Moment, PoolId, Record, RepoName, SessionId, SpawnId, WholeBuild};
+use crate::model::{BuildId, Moment, ObservedRefs, PoolId, Record, RepoName, SessionId, SpawnId, WholeBuild};
 use crate::scheduler::{Effect, Event, Reply, RequestId, RunnerCommand, Scheduler};
 use crate::store::{Reader, Store, StoreError};
 
@@ -196,7 +196,10 @@ impl Core {
                 self.flush()?;
                 look(Seen { scheduler: &self.scheduler, counters: &self.counters, now: clock::now() });
             }
-            ToCore::SaveSource { repo, source } => self.save_source(&repo, &source)?,
+            ToCore::SaveSource { repo, source, refs } => {
+                self.save_source(&repo, &source)?;
+                self.save_refs(&repo, refs)?;
+            }
             ToCore::Forget { builds, rule, at, answer } => {
                 self.flush()?;
                 let forgotten = match self.pulse.excused(|| self.store.forget(&builds, rule, at)) {
@@ -228,7 +231,24 @@ impl Core {
             );
         }
         self.pulse.excused(|| self.store.set_repo_source(repo, source))?;
-        self.places.set(repo, source);
+        self.places.forget(repo);
+        Ok(())
+    }
+
+    /// Notes what an observer tells of the refs of a repository. A default branch that it cannot tell now stays.
+    fn save_refs(&mut self, repo: &RepoName, mut refs: ObservedRefs) -> Result<(), StoreError> {
+        let was = self.pulse.excused(|| self.store.observed_refs(repo))?;
+        refs.default_branch = refs.default_branch.or_else(|| was.default_branch.clone());
+        if refs == was {
+            return Ok(());
+        }
+        if let (Some(was), Some(now)) = (&was.default_branch, &refs.default_branch)
+            && was != now
+        {
+            log::info!("the default branch of {repo} is {now} now, and was {was}");
+        }
+        self.pulse.excused(|| self.store.set_observed_refs(repo, &refs))?;
+        self.places.forget(repo);
         Ok(())
     }
 
@@ -397,12 +417,16 @@ impl Core {
     fn send(&mut self, session: SessionId, message: RunnerCommand) -> Result<(), StoreError> {
         self.peers.entitle(session, &message);
         let Some(peer) = self.peers.by_session.get(&session) else { return Ok(()) };
-        let mut url = None;
+        let mut place = None;
         if let RunnerCommand::Lease(lease) = &message {
             let (pulse, store, repo) = (&self.pulse, &self.store, &lease.source.repo);
-            url = self.places.of(repo, || pulse.excused(|| store.repo_source(repo)))?;
+            let read = || {
+                let default_branch = store.observed_refs(repo)?.default_branch;
+                Ok(RepoPlace { url: store.repo_source(repo)?, default_branch })
+            };
+            place = Some(self.places.of(repo, || pulse.excused(read))?);
         }
-        if peer.outbox.gather(message, &peer.stored, url) {
+        if peer.outbox.gather(message, &peer.stored, place) {
             self.addressed.push(session);
         }
         Ok(())

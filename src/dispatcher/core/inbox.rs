@@ -9,7 +9,7 @@ use super::watcher::Watcher;
 use crate::dispatcher::data_dir::LogPlace;
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::mirrors::TaskPlan;
-use crate::model::{AttemptId, BuildId, BuildSource, JobId, Moment, RepoName, WallTime};
+use crate::model::{AttemptId, BuildId, BuildSource, JobId, Moment, ObservedRefs, RepoName, WallTime};
 use crate::scheduler::{Event, Reply, RequestId, RunnerJoined, Scheduler};
 use crate::store::Rule;
 
@@ -50,7 +50,7 @@ pub(crate) enum ToCore {
     /// A look at the core's state, for reports.
     Look(Look),
     /// An observer has said where the repository of that name is.
-    SaveSource { repo: RepoName, source: String },
+    SaveSource { repo: RepoName, source: String, refs: ObservedRefs },
     /// Builds that are to be removed. The answer names those that were, or says why none can be removed now.
     Forget { builds: Vec<BuildId>, rule: Rule, at: WallTime, answer: Sender<Result<Vec<BuildId>, String>> },
     /// A subscription to builds that change.

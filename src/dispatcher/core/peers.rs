@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::dispatcher::grants::{Grant, Grants, StoredBytes};
+use crate::dispatcher::grants::{Grant, Grants, RepoPlace, StoredBytes};
 use crate::dispatcher::limits;
 use crate::dispatcher::session::RunnerOutbox;
 use crate::model::{AttemptId, BuildSource, CommitId, Outcome, RepoName, SessionId};
@@ -39,28 +39,27 @@ impl Arrival {
     }
 }
 
-/// The places from which observers read the repositories, as far as they were asked for. The store has all of them, so
-/// they are known after a restart, too.
+/// The places from which observers read the repositories, and their default branches, as far as they were asked for.
+/// The store has all of them, so they are known after a restart, too.
 #[derive(Default)]
-pub(super) struct Places(FxHashMap<RepoName, Option<String>>);
+pub(super) struct Places(FxHashMap<RepoName, RepoPlace>);
 
 impl Places {
     /// Returns the place of a repository. `read` gets it from the store if it was not asked for yet.
     pub(super) fn of(
         &mut self,
         repo: &RepoName,
-        read: impl FnOnce() -> Result<Option<String>, StoreError>,
-    ) -> Result<Option<&str>, StoreError> {
-        let place = match self.0.entry(repo.clone()) {
+        read: impl FnOnce() -> Result<RepoPlace, StoreError>,
+    ) -> Result<&RepoPlace, StoreError> {
+        Ok(match self.0.entry(repo.clone()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => unknown.insert(read()?),
-        };
-        Ok(place.as_deref())
+        })
     }
 
-    /// Notes the place that the store has now.
-    pub(super) fn set(&mut self, repo: &RepoName, place: &str) {
-        self.0.insert(repo.clone(), Some(place.to_owned()));
+    /// Forgets the place of a repository, because the store has another one.
+    pub(super) fn forget(&mut self, repo: &RepoName) {
+        self.0.remove(repo);
     }
 }
 

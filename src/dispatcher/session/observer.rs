@@ -15,7 +15,7 @@ use crate::dispatcher::core::{NewCommit, Seen, ToCore};
 use crate::dispatcher::mirrors::{ArrivingPack, Intake, Taken, Upkeep};
 use crate::dispatcher::translate;
 use crate::error_chain::chain;
-use crate::model::{AcceptedHead, BuildSource, CommitId, RefName, RepoName, SessionId};
+use crate::model::{AcceptedHead, BuildSource, CommitId, ObservedRefs, RefName, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_NOTED_REFS, PIECE_BYTES};
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
@@ -95,7 +95,9 @@ impl ObserverWorker<'_> {
 
     fn take(&mut self, Incoming { message, payload }: Incoming<FromObserver>) -> Result<(), Refusal> {
         match message {
-            FromObserver::Status { repo, source, patterns } => self.status(&repo, &source, patterns),
+            FromObserver::Status { repo, source, patterns, default_branch, named } => {
+                self.status(&repo, &source, patterns, translate::observed_refs(default_branch.as_deref(), &named))
+            }
             FromObserver::Existing { repo, refs, more, patterns } => self.existing(&repo, refs, more, patterns),
             FromObserver::Pack { repo, last, .. } => self.pack(&repo, last, &payload),
             FromObserver::Dispatch { ref ancestors, seen, .. } => {
@@ -131,7 +133,7 @@ impl ObserverWorker<'_> {
         }
     }
 
-    fn status(&mut self, repo: &str, source: &str, patterns: Vec<String>) -> Result<(), Refusal> {
+    fn status(&mut self, repo: &str, source: &str, patterns: Vec<String>, refs: ObservedRefs) -> Result<(), Refusal> {
         let (repo, patterns) = (translate::repo(repo)?, translate::patterns(patterns)?);
         let source = translate::source(source)?;
         let session = (self.id, self.outbox);
@@ -139,7 +141,7 @@ impl ObserverWorker<'_> {
             return Err(Refusal::new(ErrorCode::NameTaken, text));
         }
         self.known.insert(repo.clone());
-        self.shared.core.send(ToCore::SaveSource { repo: repo.clone(), source });
+        self.shared.core.send(ToCore::SaveSource { repo: repo.clone(), source, refs });
         let asked = repo.clone();
         let heads = self.shared.core.answered(|answer| {
             let heads = move |Seen { scheduler, .. }: Seen<'_>| {

@@ -102,6 +102,13 @@ impl RefFiles {
         Ok(found)
     }
 
+    pub(super) fn symbolic(&self, name: &str) -> Result<Option<String>, GitError> {
+        Ok(match read_loose(&self.path_of(name))? {
+            Loose::Ref(RefText::Symbolic(named)) => Some(named),
+            Loose::Ref(RefText::Commit(_)) | Loose::Absent | Loose::Nowhere => None,
+        })
+    }
+
     /// Resolves a ref that another ref names. `reads` counts the refs that were read on the way here, this one
     /// included.
     fn resolve(&self, name: &str, reads: usize) -> Result<Option<CommitId>, GitError> {

@@ -38,6 +38,14 @@ impl Refs {
         }
     }
 
+    /// Returns the full name of the ref that this ref is a symbolic name of; `None` if it is no such ref.
+    pub(super) fn symbolic(&self, name: &str) -> Result<Option<String>, GitError> {
+        match self {
+            Self::Files(files) => files.symbolic(name),
+            Self::Program(program) => program.symbolic(name),
+        }
+    }
+
     /// Returns the object of a ref by its full name; `None` if there is no such ref. The object of an annotated tag is
     /// the tag's own.
     pub(super) fn find(&self, name: &str) -> Result<Option<CommitId>, GitError> {

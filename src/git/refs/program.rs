@@ -25,6 +25,8 @@ struct Known {
     head: Option<HeadPointer>,
     /// The refs of each namespace that was asked for, sorted by full name.
     lists: BTreeMap<String, Vec<(String, CommitId)>>,
+    /// The targets of the symbolic refs that were asked for.
+    symbolic: BTreeMap<String, Option<String>>,
 }
 
 impl RefProgram {
@@ -76,6 +78,17 @@ impl RefProgram {
             version.extend(fs::read(self.git_dir.join("reftable/tables.list")).ok()?);
         }
         Some(version)
+    }
+
+    pub(super) fn symbolic(&self, name: &str) -> Result<Option<String>, GitError> {
+        self.refresh();
+        if let Some(named) = self.known.borrow().symbolic.get(name) {
+            return Ok(named.clone());
+        }
+        let named = program::read(&self.git_dir, &["symbolic-ref", "--quiet", name])?;
+        let named = named.map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_owned());
+        self.known.borrow_mut().symbolic.insert(name.to_owned(), named.clone());
+        Ok(named)
     }
 
     fn ask_head(&self) -> Result<HeadPointer, GitError> {

@@ -53,6 +53,15 @@ impl BranchSelection {
             }
         }
     }
+
+    /// Returns the branches that are selected by their name, and not by a pattern.
+    #[must_use]
+    pub fn names(&self) -> Vec<RefName> {
+        match self {
+            Self::Main => Vec::new(),
+            Self::Matching(globs) => globs.iter().filter(|glob| is_plain(glob)).map(RefName::of_branch).collect(),
+        }
+    }
 }
 
 /// A ref and the commit it is at.
@@ -195,8 +204,22 @@ impl Watched {
         pack::build(&self.database, None, commits, haves, sink)
     }
 
-    /// Returns the branch that HEAD names, if it names one.
+    /// Returns the default branch: the one that the HEAD of the remote `origin` names, else the repository's own HEAD.
+    /// The HEAD of a work tree only says what is checked out, which may be somebody else's branch, so there `main` and
+    /// `master` come first. `None` if HEAD is detached.
     pub fn default_branch(&self) -> Result<Option<BranchName>, GitError> {
+        if let Some(name) = self.refs.symbolic("refs/remotes/origin/HEAD")?
+            && let Some(branch) = name.strip_prefix("refs/remotes/origin/")
+        {
+            return Ok(Some(BranchName::new(branch)));
+        }
+        if self.common_dir.ends_with(".git") {
+            for name in ["main", "master"] {
+                if self.refs.find(&format!("refs/heads/{name}"))?.is_some() {
+                    return Ok(Some(BranchName::new(name)));
+                }
+            }
+        }
         Ok(match self.refs.head()? {
             HeadPointer::Names(name) => name.strip_prefix("refs/heads/").map(BranchName::new),
             HeadPointer::Detached(_) => None,

@@ -4,7 +4,7 @@ use std::thread::scope;
 
 use super::*;
 use crate::git::RefGlob;
-use crate::model::RepoName;
+use crate::model::{ObservedRefs, RepoName};
 use crate::observer::submit::{self, HeadsAnswer};
 use crate::observer::tests::support::{DEADLINE, Scripted};
 use crate::observer::watch::AcceptedHeads;
@@ -79,7 +79,8 @@ fn pings_go_out_while_somebody_waits_for_an_answer() {
     let (live, mut dispatcher) = open(|d| d.welcome_with(10, 60_000));
     let live = live.unwrap();
     scope(|scope| {
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("here:/app", &[])));
+        let asking =
+            scope.spawn(|| submit::ask_heads(&live.session, &app(), ("here:/app", &[]), &ObservedRefs::default()));
         let mut pings = 0;
         while pings < 3 {
             match dispatcher.hear_any().unwrap() {
@@ -124,7 +125,7 @@ fn a_dispatcher_that_answers_pings_is_kept() {
 fn an_answer_about_something_else_is_passed_over() {
     let (live, mut dispatcher) = opened();
     scope(|scope| {
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[])));
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[]), &ObservedRefs::default()));
         dispatcher.hear();
         dispatcher.say(&heads_of("other"));
         dispatcher.say(&heads_of("app"));
@@ -136,7 +137,7 @@ fn an_answer_about_something_else_is_passed_over() {
 fn a_message_of_an_unknown_type_is_passed_over() {
     let (live, mut dispatcher) = opened();
     scope(|scope| {
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[])));
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[]), &ObservedRefs::default()));
         dispatcher.hear();
         let frame = Frame { line: b"{\"type\":\"weather\",\"is\":\"fine\"}\n".to_vec(), payload: Vec::new() };
         write_frame(&dispatcher.stream, &frame).unwrap();
@@ -151,7 +152,7 @@ fn heads_that_come_in_pieces_are_one_answer() {
     let (live, mut dispatcher) = opened();
     let commit = "4f2a91c6b0d1e2f3a4b5c6d7e8f9010203040506";
     scope(|scope| {
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[])));
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[]), &ObservedRefs::default()));
         dispatcher.hear();
         for n in 0..100 {
             let heads = vec![Head { branch: format!("b{n:02}"), reference: None, noted: false, commit: commit.into() }];
@@ -171,7 +172,7 @@ fn heads_that_come_in_pieces_are_one_answer() {
 fn an_answer_that_is_too_long_is_a_refusal_and_the_session_goes_on() {
     let (live, mut dispatcher) = opened();
     scope(|scope| {
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[])));
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[]), &ObservedRefs::default()));
         dispatcher.hear();
         let heads =
             vec![Head { branch: "b".repeat(MAX_LINE_BYTES), reference: None, noted: false, commit: "0".repeat(40) }];
@@ -179,7 +180,7 @@ fn an_answer_that_is_too_long_is_a_refusal_and_the_session_goes_on() {
         let Ok(HeadsAnswer::Refused(refused)) = asking.join().unwrap() else { panic!("not refused") };
         assert_eq!(refused.kind, RefusalKind::Request);
         assert!(refused.text.contains("more than 1048576 bytes"), "{}", refused.text);
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[])));
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[]), &ObservedRefs::default()));
         dispatcher.tell_heads(&[]);
         assert_eq!(asking.join().unwrap(), Ok(HeadsAnswer::Heads(AcceptedHeads::default())));
     });
@@ -192,7 +193,7 @@ fn two_who_ask_at_once_are_answered_one_after_the_other() {
     scope(|scope| {
         let asking = names.each_ref().map(|name| {
             let session = &live.session;
-            scope.spawn(move || submit::ask_heads(session, name, ("s", &[])))
+            scope.spawn(move || submit::ask_heads(session, name, ("s", &[]), &ObservedRefs::default()))
         });
         let mut asked = [dispatcher.tell_heads(&[]), dispatcher.tell_heads(&[])];
         asked.sort();
@@ -207,7 +208,7 @@ fn two_who_ask_at_once_are_answered_one_after_the_other() {
 fn a_refusal_that_ends_the_session_still_reaches_whoever_asked() {
     let (live, mut dispatcher) = opened();
     scope(|scope| {
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[])));
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[]), &ObservedRefs::default()));
         dispatcher.hear();
         dispatcher.refuse(ErrorCode::NameTaken, "app is another repository");
         let HeadsAnswer::Refused(refused) = asking.join().unwrap().unwrap() else { panic!("not refused") };
@@ -221,7 +222,8 @@ fn a_refusal_that_ends_the_session_still_reaches_whoever_asked() {
 fn whoever_asks_and_whoever_waits_to_ask_gets_an_end_when_the_dispatcher_hangs_up() {
     let (live, mut dispatcher) = opened();
     scope(|scope| {
-        let asking = [(); 3].map(|()| scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[]))));
+        let asking = [(); 3]
+            .map(|()| scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[]), &ObservedRefs::default())));
         dispatcher.hear();
         dispatcher.stream.close();
         let error = live.ended.recv_timeout(DEADLINE).unwrap();
@@ -244,14 +246,14 @@ fn a_session_ends_with_its_threads_although_a_repository_still_holds_it() {
     });
     ended.recv_timeout(DEADLINE).unwrap();
     drop(thread);
-    assert_eq!(submit::ask_heads(&held, &app(), ("s", &[])), Err(SessionOver));
+    assert_eq!(submit::ask_heads(&held, &app(), ("s", &[]), &ObservedRefs::default()), Err(SessionOver));
 }
 
 #[test]
 fn an_impossible_commit_id_ends_the_session() {
     let (live, mut dispatcher) = opened();
     scope(|scope| {
-        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[])));
+        let asking = scope.spawn(|| submit::ask_heads(&live.session, &app(), ("s", &[]), &ObservedRefs::default()));
         dispatcher.tell_heads(&[("main", "not hexadecimal")]);
         assert_eq!(asking.join().unwrap(), Err(SessionOver));
     });

@@ -1,6 +1,7 @@
 //! Announcements of all changes that may happen to a repository.
 
 use super::*;
+use crate::protocol::observer::Head;
 
 #[test]
 fn a_first_commit_and_then_the_next_are_announced_with_their_source() {
@@ -189,6 +190,8 @@ fn a_url_is_observed_by_way_of_a_mirror() {
     settings.repos[0].location = RepoLocation::Url { url, mirror: stage.data.path().join("observed/app.git") };
     let stage = stage.start(settings);
     let mut dispatcher = stage.session(&[]);
+    // The mirror has a default branch only now.
+    dispatcher.tell_heads(&[]);
     let announced = dispatcher.announced();
     assert_eq!(announced.show(), format!("main -..{first}"));
     check_source(&[&announced]);
@@ -214,6 +217,7 @@ fn the_remote_of_a_repository_is_followed_and_the_repository_stays_as_it_was() {
     settings.branches = vec!["*".into()];
     let stage = stage.start(settings);
     let mut dispatcher = stage.session(&[("main", &first)]);
+    dispatcher.tell_heads(&[("main", &first)]);
     let main = dispatcher.announced();
     assert_eq!(main.show(), format!("main {first}..{second}"));
     let FromObserver::Dispatch { repo, .. } = &main.message else { panic!() };
@@ -231,4 +235,32 @@ fn the_remote_of_a_repository_is_followed_and_the_repository_stays_as_it_was() {
 fn listing(directory: &Path) -> String {
     let output = Command::new("find").arg(directory).args(["-printf", "%p %s %T@ %C@\n"]).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// The dispatcher judges a commit by what it knows of the repository, so it is told first.
+#[test]
+fn the_default_branch_and_the_names_that_are_watched_are_told_before_a_commit_is() {
+    let (repository, first) = Repository::with_commit();
+    let (stage, mut settings) = Stage::settings(&[("app", &repository.path())]);
+    settings.branches = ["main", "release/*", "release/1"].map(str::to_owned).into();
+    settings.refs = ["refs/tags/v1", "refs/tags/x*", "refs/pull/1/head"].map(str::to_owned).into();
+    let stage = stage.start(settings);
+    let mut dispatcher = stage.call();
+    dispatcher.welcome();
+    let told = |message| {
+        let FromObserver::Status { default_branch, named, .. } = message else { panic!("{message:?}") };
+        (default_branch, named)
+    };
+    let heads = |dispatcher: &Scripted| {
+        let heads = vec![Head { branch: "main".into(), reference: None, commit: first.clone(), noted: false }];
+        dispatcher.say(&ToObserver::Heads { repo: "app".into(), heads, more: false, moves: None, unseen: Vec::new() });
+    };
+    let names: Vec<String> = ["refs/heads/main", "refs/heads/release/1", "refs/tags/v1"].map(str::to_owned).into();
+    assert_eq!(told(dispatcher.hear()), (Some("main".into()), names.clone()));
+    heads(&dispatcher);
+    repository.git(&["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/trunk"]);
+    let second = repository.commit("second");
+    assert_eq!(told(dispatcher.hear()), (Some("trunk".into()), names));
+    heads(&dispatcher);
+    assert_eq!(dispatcher.announced().show(), format!("main {first}..{second}"));
 }

@@ -300,6 +300,7 @@ pub(super) fn runtask(attempt: u64, commit: &str, script: &str) -> ToRunner {
         reference: None,
         event: Some("push".into()),
         trusted: Some(true),
+        default_branch: None,
         before: Some("1".repeat(40)),
         url: Some("https://me:secret@h/app.git".into()),
         commit: commit.to_owned(),

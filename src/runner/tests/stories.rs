@@ -20,6 +20,7 @@ fn leased(attempt: u64, exclusive: bool) -> Event {
         reference: RefName::of_branch("main"),
         event: None,
         is_trusted: None,
+        default_branch: None,
         before: None,
         url: None,
         commit: "ab".repeat(20).parse().unwrap(),

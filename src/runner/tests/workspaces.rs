@@ -60,6 +60,7 @@ impl Scene {
             reference: RefName::of_branch("main"),
             event: None,
             is_trusted: None,
+            default_branch: None,
             before: None,
             url: None,
             commit: self.commit,

@@ -12,8 +12,8 @@ use super::tables::{
 };
 use super::{check, connection, failure, lock, schema, wal};
 use crate::model::{
-    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, JobStateKind, RepoName, Runner,
-    StepRecord, TaskName, WallTime, WholeBuild,
+    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, JobStateKind, ObservedRefs, RepoName,
+    Runner, StepRecord, TaskName, WallTime, WholeBuild,
 };
 use crate::store::{self, LateResult, PassScope, Readers, Rule, Scope, Sequence, StoreError, Surveyed, TaskPass};
 
@@ -96,6 +96,7 @@ impl store::Reader for Reader {
         decisions(build: BuildId) -> Vec<(Option<u64>, Decision)> = decisions::of_build, "read decisions from";
         late_results(build: BuildId) -> Vec<LateResult> = late_results::of_build, "read late results from";
         repos() -> Vec<RepoName> = repos::names, "read repositories from";
+        observed_refs(repo: &RepoName) -> ObservedRefs = repos::observed_refs, "read a repository's refs from";
         runners() -> Vec<Runner> = runners::all, "read runners from";
         survey(each: &mut dyn FnMut(Surveyed)) -> () = builds::survey, "read builds from";
         forgotten(build: BuildId) -> Option<(Rule, WallTime)> = forgotten::read, "read removed builds from";

@@ -25,11 +25,12 @@ pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
 /// The schema's version, which is the number of migrations.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH, ELEVENTH];
+const MIGRATIONS: &[&str] =
+    &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH, ELEVENTH, TWELFTH];
 
 /// The digest of the tables and indexes that the migrations make. To make them anew for each start, to compare with,
 /// would take longer than the rest of the start.
-const DEFINITIONS: u32 = 3_739_431_187;
+const DEFINITIONS: u32 = 2_043_702_966;
 
 /// The SQL of each table and index, by name.
 type Definitions = BTreeMap<String, Option<String>>;
@@ -209,6 +210,13 @@ const ELEVENTH: &str = "
 -- settings: of the build as a whole, as JSON; NULL for the default. The state of a job may be 8 left out, or 9 held,
 -- which is no ending; a cancelled job may have a reason.
 ALTER TABLE builds ADD COLUMN settings TEXT;
+";
+
+const TWELFTH: &str = "
+-- What an observer told last of the refs of the repository. default_branch: without refs/heads/. named: the full names
+-- of the branches and tags that it watches by name, one on each line. NULL in both if it told none.
+ALTER TABLE repos ADD COLUMN default_branch TEXT;
+ALTER TABLE repos ADD COLUMN named TEXT;
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

@@ -15,7 +15,7 @@ use super::tables::{
     Interned, attempts, builds, ends, heads, jobs, meta, outcomes, patterns, repos, runners, schedules,
 };
 use super::{check, connection, failure, reader, retention, schema, wal};
-use crate::model::{BuildId, Record, RepoName, Snapshot, WallTime, WholeBuild};
+use crate::model::{BuildId, ObservedRefs, Record, RepoName, Snapshot, WallTime, WholeBuild};
 use crate::store::{Readers, Rule, Store, StoreError};
 
 /// Opens the store in the file at `path`, or makes it; refuses one that fails its check, has a newer schema, or is in
@@ -144,6 +144,14 @@ impl Store for Writer {
 
     fn set_repo_source(&mut self, repo: &RepoName, source: &str) -> Result<(), StoreError> {
         repos::set_source(&self.conn, repo, source).map_err(self.failed("write a repository's source to"))
+    }
+
+    fn observed_refs(&self, repo: &RepoName) -> Result<ObservedRefs, StoreError> {
+        repos::observed_refs(&self.conn, repo).map_err(self.failed("read a repository's refs from"))
+    }
+
+    fn set_observed_refs(&mut self, repo: &RepoName, refs: &ObservedRefs) -> Result<(), StoreError> {
+        repos::set_observed_refs(&self.conn, repo, refs).map_err(self.failed("write a repository's refs to"))
     }
 
     fn forget(&mut self, builds: &[BuildId], rule: Rule, at: WallTime) -> Result<Vec<BuildId>, StoreError> {

@@ -334,6 +334,18 @@ pub(super) fn a_repository_remembers_where_it_was_observed(make: MakePlace) {
     assert_eq!(place.reader().repos().unwrap(), [app.clone(), other.clone()]);
     assert_eq!(store.repo_source(&app).unwrap().as_deref(), Some("/srv/app2"));
     assert_eq!(place.reader().build(BuildId(1)).unwrap().unwrap().source.repo, app);
+    assert_eq!(store.observed_refs(&app).unwrap(), ObservedRefs::default());
+    let named = vec![RefName::of_branch("release/1"), RefName::new("refs/tags/v1")];
+    let refs = ObservedRefs { default_branch: Some(BranchName::new("trunk")), named };
+    store.set_observed_refs(&app, &refs).unwrap();
+    assert_eq!(place.reader().observed_refs(&app).unwrap(), refs);
+    assert_eq!(store.repo_source(&app).unwrap().as_deref(), Some("/srv/app2"));
+    let new = RepoName::new("new").unwrap();
+    store.set_observed_refs(&new, &refs).unwrap();
+    store.set_observed_refs(&new, &ObservedRefs::default()).unwrap();
+    assert_eq!(place.reader().observed_refs(&new).unwrap(), ObservedRefs::default());
+    drop(store);
+    assert_eq!(place.open().observed_refs(&app).unwrap(), refs, "after a restart");
 }
 
 /// As a version without codes wrote it.

@@ -85,7 +85,13 @@ impl Submitter {
         let repo = Repo::new(&stage.path(&format!("submitted-{name}")));
         let (stream, mut reader) = open(stage, Role::Observer, &format!("bench-{name}"));
         let (name, source) = (name.to_owned(), format!("here:/{name}"));
-        let status = FromObserver::Status { repo: name.clone(), source, patterns: Vec::new() };
+        let status = FromObserver::Status {
+            repo: name.clone(),
+            source,
+            patterns: Vec::new(),
+            default_branch: Some("main".into()),
+            named: Vec::new(),
+        };
         write_frame(&stream, &Frame::new(&status)).expect("a status");
         assert!(matches!(reader.read::<ToObserver>(1 << 20), Ok(Some(ToObserver::Heads { .. }))));
         Self { name, repo, stream, reader, before: None, count: 0 }

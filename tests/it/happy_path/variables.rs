@@ -56,13 +56,16 @@ fn an_attempt_is_told_where_its_commit_comes_from_on_a_runner_and_by_hand() {
 }
 
 /// A script that tells what caused the build.
-const CAUSE: &str = "for name in EVENT REF BRANCH TAG TRUSTED AUTHOR; do
+const CAUSE: &str = "for name in EVENT REF BRANCH TAG DEFAULT_BRANCH TRUSTED AUTHOR; do
 eval \"echo $name=\\${SURVEIL_$name-unset}\"
 done";
 
 fn cause(event: &str, reference: &str, branch: &str, tag: &str, trusted: &str) -> String {
     let author = "Ada <ada@example.org>";
-    format!("EVENT={event}\nREF={reference}\nBRANCH={branch}\nTAG={tag}\nTRUSTED={trusted}\nAUTHOR={author}\n")
+    format!(
+        "EVENT={event}\nREF={reference}\nBRANCH={branch}\nTAG={tag}\nDEFAULT_BRANCH=main\nTRUSTED={trusted}\n\
+         AUTHOR={author}\n"
+    )
 }
 
 /// A tag's task has no branch, so that a script that deploys a branch does not take the tag's name for one.

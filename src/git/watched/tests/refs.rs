@@ -126,3 +126,40 @@ fn a_new_tag_shows_in_a_watched_directory() {
         assert!(paths.iter().any(|path| path.ends_with(part)), "{part}: {paths:?}");
     }
 }
+
+#[test]
+fn the_default_branch_is_that_of_the_remote_and_not_what_is_checked_out() {
+    let repo = Repo::new();
+    let first = repo.write("file", "1").commit("first");
+    let default = || repo.watched().default_branch().unwrap().map(|branch| branch.to_string());
+    assert_eq!(default().as_deref(), Some("main"));
+    repo.git(&["checkout", "--quiet", "-b", "topic"]);
+    assert_eq!(default().as_deref(), Some("main"), "a branch of somebody else may be checked out");
+    repo.git(&["update-ref", "refs/remotes/origin/trunk", &first.to_string()]);
+    repo.git(&["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/trunk"]);
+    assert_eq!(default().as_deref(), Some("trunk"));
+    repo.git(&["symbolic-ref", "--delete", "refs/remotes/origin/HEAD"]);
+    repo.git(&["branch", "--quiet", "--move", "main", "work"]);
+    assert_eq!(default().as_deref(), Some("topic"), "nothing else tells");
+    repo.git(&["checkout", "--quiet", "--detach"]);
+    assert_eq!(default(), None);
+}
+
+/// A bare repository is what others push to and clone from, and its HEAD is chosen.
+#[test]
+fn the_default_branch_of_a_bare_repository_is_its_head() {
+    let repo = Repo::new();
+    repo.write("file", "1").commit("first");
+    repo.git(&["branch", "trunk"]);
+    let bare = repo.beside("bare.git");
+    repo.git(&["clone", "--quiet", "--bare", ".", bare.to_str().unwrap()]);
+    repo.git(&["--git-dir", bare.to_str().unwrap(), "symbolic-ref", "HEAD", "refs/heads/trunk"]);
+    assert_eq!(Watched::open(&bare).unwrap().default_branch().unwrap(), Some(BranchName::new("trunk")));
+}
+
+#[test]
+fn a_branch_is_selected_by_name_or_by_a_pattern() {
+    let selection = BranchSelection::Matching(["main", "release/*", "v?", "release/1"].map(str::to_owned).into());
+    assert_eq!(selection.names(), [RefName::of_branch("main"), RefName::of_branch("release/1")]);
+    assert_eq!(BranchSelection::Main.names(), []);
+}

@@ -23,7 +23,8 @@ const BACK_TO_1: &str = "DROP TABLE forgotten; PRAGMA user_version = 1";
 /// another on the way.
 const BACK_TO_5: &str = "ALTER TABLE runners DROP COLUMN drained; ALTER TABLE runners DROP COLUMN ending;
 DROP TABLE schedules; DROP TABLE steps; DROP TABLE patterns; ALTER TABLE heads DROP COLUMN noted;
-ALTER TABLE builds DROP COLUMN settings;
+ALTER TABLE builds DROP COLUMN settings; ALTER TABLE repos DROP COLUMN default_branch;
+ALTER TABLE repos DROP COLUMN named;
 ALTER TABLE heads RENAME COLUMN reference TO branch; UPDATE heads SET branch = '~' || branch;
 UPDATE heads SET branch = substr(branch, 13);
 PRAGMA user_version = 5";
