@@ -181,7 +181,8 @@ pub(crate) fn print(
     out.line(headline(build, now_ms))?;
     out.line(format_args!("  {}", one_line(&build.subject)))?;
     let (author, repo, branch) = (one_line(&build.author), one_line(&build.repo), one_line(&build.branch));
-    out.line(dim(format_args!("  {} by {author}, {repo} {branch}", build.commit)))?;
+    let priority = if build.priority == 0 { String::new() } else { format!(", priority {:+}", build.priority) };
+    out.line(dim(format_args!("  {} by {author}, {repo} {branch}{priority}", build.commit)))?;
     if let Some(problem) = &build.problem {
         out.line("")?;
         for line in problem.lines() {

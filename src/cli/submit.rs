@@ -29,7 +29,7 @@ Without --wait, it prints the build's number. With --wait, the exit code is the 
 
 Examples:
   surveil submit
-  surveil submit release/1.2 --wait
+  surveil submit release/1.2 --priority 50 --wait
   surveil submit v1.4.0 --task publish --set version=1.4.0 --repo ~/src/app";
 
 /// Build a commit of a local repository now
@@ -51,6 +51,10 @@ pub(crate) struct SubmitFlags {
     /// Give this value to an input of the tasks; may be repeated
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = named_value)]
     inputs: Vec<(String, String)>,
+    /// Put its jobs before or behind those of the repository's other builds: it is added to the priority of each task
+    #[arg(long, value_name = "-100 to 100", default_value_t = 0, hide_default_value = true,
+          value_parser = clap::value_parser!(i32).range(-100..=100), allow_negative_numbers = true)]
+    priority: i32,
     /// Show what happens until the build is finished, and exit with its verdict
     #[arg(long)]
     wait: bool,
@@ -76,6 +80,7 @@ pub(crate) fn run(flags: &SubmitFlags, mut out: Output) -> Result<ExitCode, CliE
         commit: named.commit.to_string(),
         tasks: flags.tasks.clone(),
         inputs: flags.inputs.iter().cloned().collect(),
+        priority: flags.priority,
         subject: text.subject,
         author: text.author,
     };

@@ -153,6 +153,7 @@ impl Trial<'_> {
             commit: work.commit.to_string(),
             tasks: self.flags.tasks.clone(),
             inputs: self.flags.inputs.iter().cloned().collect(),
+            priority: 0,
             subject: work.subject.clone(),
             author: work.author.clone(),
         })

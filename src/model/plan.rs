@@ -40,7 +40,26 @@ pub struct BuildSettings {
     pub fail_fast: bool,
     #[serde(default, skip_serializing_if = "Supersede::is_no")]
     pub supersede: Supersede,
+    /// It is added to the priority of each task, within the bounds of a priority.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i32,
 }
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &i32) -> bool {
+    *number == 0
+}
+
+impl BuildSettings {
+    /// Returns the priority that a task's own becomes in this build.
+    #[must_use]
+    pub fn priority_of(&self, task: &TaskSpec) -> i32 {
+        task.placement.priority.saturating_add(self.priority).clamp(-MAX_PRIORITY, MAX_PRIORITY)
+    }
+}
+
+/// Priorities go from minus this to this.
+pub const MAX_PRIORITY: i32 = 100;
 
 /// What a newer move of the same ref does to a build.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

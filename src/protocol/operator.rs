@@ -151,6 +151,9 @@ pub struct SubmitOrder {
     /// Values for inputs of the tasks, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, String>,
+    /// It is added to the priority of each task of the build, which stays from -100 to 100. 0 by default.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i32,
     #[serde(default)]
     pub subject: String,
     #[serde(default)]
@@ -160,6 +163,11 @@ pub struct SubmitOrder {
 /// The trigger of an order that names none.
 fn manual() -> String {
     "manual".to_owned()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 fn is_manual(trigger: &String) -> bool {
@@ -344,6 +352,9 @@ pub struct BuildReport {
     pub before: Option<String>,
     pub subject: String,
     pub author: String,
+    /// What was added to the priority of each task. Absent if nothing was.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i32,
     /// `queued`, `running`, or the verdict: `passed`, `failed`, `errored`, `cancelled`.
     pub state: String,
     /// Whether some job passed only after a failed attempt.

@@ -279,6 +279,7 @@ pub(crate) mod tests {
             ..JobReport::default()
         };
         BuildReport {
+            priority: 0,
             build: number,
             repo: "app".into(),
             branch: "main".into(),

@@ -158,7 +158,8 @@ impl Scheduler {
             links.extend(needs.iter().map(|need| (need.job, id)));
             // A held job is in nobody's way: it joins the line of its task when it is started.
             let is_in_line = job.state.is_awaited();
-            let job = LiveJob::new(job, source.clone(), needs, now);
+            let priority = build.settings.priority_of(&job.task);
+            let job = LiveJob::new(job, source.clone(), needs, now, priority);
             if is_in_line {
                 self.tables.join_lines(now, (job.build, id), job.lines());
             }

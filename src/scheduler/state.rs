@@ -146,10 +146,11 @@ pub(super) struct LiveNeed {
 }
 
 impl LiveJob {
-    /// Makes a job of a build that came, or was asked to run again, at this moment.
-    pub(super) fn new(job: Job, source: Arc<BuildSource>, needs: Vec<LiveNeed>, came: Moment) -> Self {
+    /// Makes a job of a build that came, or was asked to run again, at this moment. `priority` is that which it has in
+    /// the build.
+    pub(super) fn new(job: Job, source: Arc<BuildSource>, needs: Vec<LiveNeed>, came: Moment, priority: i32) -> Self {
         Self {
-            standing: Standing::of(came, job.task.placement.priority),
+            standing: Standing::of(came, priority),
             build: job.build,
             source,
             task: job.task,

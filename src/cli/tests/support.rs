@@ -59,6 +59,7 @@ pub(crate) fn job(task: &str, state: &str, attempts: Vec<AttemptReport>) -> JobR
 
 pub(crate) fn build(number: u64, state: &str, jobs: Vec<JobReport>) -> BuildReport {
     BuildReport {
+        priority: 0,
         build: number,
         repo: "app".into(),
         branch: "main".into(),

@@ -21,6 +21,8 @@ pub(crate) struct Submission {
     pub(crate) tasks: Vec<String>,
     /// Values for the inputs of the tasks.
     pub(crate) inputs: BTreeMap<String, String>,
+    /// It is added to the priority of each task.
+    pub(crate) priority: i32,
 }
 
 /// What became of a request for a build.
@@ -59,7 +61,7 @@ impl Operations {
         pack: Option<ArrivingPack>,
     ) -> Result<Submitted, OperationError> {
         let mirrors = self.mirrors()?;
-        let Submission { source, place, tasks, inputs } = submission;
+        let Submission { source, place, tasks, inputs, priority } = submission;
         let (repo, commit) = (source.repo.clone(), source.commit);
         let pack = pack.filter(|pack| pack.is_whole_for(&repo));
         // Nothing is removed from the mirror before the build that needs it is recorded.
@@ -83,6 +85,7 @@ impl Operations {
             let plan = match plan {
                 Ok(mut plan) => {
                     plan.set_inputs(&inputs).map_err(wrong_inputs)?;
+                    plan.settings.priority = priority;
                     Ok(plan)
                 }
                 mistake => mistake,

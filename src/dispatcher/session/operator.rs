@@ -105,7 +105,13 @@ impl<'a> OperatorWorker<'a> {
             FromOperator::Submit(order) => {
                 let answer = match submission::read(&order) {
                     Ok((source, place)) => self
-                        .submit(Submission { source, place, tasks: order.tasks, inputs: order.inputs })
+                        .submit(Submission {
+                            source,
+                            place,
+                            tasks: order.tasks,
+                            inputs: order.inputs,
+                            priority: order.priority,
+                        })
                         .map_err(refusal),
                     // This order only.
                     Err(refusal) if refusal.code == ErrorCode::Refused => Err(refusal),

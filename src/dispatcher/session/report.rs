@@ -72,6 +72,7 @@ pub(super) fn build(view: BuildView) -> wire::BuildReport {
         before: trigger.before().map(|before| before.to_string()),
         subject: build.source.subject,
         author: build.source.author,
+        priority: build.settings.priority,
         state,
         flaky,
         created_ms: build.created_at.0,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::dispatcher::translate;
-use crate::model::{BuildSource, CommitId, RefName, Trigger, TriggerId, TriggerKind, Trust};
+use crate::model::{BuildSource, CommitId, MAX_PRIORITY, RefName, Trigger, TriggerId, TriggerKind, Trust};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_HAVES, MAX_INPUT_BYTES, MAX_INPUTS};
 use crate::protocol::operator::SubmitOrder;
@@ -14,6 +14,10 @@ pub(super) fn read(order: &SubmitOrder) -> Result<(BuildSource, String), Refusal
         order;
     let id = trigger_id(id).ok_or_else(|| translate::malformed("the `id` of an order has 32 hexadecimal digits"))?;
     check_inputs(&order.inputs)?;
+    if !(-MAX_PRIORITY..=MAX_PRIORITY).contains(&order.priority) {
+        let text = format!("a priority is from -{MAX_PRIORITY} to {MAX_PRIORITY}, not {}", order.priority);
+        return Err(Refusal::new(ErrorCode::Refused, text).because("priority"));
+    }
     let reference = match full {
         Some(text) => translate::reference("", Some(text))?,
         None => RefName::detached(),

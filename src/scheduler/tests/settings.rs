@@ -141,3 +141,23 @@ fn a_task_is_tried_again_elsewhere_if_another_runner_is_free() {
     let lines = story.finish(1, 2, Outcome::Failed(1));
     assert_eq!(lines.last().unwrap(), "> s2 lease a3", "its tree is warm on the first: {lines:?}");
 }
+
+#[test]
+fn the_priority_of_a_build_is_added_to_that_of_each_task() {
+    let with = |name: &str, priority: i32| {
+        let mut task = task(name);
+        task.placement.priority = priority;
+        task
+    };
+    let plan = |priority: i32, tasks: Vec<TaskSpec>| Plan {
+        settings: BuildSettings { priority, ..BuildSettings::default() },
+        ..Plan::of(tasks)
+    };
+    let mut story = Story::new();
+    story.observe_plan(None, 1, plan(0, vec![with("a", 0), with("b", 5)]));
+    story.observe_plan(Some(1), 2, plan(10, vec![with("a", -20), with("b", 0)]));
+    story.observe_plan(Some(2), 3, plan(100, vec![with("a", 0), with("b", 100)]));
+    let lines = story.join(1, "w1", 6);
+    let order: Vec<&str> = lines.iter().filter_map(|line| Some(line.split_once(" leased to")?.0)).collect();
+    assert_eq!(order, ["j5", "j6", "j4", "j2", "j1", "j3"], "no sum goes beyond 100");
+}

@@ -76,7 +76,12 @@ fn task() -> impl Strategy<Value = TaskSpec> {
 
 fn settings(number: u64) -> BuildSettings {
     let supersede = [Supersede::No, Supersede::Queued, Supersede::Running][(number % 3) as usize];
-    BuildSettings { timeout_ms: Some(number).filter(|ms| ms.is_multiple_of(2)), fail_fast: number % 5 == 1, supersede }
+    BuildSettings {
+        timeout_ms: Some(number).filter(|ms| ms.is_multiple_of(2)),
+        fail_fast: number % 5 == 1,
+        supersede,
+        priority: (number % 7) as i32,
+    }
 }
 
 fn condition(number: u32) -> Condition {

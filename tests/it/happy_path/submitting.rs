@@ -198,6 +198,32 @@ fn values_of_inputs_arrive_in_the_environment_and_are_never_commands() {
 }
 
 #[test]
+fn a_hurried_build_comes_before_those_that_wait() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.commit_tasks("[task.a]\nrun = 'true'\n[task.b]\npriority = -5\nrun = 'true'\n");
+    let _dispatcher = world.dispatcher(&[]);
+    let submit = |more: &[&str]| world.surveil_in(&repository.path, &[&["submit"], more].concat());
+    submit(&[]).ok();
+    submit(&["--priority", "50"]).ok();
+    submit(&["--priority=-50"]).ok();
+    submit(&["--priority", "101"]).error(2);
+    let _runner = world.runner("w1", &["--slots", "1"]);
+    let builds: Vec<_> = (1..=3)
+        .map(|n| world.build_that("is finished", |build| build.build == n && build.finished_ms.is_some()))
+        .collect();
+    let mut attempts: Vec<_> = builds
+        .iter()
+        .flat_map(|build| build.jobs.iter().map(|job| (job.attempts[0].attempt, build.build, &*job.task)))
+        .collect();
+    attempts.sort_unstable();
+    let order: Vec<_> = attempts.iter().map(|(_, build, task)| format!("b{build}/{task}")).collect();
+    assert_eq!(order, ["b2/a", "b2/b", "b1/a", "b1/b", "b3/a", "b3/b"]);
+    assert_eq!(builds.iter().map(|build| build.priority).collect::<Vec<_>>(), [0, 50, -50]);
+    assert!(world.surveil(&["show", "b3"]).ok().contains("app main, priority -50\n"));
+}
+
+#[test]
 fn a_held_task_starts_with_the_values_that_a_person_gives_over_all_restarts() {
     let world = World::new();
     let repository = world.repository("app");

@@ -21,6 +21,7 @@ use super::mistake::Mistake;
 use super::shell::read_shell;
 use super::suggest::{nearest, without_signs};
 use super::value::TableEntry;
+use crate::model::MAX_PRIORITY;
 
 pub(super) use execution::read_duration;
 
@@ -286,7 +287,9 @@ pub(super) static KEYS: &[Key] = &[
         row: "-100 to 100 | `0` | jobs of a higher priority come first in the queue of the repository; waiting raises it",
         schema: r#"{"type": "integer", "minimum": -100, "maximum": 100}"#,
         aliases: &["weight"],
-        read: |entry, draft| entry.number(-100..=100).map(|priority| draft.placement.priority = priority),
+        read: |entry, draft| {
+            entry.number(-MAX_PRIORITY..=MAX_PRIORITY).map(|priority| draft.placement.priority = priority)
+        },
         ..Key::USUAL
     },
     Key {
