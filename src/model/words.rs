@@ -323,6 +323,16 @@ impl Display for RefusalReason {
             Self::NewerBuild { build, task, newer } => {
                 write!(f, "build {newer} of the same ref is newer than {build}: --force starts {task} all the same")
             }
+            Self::NeedsOther { build, task, needs } => {
+                write!(
+                    f,
+                    "{task} of build {build} needs {needs}, which did not pass: run that again, or all that failed "
+                )?;
+                write!(f, "with `surveil rerun --failed {build}`")
+            }
+            Self::NothingFailed { build, task } => {
+                write!(f, "{task} of build {build} runs after a failure, and nothing that it needs failed")
+            }
             Self::NoJobs { build } => write!(f, "build {build} has no jobs"),
             Self::AllPassed { build } => write!(f, "all jobs of build {build} passed: nothing to run again"),
             Self::StillEnding { build, task, number, runner } => {

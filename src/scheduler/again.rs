@@ -9,9 +9,9 @@ use super::jobs::hold_dependents;
 use super::tables::Timer;
 use super::turn::Turn;
 use super::{Reply, Scheduler};
-use crate::model::reason::{DecisionKind, LeftOutReason, OrderDone, RefusalReason};
+use crate::model::reason::{DecisionKind, LeftOutReason, OrderDone, RefusalReason, SkipReason};
 use crate::model::{
-    Build, BuildId, Condition, Ending, Job, JobId, JobState, Moment, Record, TaskName, TaskSpec, WholeBuild,
+    Build, BuildId, Condition, Ending, Job, JobId, JobState, Moment, Readiness, Record, TaskName, TaskSpec, WholeBuild,
 };
 
 /// A person's order to start a held job.
@@ -62,6 +62,9 @@ impl Scheduler {
             let reason = nothing_to_repeat(&restored, failed_only, only);
             return turn.reply(request, Reply::Refused(reason));
         }
+        if let Some(reason) = only.and_then(|only| never_starts(&restored, only)) {
+            return turn.reply(request, Reply::Refused(reason));
+        }
         turn.persist(Record::BuildReopened { build: id });
         for job in &queued {
             turn.decide(id, *job, None, DecisionKind::RerunAsked);
@@ -72,11 +75,13 @@ impl Scheduler {
         restored.build.rerun_at = Some(turn.at);
         self.admit(turn.now, &restored.build, restored.jobs);
         for job in &queued {
-            // An earlier one may have skipped it.
-            if self.jobs.get(job).is_some_and(|job| job.state == JobState::Waiting) {
-                self.queue_or_wait(turn, *job);
+            match self.readiness(*job) {
+                Readiness::Ready => self.requeue(turn, *job, 0),
+                // Also a job that is to end at once: its earlier ending has to be revoked first.
+                Readiness::NotYet | Readiness::Never(_) => turn.persist(Record::JobWaiting { job: *job }),
             }
         }
+        self.settle_build(turn, id);
         turn.reply(request, Reply::Done(OrderDone::Rerun { build: id, jobs: queued.len() }));
     }
 
@@ -285,6 +290,30 @@ fn with_dependents(jobs: &[Job], only: JobId) -> HashSet<JobId> {
             return wanted;
         }
     }
+}
+
+/// Returns the reason why a job would not start, although it was asked for: what it needs has ended otherwise, and does
+/// not run again with it.
+fn never_starts(restored: &WholeBuild, only: JobId) -> Option<RefusalReason> {
+    let of_name: HashMap<&TaskName, &Job> = restored.jobs.iter().map(|job| (&job.task.name, job)).collect();
+    let job = restored.jobs.iter().find(|job| job.id == only)?;
+    let needs = job.task.placement.needs.iter().filter_map(|need| {
+        let needed = of_name.get(&need.task)?;
+        let ending = if let JobState::Finished(ending) = &needed.state { Some(ending.kind()) } else { None };
+        Some((need.condition, ending, &*needed.task))
+    });
+    let Readiness::Never(ending) = Readiness::of(needs) else { return None };
+    let (build, task) = (restored.build.id, job.task.name.clone());
+    Some(match skipped_for(&ending) {
+        Some(needs) => RefusalReason::NeedsOther { build, task, needs },
+        None => RefusalReason::NothingFailed { build, task },
+    })
+}
+
+/// The task for which a job is skipped.
+fn skipped_for(ending: &Ending) -> Option<TaskName> {
+    let Ending::Skipped(reason) = ending else { return None };
+    if let SkipReason::NeedNotPassed { task, .. } = &**reason { Some(task.clone()) } else { None }
 }
 
 /// Returns the reason why a rerun would run nothing.

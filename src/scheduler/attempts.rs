@@ -292,6 +292,10 @@ impl Scheduler {
         }
         self.tables.forget_idle_deadlines(turn.now);
         for (job, waited, unfit_ms) in unfit {
+            // A job that is given up may cancel the rest of its build, and the build may be over then.
+            if self.jobs.get(&job).is_none_or(|live| live.state != JobState::Queued) {
+                continue;
+            }
             if unfit_ms >= self.policy.queue_timeout_ms {
                 let reason = ErrorReason::NoRunnerFits { waited_ms: unfit_ms, fit: self.missing_fit(job) };
                 let kind = DecisionKind::GaveUp { reason: reason.clone() };

@@ -23,7 +23,7 @@ impl Scheduler {
         self.enqueue(turn.now, turn.now.after(pause_ms), id);
     }
 
-    /// Queues a job of a rerun, lets it wait, or skips it, depending on the jobs that it needs.
+    /// Queues a job that was started, lets it wait, or ends it, depending on the jobs that it needs.
     pub(super) fn queue_or_wait(&mut self, turn: &mut Turn, id: JobId) {
         match self.readiness(id) {
             Readiness::Ready => self.requeue(turn, id, 0),
@@ -32,7 +32,7 @@ impl Scheduler {
         }
     }
 
-    fn readiness(&self, id: JobId) -> Readiness {
+    pub(super) fn readiness(&self, id: JobId) -> Readiness {
         let needs = self.jobs[&id].needs.iter().map(|need| {
             let needed = &self.jobs[&need.job];
             let ending = if let JobState::Finished(ending) = &needed.state { Some(ending.kind()) } else { None };

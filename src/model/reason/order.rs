@@ -29,6 +29,10 @@ worded! {
         MissingInputs { build: BuildId, task: TaskName, names: Vec<String> } = "missing_input",
         /// The job that was to start is of a build that is not the newest of its ref.
         NewerBuild { build: BuildId, task: TaskName, newer: BuildId } = "newer_build",
+        /// The job that was to run again alone needs this one, which did not pass.
+        NeedsOther { build: BuildId, task: TaskName, needs: TaskName } = "needs_other",
+        /// The job that was to run again alone runs after failures, and nothing that it needs failed.
+        NothingFailed { build: BuildId, task: TaskName } = "nothing_failed",
         /// The build has no jobs.
         NoJobs { build: BuildId } = "no_jobs",
         /// Only failed jobs were to run again, and all passed.

@@ -366,6 +366,17 @@ fn refusals() -> Table<RefusalReason> {
             "newer_build",
             "build b14 of the same ref is newer than b12: --force starts test all the same",
         ),
+        (
+            RefusalReason::NeedsOther { build, task: task(), needs: TaskName::recorded("compile") },
+            "needs_other",
+            "test of build b12 needs compile, which did not pass: run that again, or all that failed with `surveil \
+             rerun --failed b12`",
+        ),
+        (
+            RefusalReason::NothingFailed { build, task: task() },
+            "nothing_failed",
+            "test of build b12 runs after a failure, and nothing that it needs failed",
+        ),
         (RefusalReason::NoJobs { build }, "no_jobs", "build b12 has no jobs"),
         (RefusalReason::AllPassed { build }, "all_passed", "all jobs of build b12 passed: nothing to run again"),
         (

@@ -388,3 +388,28 @@ fn a_rerun_takes_along_what_follows_an_ending() {
     ];
     assert_eq!(story.rerun(stored(1, 1), jobs, true, None), ["b1 reopened", "j1 queued", "j2 waiting", "> done"]);
 }
+
+/// The store takes no second ending of a job that has not begun anew.
+#[test]
+fn a_rerun_that_comes_to_nothing_is_refused_or_recorded_anew() {
+    let mut story = Story::new();
+    let skipped = || {
+        let reason = SkipReason::NeedNotPassed { task: TaskName::new("test").unwrap(), how: EndingKind::Failed };
+        JobState::Finished(Ending::Skipped(Box::new(reason)))
+    };
+    let jobs = vec![
+        job(1, 1, task("test"), JobState::Finished(Ending::Failed)),
+        job(2, 1, needing("deploy", &["test"]), skipped()),
+        job(3, 1, after("clean", &["lint"], Condition::Failed), JobState::Finished(Ending::Cancelled(None))),
+        job(4, 1, needing("report", &["clean"]), skipped()),
+        job(5, 1, task("lint"), JobState::Finished(Ending::Passed)),
+    ];
+    let lines = story.rerun(stored(1, 1), jobs.clone(), false, Some(2));
+    refused(&mut story, &lines, "needs_other");
+    let lines = story.rerun(stored(1, 1), jobs.clone(), false, Some(3));
+    refused(&mut story, &lines, "nothing_failed");
+    // A cancel may have come before it was known that nothing fails.
+    let lines = story.rerun(stored(1, 1), jobs[2..].to_vec(), true, None);
+    let left_out = "j3 left_out (nothing_failed)";
+    assert_eq!(lines, ["b1 reopened", "j3 waiting", "j4 waiting", left_out, "j4 queued", "> done"]);
+}

@@ -161,3 +161,24 @@ fn the_priority_of_a_build_is_added_to_that_of_each_task() {
     let order: Vec<&str> = lines.iter().filter_map(|line| Some(line.split_once(" leased to")?.0)).collect();
     assert_eq!(order, ["j5", "j6", "j4", "j2", "j1", "j3"], "no sum goes beyond 100");
 }
+
+/// The end of one job may end others that were about to be looked at.
+#[test]
+fn two_jobs_that_no_runner_fits_end_a_build_that_stops_at_its_first_failure() {
+    let fail_fast = BuildSettings { fail_fast: true, ..BuildSettings::default() };
+    let mut story = Story::new();
+    let tasks = || {
+        ["test", "lint"].map(|name| {
+            let mut task = task(name);
+            task.placement.labels = vec![Label::new("moon").unwrap()];
+            task
+        })
+    };
+    story.observe_plan(None, 1, plan(tasks().to_vec(), fail_fast));
+    let mut lines = Vec::new();
+    while lines.is_empty() {
+        let now = story.now.0 + 250;
+        lines = story.at(now).tell(Event::LeaseCheck);
+    }
+    assert_eq!(lines, ["j1 errored (no_runner_fits)", "j2 cancelled (fail_fast)", "b1 errored"]);
+}
