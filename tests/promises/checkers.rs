@@ -1,27 +1,26 @@
 //! The promises, each as a plain function over a history. None knows the dispatcher's internals. The promises about
 //! coming back, which track when each runner was heard, are in `losses.rs`, the one about verdicts in
-//! `verdicts.rs`, and answers to operators in `orders.rs`.
+//! `verdicts.rs`, those about announcements in `intake.rs`, and answers to operators in `orders.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::reason::OrderDone;
 use surveil::model::{
-    AttemptId, BuildId, CommitId, JobId, Outcome, Record, RefName, RepoName, RunnerId, RunnerName, SessionId, TaskName,
-    TaskSpec,
+    AttemptId, CommitId, JobId, Outcome, Record, RepoName, RunnerId, RunnerName, SessionId, TaskName, TaskSpec,
 };
 use surveil::scheduler::{Effect, Event, Reply, RunnerCommand};
 
-use super::history::{Announcement, Broken, Entry, Fact, History, Promise};
+use super::history::{Broken, Entry, Fact, History, Promise};
 use super::orders::{self, Orders};
 use super::terms::Terms;
-use super::{losses, outside, schedules, shares, verdicts};
+use super::{intake, losses, outside, plans, schedules, shares, verdicts};
 
 type Checker = fn(&[Entry], &Terms) -> Result<(), String>;
 
 const CHECKERS: &[(Promise, Checker)] = &[
-    (Promise::S1, s1),
-    (Promise::S2, s2),
-    (Promise::S3, s3),
+    (Promise::S1, intake::s1),
+    (Promise::S2, intake::s2),
+    (Promise::S3, intake::s3),
     (Promise::S5, s5),
     (Promise::S6, s6),
     (Promise::S7, s7),
@@ -38,6 +37,7 @@ const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::S22, outside::s22),
     (Promise::S27, s27),
     (Promise::S34, schedules::s34),
+    (Promise::S34, schedules::s34_keys),
     (Promise::S35, shares::s35),
     (Promise::S37, shares::s37),
     (Promise::S37, shares::s37_priorities),
@@ -45,18 +45,31 @@ const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::Drain, orders::drain),
 ];
 
+/// Promises that need each event together with its effects, which only the dispatcher can tell.
+const INSIDE: &[(Promise, Checker)] = &[
+    (Promise::S36, plans::s36),
+    (Promise::Held, plans::held),
+    (Promise::Cancels, plans::cancels),
+    (Promise::Retries, plans::retries),
+];
+
 /// Returns every broken promise of a history, with the first entry that shows it. The history must hold all inputs and
 /// decisions of the dispatcher, in their order.
 pub(crate) fn check(history: &History, terms: &Terms) -> Vec<Broken> {
     let mut found = losses::check(&history.entries, terms);
+    found.extend(check_by(INSIDE, history, terms));
     found.extend(check_from_outside(history, terms));
     found
 }
 
 /// Like [`check`], for a history without the dispatcher's own times.
 pub(crate) fn check_from_outside(history: &History, terms: &Terms) -> Vec<Broken> {
+    check_by(CHECKERS, history, terms)
+}
+
+fn check_by(checkers: &[(Promise, Checker)], history: &History, terms: &Terms) -> Vec<Broken> {
     let mut found = Vec::new();
-    for (promise, checker) in CHECKERS {
+    for (promise, checker) in checkers {
         if let Err(text) = checker(&history.entries, terms) {
             let after = first_bad(&history.entries, *checker, terms);
             found.push(Broken { promise: *promise, text, after });
@@ -81,105 +94,6 @@ pub(crate) fn facts(story: &[Entry]) -> impl Iterator<Item = &Fact> {
 
 pub(crate) fn demand(kept: bool, text: impl FnOnce() -> String) -> Result<(), String> {
     if kept { Ok(()) } else { Err(text()) }
-}
-
-/// A commit that was acknowledged is durable, before the acknowledgement leaves.
-fn s1(story: &[Entry], _: &Terms) -> Result<(), String> {
-    let mut builds: BTreeMap<BuildId, Announcement> = BTreeMap::new();
-    let mut acknowledged = BTreeSet::new();
-    for fact in facts(story) {
-        match fact {
-            Fact::Committed(Record::BuildAdded { build, .. }) => {
-                builds.insert(build.id, Announcement::of(&build.source));
-            }
-            Fact::Released(Effect::Reply { reply: Reply::Accepted { build: Some(build), .. }, .. }) => {
-                demand(builds.contains_key(build), || format!("{build} is acknowledged and not durable"))?;
-            }
-            Fact::Acknowledged { announcement, build } => {
-                // Another observer may have announced the same head from an earlier one.
-                let of = |it: &Announcement| (it.repo.clone(), it.reference.clone(), it.after);
-                let same = builds.get(build).map(of) == Some(of(announcement));
-                demand(same, || format!("{announcement:?} was acknowledged as {build}, which is another or lost"))?;
-                acknowledged.insert(*build);
-            }
-            Fact::Kept { builds } => {
-                let lost: Vec<_> = acknowledged.difference(builds).collect();
-                demand(lost.is_empty(), || format!("{lost:?} were acknowledged and are not there any more"))?;
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Each move of a branch makes one build, and a repetition of the announcement makes none. An observer that knows of
-/// the last move has announced the next one after it. (Where the announcements cannot be seen, the rest is checked.)
-fn s2(story: &[Entry], _: &Terms) -> Result<(), String> {
-    let mut builds: BTreeMap<(RepoName, u64), BuildId> = BTreeMap::new();
-    let mut last: BTreeMap<(RepoName, RefName), usize> = BTreeMap::new();
-    let mut announced: BTreeMap<Announcement, usize> = BTreeMap::new();
-    let (mut moved, mut unbuilt) = (None, None);
-    for (at, fact) in facts(story).enumerate() {
-        match fact {
-            Fact::Announced(announcement) => drop(announced.insert(announcement.clone(), at)),
-            Fact::Decided(Effect::Persist(Record::HeadMoved { repo, reference, .. })) => {
-                moved = last.insert((repo.clone(), reference.clone()), at);
-            }
-            // A build of a schedule follows no announcement, and is no move.
-            Fact::Decided(Effect::Persist(Record::BuildAdded { build, .. }))
-            | Fact::Committed(Record::BuildAdded { build, .. })
-                if schedules::is_of_schedule(build) => {}
-            Fact::Decided(Effect::Persist(Record::BuildAdded { build, .. })) if !announced.is_empty() => {
-                let announced = announced.get(&Announcement::of(&build.source)).copied();
-                let is_new = announced.is_some_and(|announced| moved.is_none_or(|moved| moved < announced));
-                demand(is_new, || format!("{} is of an announcement from before the branch's last move", build.id))?;
-            }
-            Fact::Committed(Record::HeadMoved { repo, head, number, .. }) => {
-                demand(unbuilt.is_none(), || format!("the move {unbuilt:?} has no build"))?;
-                unbuilt = head.filter(|_| *number > 0).map(|_| (repo.clone(), *number));
-            }
-            Fact::Committed(Record::BuildAdded { build, .. }) => {
-                let key = (build.source.repo.clone(), build.source.trigger.number());
-                if unbuilt.as_ref() == Some(&key) {
-                    unbuilt = None;
-                }
-                let earlier = builds.insert(key, build.id);
-                demand(earlier.is_none(), || format!("{} and {earlier:?} are of one move", build.id))?;
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// In the end the accepted heads are the repositories' heads, and each has a build.
-fn s3(story: &[Entry], _: &Terms) -> Result<(), String> {
-    let mut accepted = BTreeMap::new();
-    let mut built = BTreeSet::new();
-    for fact in facts(story) {
-        match fact {
-            Fact::Committed(Record::HeadMoved { repo, reference, head, .. }) => {
-                let key = (repo.clone(), reference.clone());
-                match head {
-                    Some(head) => accepted.insert(key, *head),
-                    None => accepted.remove(&key),
-                };
-            }
-            Fact::Committed(Record::BuildAdded { build, .. }) => {
-                let source = &build.source;
-                built.insert((source.repo.clone(), source.trigger.reference.clone(), source.commit));
-            }
-            Fact::Ended { heads } => {
-                for head in heads {
-                    demand(built.contains(head), || format!("{head:?} was never built"))?;
-                }
-                let real: BTreeMap<_, _> = heads.iter().map(|(r, b, head)| ((r.clone(), b.clone()), *head)).collect();
-                demand(accepted == real, || format!("accepted heads are {accepted:?}, the real ones {real:?}"))?;
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// No effect leaves before its record is durable, in particular not after a failed write.
@@ -340,7 +254,8 @@ fn s9(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut excused: BTreeSet<JobId> = BTreeSet::new();
     for Entry { at, fact } in story {
         match fact {
-            Fact::Arrived(Event::CommitObserved { source, plan: Ok(plan), .. }) => {
+            Fact::Arrived(event) => {
+                let Some((source, plan)) = plans::planned(event) else { continue };
                 for task in plan.tasks.iter().map(|task| &task.spec).filter(|task| task.recipe.exclusive) {
                     exclusive.insert((source.repo.clone(), source.commit, task.name.clone()));
                 }

@@ -33,10 +33,17 @@ pub(crate) enum Promise {
     S33,
     S34,
     S35,
+    S36,
     S37,
     L1,
     /// A drain that an operator heard confirmed stays in force.
     Drain,
+    /// A held task runs when a person starts it, and not before.
+    Held,
+    /// A build is cancelled if its settings, the end of its ref or an operator say so, and only then.
+    Cancels,
+    /// A task is tried again as its rule says.
+    Retries,
     /// The scheduler's own invariants.
     Invariant,
     /// The store refused a batch, or its state differs from the fold's.

@@ -3,9 +3,11 @@
 
 pub(crate) mod checkers;
 pub(crate) mod history;
+mod intake;
 mod losses;
 mod orders;
 mod outside;
+mod plans;
 mod presence;
 mod schedules;
 mod shares;

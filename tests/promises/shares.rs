@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use surveil::model::{
     AttemptId, BuildId, CommitId, JobId, JobState, Line, Record, RepoName, RunnerName, TaskName, TaskSpec,
 };
-use surveil::scheduler::{Effect, Event};
+use surveil::scheduler::Effect;
 
 use super::checkers::{demand, facts};
 use super::history::{Entry, Fact};
+use super::plans::planned;
 use super::terms::Terms;
 
 /// The lines of one job, each with the number of places that its task allows.
@@ -35,7 +36,8 @@ pub(super) fn s35(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut thawed: BTreeMap<RunnerName, u64> = BTreeMap::new();
     for Entry { at, fact } in story {
         match fact {
-            Fact::Arrived(Event::CommitObserved { source, plan: Ok(plan), .. }) => {
+            Fact::Arrived(event) => {
+                let Some((source, plan)) = planned(event) else { continue };
                 let of_commit = plan.tasks.iter().map(|task| task.spec.clone());
                 specs.extend(of_commit.map(|task| ((source.repo.clone(), source.commit, task.name.clone()), task)));
             }
@@ -147,6 +149,10 @@ pub(super) fn s37(story: &[Entry], _: &Terms) -> Result<(), String> {
                         && job.task.placement.needs.is_empty()
                         && !job.task.recipe.exclusive;
                     jobs.insert(job.id, (build.id, is_plain));
+                    // A job that is held or left out waits for no runner.
+                    if !job.state.is_awaited() {
+                        continue;
+                    }
                     queued.entry(repo.clone()).or_default().insert(job.id);
                     if is_plain {
                         plain.entry(repo.clone()).or_default().insert(job.id);
@@ -213,7 +219,8 @@ pub(super) fn s37_priorities(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut waiting: BTreeSet<JobId> = BTreeSet::new();
     for Entry { at, fact } in story {
         match fact {
-            Fact::Arrived(Event::CommitObserved { source, plan: Ok(plan), .. }) => {
+            Fact::Arrived(event) => {
+                let Some((source, plan)) = planned(event) else { continue };
                 let of = |task: &TaskSpec| {
                     ((source.repo.clone(), source.commit, task.name.clone()), task.placement.priority)
                 };

@@ -3,6 +3,7 @@
 //! any two of these steps.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use surveil::model::{
     BuildId, BuildSource, CommitId, JobId, Label, Moment, Plan, PoolId, Record, RefName, RepoName, SessionId, SpawnId,
@@ -12,6 +13,7 @@ use surveil::scheduler::{Effect, Event, Policy, Pool, Reply, RequestId, RunnerJo
 use crate::fold::Fold;
 use crate::history::{Fact, Promise};
 use crate::network::{Cut, Down, Up};
+use crate::observer::PATTERN;
 use crate::promises::terms::Terms;
 use crate::realstore::RealStore;
 use crate::schedules;
@@ -63,8 +65,14 @@ pub(crate) enum Input {
 pub(crate) enum Question {
     Commit(Box<BuildSource>, Result<Plan, String>, Option<u64>),
     Gone(RepoName, RefName, CommitId, Option<u64>),
+    Note(RepoName, Vec<(RefName, CommitId)>, Vec<Arc<str>>),
+    /// A request of `submit` or `try`, perhaps one that is sent again.
+    Submit(Box<BuildSource>, Result<Plan, String>),
     Cancel(BuildId, Option<JobId>),
-    Rerun(BuildId, bool),
+    /// A rerun, of what failed only, of one job only.
+    Rerun(BuildId, bool, Option<JobId>),
+    /// Starts a held job, also in an old build.
+    Start(BuildId, JobId, bool),
     Drain(String),
     Resume(String),
 }
@@ -157,6 +165,7 @@ impl World {
             Up::Gone(repo, reference, before, seen) => {
                 Input::Ask(Question::Gone(repo, reference, before, seen), Some(session))
             }
+            Up::Note(repo, refs, patterns) => Input::Ask(Question::Note(repo, refs, patterns), Some(session)),
         };
         self.enqueue(input);
     }
@@ -222,10 +231,10 @@ impl World {
                 }
                 let heads = self.dispatcher.scheduler.as_ref().map(|s| {
                     let heads = s.heads(&repo).into_iter().map(|(reference, head)| (reference, head.commit));
-                    (heads.collect(), s.moves(&repo))
+                    (heads.collect(), s.moves(&repo), s.unseen(&repo, vec![PATTERN.into()]))
                 });
-                let (heads, moves) = heads.unwrap_or_default();
-                self.send_down(session, Down::Heads(heads, moves));
+                let (heads, moves, unseen) = heads.unwrap_or_default();
+                self.send_down(session, Down::Heads(heads, moves, unseen));
             }
             Input::Ask(question, asker) => return self.ask(question, asker),
         }
@@ -238,14 +247,37 @@ impl World {
         let event = match question {
             Question::Commit(source, plan, seen) => Event::CommitObserved { request, source, plan, seen },
             Question::Gone(repo, reference, before, seen) => Event::RefGone { request, repo, reference, before, seen },
+            Question::Note(repo, refs, patterns) => Event::RefsNoted { request, repo, refs, patterns },
+            Question::Submit(source, plan) => {
+                // The same request may have come just before.
+                if !self.flush() {
+                    return false;
+                }
+                let earlier = self.dispatcher.store.build_of(&source);
+                Event::BuildAsked { request, source, plan, earlier }
+            }
             Question::Cancel(build, job) => Event::CancelAsked { request, build, job },
-            Question::Rerun(id, failed_only) => {
+            Question::Rerun(id, failed_only, only) => {
                 // The store must know all of the build before it is read from there.
                 if !self.flush() {
                     return false;
                 }
                 let Some(build) = self.dispatcher.store.build(id) else { return true };
-                Event::RerunAsked { request, build: Box::new(build), failed_only, only: None }
+                Event::RerunAsked { request, build: Box::new(build), failed_only, only }
+            }
+            Question::Start(id, job, force) => {
+                if !self.flush() {
+                    return false;
+                }
+                let Some(build) = self.dispatcher.store.build(id) else { return true };
+                Event::StartAsked {
+                    request,
+                    build: Box::new(build),
+                    job,
+                    by: "ann@box".into(),
+                    force,
+                    inputs: BTreeMap::new(),
+                }
             }
             Question::Drain(name) => {
                 let runner = self.dispatcher.scheduler.as_ref().and_then(|s| s.runner_named(&name));

@@ -7,8 +7,9 @@ use surveil::model::{AttemptId, BuildId, CommitId, JobId, Outcome, RefName};
 use crate::dispatcher::{Input, Question};
 use crate::history::Fact;
 use crate::network::{Cut, Up};
+use crate::plans::new_commit;
 use crate::runner::ProcessId;
-use crate::world::{Happening, World, new_commit};
+use crate::world::{Happening, World};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -21,6 +22,14 @@ pub(crate) enum Fault {
     Back,
     DeleteBranch,
     NewBranch,
+    /// Makes a tag, or moves one.
+    Tag,
+    /// Makes or moves the head of a pull request.
+    Pull,
+    /// A person asks for a build, perhaps of uncommitted work. The request may be sent more than once.
+    Submit,
+    /// A person starts a held job.
+    Start,
     Cancel,
     CancelJob,
     Rerun,
@@ -45,8 +54,20 @@ pub(crate) enum Fault {
 }
 
 /// Actions that happen in all worlds, and faults that happen only in some.
-const PEOPLE: &[Fault] =
-    &[Fault::Push, Fault::Push, Fault::Push, Fault::ForcePush, Fault::ToAndFro, Fault::DeleteBranch, Fault::NewBranch];
+const PEOPLE: &[Fault] = &[
+    Fault::Push,
+    Fault::Push,
+    Fault::Push,
+    Fault::ForcePush,
+    Fault::ToAndFro,
+    Fault::DeleteBranch,
+    Fault::NewBranch,
+    Fault::Tag,
+    Fault::Pull,
+    Fault::Submit,
+    Fault::Start,
+    Fault::Start,
+];
 const TROUBLES: &[Fault] = &[
     Fault::Cancel,
     Fault::CancelJob,
@@ -80,7 +101,7 @@ impl World {
         if self.is_deploying {
             kinds.push(Fault::CutOff);
         }
-        for _ in 0..self.dice.below(6) {
+        for _ in 0..self.dice.below(8) {
             self.plan_fault(PEOPLE, calm_at);
         }
         let many = if self.dice.percent(20) { 40 } else { 10 };
@@ -99,7 +120,11 @@ impl World {
 
     pub(crate) fn strike(&mut self, fault: Fault) {
         match fault {
-            Fault::Push | Fault::ForcePush | Fault::DeleteBranch | Fault::NewBranch => self.push(fault),
+            Fault::Push | Fault::ForcePush | Fault::DeleteBranch | Fault::NewBranch | Fault::Tag | Fault::Pull => {
+                self.push(fault)
+            }
+            Fault::Submit => self.submit(),
+            Fault::Start => self.start_held(),
             Fault::ToAndFro => {
                 for step in 0..8 {
                     self.plan(self.now + step * 700, Happening::Fault(Fault::Back));
@@ -170,12 +195,14 @@ impl World {
         let existing = dice.pick(&branches);
         let reference = match kind {
             Fault::NewBranch => RefName::of_branch(["topic", "fix"][dice.below(2)]),
+            Fault::Tag => RefName::new(["refs/tags/v1", "refs/tags/v2"][dice.below(2)]),
+            Fault::Pull => RefName::new("refs/pull/1/head"),
             _ => existing.unwrap_or_else(|| RefName::of_branch("main")),
         };
         let head: Option<CommitId> = match kind {
             Fault::DeleteBranch => None,
             Fault::ForcePush => dice.pick(&repo.commits),
-            Fault::NewBranch if dice.percent(60) => dice.pick(&repo.commits),
+            Fault::NewBranch | Fault::Tag if dice.percent(60) => dice.pick(&repo.commits),
             _ => Some(new_commit(dice, repo)),
         };
         self.move_to(at, reference, head);
@@ -211,7 +238,10 @@ impl World {
         let jobs: Vec<JobId> = store.jobs.values().filter(|job| job.build == build).map(|job| job.id).collect();
         let question = match kind {
             Fault::CancelJob => Question::Cancel(build, self.dice.pick(&jobs)),
-            Fault::Rerun => Question::Rerun(build, self.dice.percent(60)),
+            Fault::Rerun => {
+                let only = self.dice.pick(&jobs).filter(|_| self.dice.percent(30));
+                Question::Rerun(build, self.dice.percent(60), only)
+            }
             Fault::DrainByOperator => {
                 let host = self.dice.below(self.hosts.len());
                 // The operator may have to rely on the answer at once.
@@ -233,7 +263,7 @@ impl World {
         self.enqueue(Input::Ask(question, None));
         // People who cancel often want the same build again at once.
         if kind == Fault::Cancel && self.dice.percent(50) {
-            self.enqueue(Input::Ask(Question::Rerun(build, true), None));
+            self.enqueue(Input::Ask(Question::Rerun(build, true, None), None));
         }
     }
 
@@ -296,7 +326,8 @@ impl World {
     pub(crate) fn natural_outcome(&mut self) -> Outcome {
         match self.dice.below(20) {
             0..12 => Outcome::Passed,
-            12..15 => Outcome::Failed(1),
+            12 => Outcome::Failed(75),
+            13..15 => Outcome::Failed(1),
             15 => Outcome::Killed(9),
             16 => Outcome::TimedOut(TimeoutReason::Whole),
             17 => Outcome::CouldNotStart("no such program".into()),

@@ -109,11 +109,9 @@ impl Fold {
         if self.builds.contains_key(&build.id) || jobs.iter().any(|job| self.jobs.contains_key(&job.id)) {
             return Err(format!("{} or one of its jobs has a number that was used before", build.id));
         }
-        if matches!(trigger.kind, TriggerKind::Schedule { .. }) {
-            let of =
-                |source: &BuildSource| (source.repo.clone(), source.trigger.reference.clone(), source.trigger.key());
-            if let Some(other) = self.builds.values().find(|other| of(&other.source) == of(&build.source)) {
-                return Err(format!("{} and {} are of one time of a schedule", build.id, other.id));
+        if matches!(trigger.kind, TriggerKind::Schedule { .. } | TriggerKind::Manual { .. } | TriggerKind::Try { .. }) {
+            if let Some(other) = self.build_of(&build.source) {
+                return Err(format!("{} and {other} are of one trigger", build.id));
             }
         } else if let Some(other) = self.moved.insert((repo.clone(), trigger.number()), build.id) {
             return Err(format!("{} and {other} are of one move", build.id));
@@ -150,6 +148,16 @@ impl Fold {
         }
         job.state = JobState::Finished(ending.clone());
         Ok(())
+    }
+
+    /// The build of a trigger that moves no ref.
+    pub(crate) fn build_of(&self, source: &BuildSource) -> Option<BuildId> {
+        let of = |source: &BuildSource| {
+            let trigger = &source.trigger;
+            (source.repo.clone(), trigger.reference.clone(), trigger.kind.word(), trigger.key())
+        };
+        let wanted = of(source);
+        self.builds.values().find(|build| of(&build.source) == wanted).map(|build| build.id)
     }
 
     pub(crate) fn runner_name(&self, id: RunnerId) -> Option<RunnerName> {

@@ -2,6 +2,7 @@
 //! may learn of the cut long after the other.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use surveil::model::{AttemptId, BuildSource, CommitId, Outcome, Plan, RefName, RepoName, SessionId};
 use surveil::scheduler::{Reply, RunnerCommand, RunnerJoined};
@@ -21,13 +22,16 @@ pub(crate) enum Up {
     Status(RepoName),
     Dispatch(Box<BuildSource>, Result<Plan, String>, Option<u64>),
     Gone(RepoName, RefName, CommitId, Option<u64>),
+    /// The refs of a first look at some patterns.
+    Note(RepoName, Vec<(RefName, CommitId)>, Vec<Arc<str>>),
 }
 
 /// A message from the dispatcher to a peer.
 #[derive(Debug, Clone)]
 pub(crate) enum Down {
     Runner(RunnerCommand),
-    Heads(Vec<(RefName, CommitId)>, u64),
+    /// The accepted heads, the number of the last move, and the patterns at which nobody has looked.
+    Heads(Vec<(RefName, CommitId)>, u64, Vec<Arc<str>>),
     Reply(Reply),
 }
 

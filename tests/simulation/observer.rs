@@ -2,6 +2,7 @@
 //! difference at a time, as `src/observer/watch.rs` decides. An observer keeps nothing over a restart.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use surveil::model::{BuildSource, CommitId, Plan, RefName, RepoName, SessionId, Trigger};
 use surveil::scheduler::Reply;
@@ -10,6 +11,8 @@ use crate::history::{Announcement, Fact};
 use crate::network::{Down, Peer, Up};
 use crate::world::{Happening, World};
 
+/// The tags of a repository that are there at the first look are not built.
+pub(crate) const PATTERN: &str = "refs/tags/*";
 /// Interval between two looks at the repository.
 const LOOK_MS: u64 = 1_000;
 /// Longest time to wait for an answer.
@@ -41,6 +44,8 @@ pub(crate) struct Observer {
     session: Option<SessionId>,
     /// The dispatcher's heads, as far as this observer knows.
     accepted: Option<BTreeMap<RefName, CommitId>>,
+    /// The patterns at which nobody has looked yet.
+    unseen: Vec<Arc<str>>,
     /// The last move that those heads include, and for branches of which it heard since, a later one.
     moves: u64,
     later_moves: BTreeMap<RefName, u64>,
@@ -53,6 +58,7 @@ enum Question {
     Heads,
     Head(RefName, Option<CommitId>, CommitId),
     Gone(RefName),
+    Note,
 }
 
 impl World {
@@ -60,8 +66,8 @@ impl World {
         self.last_observer += 1;
         let id = ObserverId(self.last_observer);
         let accepted = self.trusted_heads(repo);
-        let later_moves = BTreeMap::new();
-        self.observers.push(Observer { id, repo, session: None, accepted, moves: 0, later_moves, asked: None });
+        let (later_moves, unseen) = (BTreeMap::new(), Vec::new());
+        self.observers.push(Observer { id, repo, session: None, accepted, unseen, moves: 0, later_moves, asked: None });
         self.plan(self.now + 1, Happening::Look(id));
     }
 
@@ -112,6 +118,15 @@ impl World {
             let name = repo.name.clone();
             return self.send_up(session, Up::Status(name));
         };
+        if !observer.unseen.is_empty() {
+            observer.asked = Some((Question::Note, now));
+            let is_new = |(reference, _): &(&RefName, &CommitId)| {
+                reference.tag().is_some() && !accepted.contains_key(*reference)
+            };
+            let refs = repo.heads.iter().filter(is_new).map(|(reference, head)| (reference.clone(), *head)).collect();
+            let message = Up::Note(repo.name.clone(), refs, std::mem::take(&mut observer.unseen));
+            return self.send_up(session, message);
+        }
         let moved = repo.heads.iter().find(|(reference, head)| accepted.get(*reference) != Some(*head));
         if let Some((reference, head)) = moved {
             let before = accepted.get(reference).copied();
@@ -139,8 +154,9 @@ impl World {
         }
         let (Some((question, _)), accepted) = (observer.asked.take(), &mut observer.accepted) else { return };
         match (message, question) {
-            (Down::Heads(heads, moves), _) => {
+            (Down::Heads(heads, moves, unseen), _) => {
                 *accepted = Some(heads.into_iter().collect());
+                observer.unseen = unseen;
                 observer.moves = moves;
                 observer.later_moves.clear();
             }
@@ -170,6 +186,8 @@ impl World {
                     };
                 }
             }
+            // Another observer may have looked before: the heads tell what is noted.
+            (Down::Reply(Reply::Noted), Question::Note) => *accepted = None,
             (Down::Reply(_) | Down::Runner(_), _) => {}
         }
         self.ask_next(id);

@@ -1,7 +1,10 @@
 //! Deliberate defects. Each must break the promise that it belongs to. They sit around the scheduler, in place of the
 //! dispatcher's core, the network and the peers, and change the scheduler's events or effects.
 
-use surveil::model::{Incarnation, JobState, LogSummary, Moment, Record, Snapshot, Verdict, WallTime};
+use surveil::model::{
+    Condition, Ending, Incarnation, Job, JobState, LogSummary, Moment, Plan, Record, Snapshot, Supersede, Verdict,
+    WallTime,
+};
 use surveil::scheduler::{Effect, Event, Policy, RunnerCommand};
 
 use crate::dispatcher::{HEARTBEAT_MS, LEASE_CHECK_MS, TIMEOUT_MS, policy};
@@ -52,6 +55,40 @@ pub(crate) enum Sabotage {
     ForgetsDrains,
     /// A restart forgets which times of schedules have fired.
     ForgetsFirings,
+    /// A request that is sent again makes another build.
+    ForgetsRequests,
+    /// A restart forgets that an observer has looked at the tags before.
+    ForgetsFirstLook,
+    /// Tasks that their conditions leave out run.
+    RunsWhatIsLeftOut,
+    /// A build with a task that is left out has failed.
+    CountsWhatIsLeftOut,
+    /// Every task wants what it needs to have passed.
+    ForgetsConditions,
+    /// Manual tasks start by themselves.
+    HoldsNothing,
+    /// A restart queues what is held.
+    ForgetsHolds,
+    /// A held task starts in any build, as with force.
+    StartsOldBuilds,
+    /// No build stops at its first failure.
+    ForgetsFailFast,
+    /// No newer move supersedes a build.
+    SupersedesNothing,
+    /// A newer move supersedes every build.
+    SupersedesAll,
+    /// The end of a ref ends no job.
+    KeepsWhatIsGone,
+    /// A build may take half of its time.
+    EndsBuildsEarly,
+    /// Each task is tried again once more than it may be.
+    RetriesOnceMore,
+    /// A task is tried again after any failure.
+    RetriesAfterAll,
+    /// A task is tried again at once.
+    ForgetsDelays,
+    /// A task is tried again on any runner.
+    ForgetsElsewhere,
     /// Time is taken from the wall clock.
     ReadsTheWallClock,
     /// Time that the dispatcher slept through counts as silence.
@@ -87,6 +124,23 @@ impl Sabotage {
         (Self::NeverForgives, Promise::S33),
         (Self::NeverForgivesALittle, Promise::S33),
         (Self::ForgetsFirings, Promise::S34),
+        (Self::ForgetsRequests, Promise::S34),
+        (Self::ForgetsFirstLook, Promise::S3),
+        (Self::RunsWhatIsLeftOut, Promise::S36),
+        (Self::CountsWhatIsLeftOut, Promise::S36),
+        (Self::ForgetsConditions, Promise::S36),
+        (Self::HoldsNothing, Promise::Held),
+        (Self::ForgetsHolds, Promise::Held),
+        (Self::StartsOldBuilds, Promise::Held),
+        (Self::ForgetsFailFast, Promise::Cancels),
+        (Self::SupersedesNothing, Promise::Cancels),
+        (Self::SupersedesAll, Promise::Cancels),
+        (Self::KeepsWhatIsGone, Promise::Cancels),
+        (Self::EndsBuildsEarly, Promise::Cancels),
+        (Self::RetriesOnceMore, Promise::Retries),
+        (Self::RetriesAfterAll, Promise::Retries),
+        (Self::ForgetsDelays, Promise::Retries),
+        (Self::ForgetsElsewhere, Promise::Retries),
         (Self::NeverLooks, Promise::L1),
         (Self::ForgetsDrains, Promise::Drain),
     ];
@@ -106,6 +160,13 @@ impl World {
         if self.is(Sabotage::ForgetsDrains) {
             restored.runners.iter_mut().for_each(|runner| runner.drain = None);
         }
+        if self.is(Sabotage::ForgetsHolds) {
+            let jobs = restored.builds.iter_mut().flat_map(|build| &mut build.jobs);
+            jobs.filter(|job| job.state == JobState::Held).for_each(|job| job.state = JobState::Queued);
+        }
+        if self.is(Sabotage::ForgetsFirstLook) {
+            restored.patterns.clear();
+        }
         if self.is(Sabotage::ForgetsFirings) {
             restored.schedules.iter_mut().for_each(|schedule| schedule.last_due = WallTime(0));
         }
@@ -124,34 +185,26 @@ impl World {
 
     /// The events that the scheduler gets instead, with their times.
     pub(crate) fn twist_event(&mut self, now: Moment, mut event: Event) -> Vec<(Moment, Event)> {
+        if let (Some(sabotage), Some(plan)) = (self.sabotage, plan_of(&mut event)) {
+            twist_plan(sabotage, plan);
+        }
         match self.sabotage {
+            Some(Sabotage::StartsOldBuilds) => {
+                if let Event::StartAsked { force, .. } = &mut event {
+                    *force = true;
+                }
+            }
             Some(Sabotage::ForgetsMoves) => {
                 if let Event::CommitObserved { seen, .. } = &mut event {
                     *seen = None;
                 }
             }
+            Some(Sabotage::ForgetsRequests) => {
+                if let Event::BuildAsked { earlier, .. } = &mut event {
+                    *earlier = None;
+                }
+            }
             Some(Sabotage::AcceptsLateResults) => self.redirect_result(&mut event),
-            Some(Sabotage::ForgetsExclusive) => {
-                if let Event::CommitObserved { plan: Ok(plan), .. } = &mut event {
-                    plan.tasks.iter_mut().for_each(|task| task.spec.recipe_mut().exclusive = false);
-                }
-            }
-            Some(Sabotage::ForgetsGroups) => {
-                if let Event::CommitObserved { plan: Ok(plan), .. } = &mut event {
-                    plan.tasks.iter_mut().for_each(|task| task.spec.placement.group = None);
-                }
-            }
-            Some(Sabotage::TurnsPrioritiesRound) => {
-                if let Event::CommitObserved { plan: Ok(plan), .. } = &mut event {
-                    plan.tasks.iter_mut().for_each(|task| task.spec.placement.priority *= -1);
-                }
-            }
-            Some(Sabotage::RaisesGroupLimits) => {
-                if let Event::CommitObserved { plan: Ok(plan), .. } = &mut event {
-                    let groups = plan.tasks.iter_mut().filter_map(|task| task.spec.placement.group.as_mut());
-                    groups.for_each(|group| group.limit += 1);
-                }
-            }
             Some(Sabotage::BelievesOldHoldings) => self.add_old_holdings(&mut event),
             Some(Sabotage::IgnoresIncarnation) => {
                 if let Event::RunnerJoined(joined) = &mut event {
@@ -246,6 +299,19 @@ impl World {
                 }
             }
         }
+        if self.is(Sabotage::CountsWhatIsLeftOut) {
+            for effect in &mut effects {
+                if let Effect::Persist(Record::BuildFinished { build, verdict: verdict @ Verdict::Passed, .. }) = effect
+                    && self.dispatcher.store.jobs.values().any(|job| job.build == *build && is_left_out(job))
+                {
+                    *verdict = Verdict::Failed;
+                }
+            }
+        }
+        if self.is(Sabotage::KeepsWhatIsGone) && matches!(event, Event::RefGone { .. }) {
+            let ends = |record: &Record| matches!(record, Record::JobFinished { .. } | Record::BuildFinished { .. });
+            effects.retain(|effect| !matches!(effect, Effect::Persist(record) if ends(record)));
+        }
         if self.is(Sabotage::RecordsReplays)
             && let Event::AttemptFinished { attempt, outcome, .. } = event
             && matches!(effects.as_slice(), [Effect::Send { message: RunnerCommand::Recorded { .. }, .. }])
@@ -281,5 +347,49 @@ impl World {
         repo: usize,
     ) -> Option<std::collections::BTreeMap<surveil::model::RefName, surveil::model::CommitId>> {
         self.trusts_itself().then(|| self.repos[repo].heads.clone())
+    }
+}
+
+fn is_left_out(job: &Job) -> bool {
+    matches!(job.state, JobState::Finished(Ending::LeftOut(_)))
+}
+
+/// The plan that an event brings.
+fn plan_of(event: &mut Event) -> Option<&mut Plan> {
+    match event {
+        Event::CommitObserved { plan, .. } | Event::BuildAsked { plan, .. } | Event::ScheduleDue { plan, .. } => {
+            plan.as_mut().ok()
+        }
+        _ => None,
+    }
+}
+
+/// Changes what the task file of a commit says.
+fn twist_plan(sabotage: Sabotage, plan: &mut Plan) {
+    match sabotage {
+        Sabotage::ForgetsFailFast => plan.settings.fail_fast = false,
+        Sabotage::SupersedesNothing => plan.settings.supersede = Supersede::No,
+        Sabotage::SupersedesAll => plan.settings.supersede = Supersede::Running,
+        Sabotage::EndsBuildsEarly => plan.settings.timeout_ms = plan.settings.timeout_ms.map(|timeout| timeout / 2),
+        _ => {}
+    }
+    for task in &mut plan.tasks {
+        let placement = &mut task.spec.placement;
+        match sabotage {
+            Sabotage::ForgetsExclusive => task.spec.recipe_mut().exclusive = false,
+            Sabotage::ForgetsGroups => placement.group = None,
+            Sabotage::TurnsPrioritiesRound => placement.priority *= -1,
+            Sabotage::RaisesGroupLimits => placement.group.iter_mut().for_each(|group| group.limit += 1),
+            Sabotage::RunsWhatIsLeftOut => task.left_out = None,
+            Sabotage::ForgetsConditions => {
+                placement.needs.iter_mut().for_each(|need| need.condition = Condition::Passed);
+            }
+            Sabotage::HoldsNothing => task.held = false,
+            Sabotage::RetriesOnceMore => placement.retries += 1,
+            Sabotage::RetriesAfterAll => placement.retry.on.clear(),
+            Sabotage::ForgetsDelays => placement.retry.delay_ms = 0,
+            Sabotage::ForgetsElsewhere => placement.retry.elsewhere = false,
+            _ => {}
+        }
     }
 }

@@ -3,10 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use surveil::model::{
-    AttemptId, CommitId, Group, GroupName, Label, Moment, Need, Plan, RefName, RepoName, Script, SessionId, TaskName,
-    TaskSpec, WallTime,
-};
+use surveil::model::{AttemptId, BuildSource, Moment, RefName, RepoName, SessionId, WallTime};
 use surveil::scheduler::Event;
 
 use crate::checkers;
@@ -16,10 +13,11 @@ use crate::faults::Fault;
 use crate::history::{Broken, Fact, History, Promise};
 use crate::network::{Network, Peer};
 use crate::observer::{Observer, ObserverId, Repo};
+use crate::plans::new_commit;
 use crate::realstore::RealStore;
 use crate::runner::{Alarm, Host, Process, ProcessId};
 use crate::sabotage::Sabotage;
-use crate::schedules::{Calendar, add_schedules};
+use crate::schedules::Calendar;
 
 /// Time within which every build must end after faults have stopped. Jobs of one group that no runner fits are given up
 /// one after the other, each when its patience of 30 s is over.
@@ -46,6 +44,7 @@ pub(crate) enum Happening {
     Runner(ProcessId, Alarm),
     Look(ObserverId),
     Fault(Fault),
+    Submit(Box<BuildSource>),
     Calm,
     RestartObservers,
     ResumeAll,
@@ -228,6 +227,7 @@ impl World {
             Happening::Runner(process, alarm) => self.runner_alarm(process, alarm),
             Happening::Look(observer) => self.look(observer),
             Happening::Fault(fault) => self.strike(fault),
+            Happening::Submit(source) => self.ask_for(source),
             Happening::Calm => self.calm_down(),
             Happening::RestartObservers => self.restart_observers(),
             Happening::ResumeAll => self.resume_all(),
@@ -255,6 +255,7 @@ impl World {
             Happening::StartDispatcher
             | Happening::Look(_)
             | Happening::Fault(_)
+            | Happening::Submit(_)
             | Happening::Calm
             | Happening::RestartObservers
             | Happening::ResumeAll => None,
@@ -338,55 +339,8 @@ fn repo(dice: &mut Dice, name: &str, (is_deploying, is_scheduled): (bool, bool))
     let mut repo = Repo { name, is_deploying, is_scheduled, heads, before: None, commits, plans };
     let first = new_commit(dice, &mut repo);
     repo.heads.insert(RefName::of_branch("main"), first);
+    if dice.percent(25) {
+        repo.heads.insert(RefName::new("refs/tags/v1"), first);
+    }
     repo
-}
-
-/// Makes a commit with a task file of its own.
-pub(crate) fn new_commit(dice: &mut Dice, repo: &mut Repo) -> CommitId {
-    let mut raw = [0; 20];
-    raw[0] = repo.commits.len() as u8 + 1;
-    raw[1] = repo.name.as_str().len() as u8;
-    raw[2..10].copy_from_slice(&dice.roll().to_be_bytes());
-    let commit = CommitId::from_bytes(&raw).expect("20 bytes");
-    let mut plan = plan(dice, repo.is_deploying);
-    if let (true, Ok(plan)) = (repo.is_scheduled, &mut plan) {
-        add_schedules(plan, commit);
-    }
-    repo.commits.push(commit);
-    repo.plans.insert(commit, plan);
-    commit
-}
-
-fn plan(dice: &mut Dice, is_deploying: bool) -> Result<Plan, String> {
-    if dice.percent(4) {
-        return Err("the task file has a mistake".into());
-    }
-    let names = ["a", "b", "c", "d"];
-    let count = dice.below(5);
-    let task = |at: usize, dice: &mut Dice| {
-        let mut task = TaskSpec::new(TaskName::recorded(names[at]), Script::Shell("true".into()));
-        for need in &names[..at] {
-            if dice.percent(25) {
-                task.placement.needs.push(Need::passed(TaskName::recorded(need)));
-            }
-        }
-        let labels: &[&str] = match dice.below(20) {
-            0 => &["moon"],
-            1..4 => &["gpu"],
-            4..8 => &["linux"],
-            _ => &[],
-        };
-        task.placement.labels = labels.iter().map(|label| Label::recorded(label)).collect();
-        task.placement.retries = if dice.percent(25) { 1 } else { 0 };
-        task.placement.allow_failure = dice.percent(12);
-        task.recipe_mut().exclusive = is_deploying || dice.percent(20);
-        task.placement.priority = if dice.percent(30) { dice.below(5) as i32 - 2 } else { 0 };
-        if dice.percent(30) {
-            let name = GroupName::recorded(if dice.percent(60) { "staging" } else { "licences" });
-            let limit = if &*name == "staging" { 1 } else { 1 + dice.below(3) as u32 };
-            task.set_group(Group { limit, ..Group::new(name) });
-        }
-        task
-    };
-    Ok(Plan::of((0..count).map(|at| task(at, dice)).collect()))
 }
