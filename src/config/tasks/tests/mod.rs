@@ -6,6 +6,7 @@ use super::*;
 use crate::model::{Group, GroupName, Label, Need, Recipe, Script, TaskName};
 
 mod conditions;
+mod documents;
 mod doubts;
 mod foreign;
 mod inputs;
@@ -425,61 +426,4 @@ or put executable files into tasks/; each is then a task of its own"
         parse(EXAMPLE),
         [TaskSpec::new(TaskName::new("test").unwrap(), Script::stopping_at_failure("make test"))]
     );
-}
-
-#[test]
-fn the_examples_and_our_own_tasks_are_right() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = vec![root.join(TASK_FILE)];
-    for entry in std::fs::read_dir(root.join("examples")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.to_string_lossy().ends_with(TASK_FILE) {
-            files.push(path);
-        }
-    }
-    assert!(files.len() >= 4, "{files:?}");
-    for file in files {
-        let tasks = read(&file.to_string_lossy(), &std::fs::read(&file).unwrap());
-        assert!(tasks.unwrap_or_else(|error| panic!("{error}")).len() > 1, "{}", file.display());
-    }
-}
-
-/// A document of this repository.
-fn document(name: &str) -> String {
-    std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
-}
-
-#[test]
-fn what_the_documents_show_as_a_task_file_is_one() {
-    for (name, least) in [("docs/tasks.md", 10), ("README.md", 1)] {
-        let text = document(name);
-        let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-        assert!(blocks.len() >= least, "{name} has {} examples", blocks.len());
-        for block in blocks {
-            drop(read(name, block.as_bytes()).unwrap_or_else(|error| panic!("{error}")));
-        }
-    }
-}
-
-#[test]
-fn the_document_of_tasks_has_every_key_and_true_errors() {
-    let text = document("docs/tasks.md");
-    for key in KEYS {
-        let Key { name, row, .. } = key;
-        assert!(text.contains(&format!("\n### `{name}`\n")), "{name} has no section");
-        let row = format!("\n| [`{name}`](#{name}) | {row} |\n");
-        assert!(text.contains(&row), "not in the table:{row}");
-    }
-    assert_eq!(text.matches("\n| [`").count(), KEYS.len(), "the table has other rows");
-    for key in top_level::TOP_KEYS {
-        assert!(text.contains(&format!("\n| `[{}", key.name)), "the table `{}` has no row", key.name);
-    }
-    for file in [
-        "[task.build]\nrun = \"make\"\ntiemout = \"20m\"",
-        "[task.build]\nrun = \"make\"\n\n[task.test]\nrun = \"make test\"\nneeds = [\"biuld\"]",
-        "[task.a]\nrun = \"x\"\nneeds = [\"b\"]\n[task.b]\nrun = \"x\"\nneeds = [\"a\"]",
-    ] {
-        let error = read(TASK_FILE, file.as_bytes()).unwrap_err().text;
-        assert!(text.contains(&format!("```\n{error}\n```")), "not in the document:\n{error}");
-    }
 }

@@ -110,33 +110,16 @@ fn judged(file: &str) -> Result<(), String> {
 
 #[test]
 fn the_schema_in_the_documents_is_that_of_the_tables_of_keys() {
-    let text = document("docs/surveil.schema.json");
+    let text = documents::document("docs/surveil.schema.json");
     assert!(text == schema(), "write it anew: `surveil check --schema > docs/surveil.schema.json`");
 }
 
 #[test]
 fn all_examples_and_the_examples_of_the_documents_are_valid_by_the_schema() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut open = vec![root.join("examples")];
-    let mut files = vec![std::fs::read_to_string(root.join(TASK_FILE)).unwrap()];
-    while let Some(directory) = open.pop() {
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else if path.to_string_lossy().ends_with(TASK_FILE) {
-                files.push(std::fs::read_to_string(path).unwrap());
-            }
-        }
-    }
-    for name in ["docs/tasks.md", "README.md"] {
-        let text = document(name);
-        let blocks = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-        files.extend(blocks.map(str::to_owned));
-    }
+    let files = [documents::task_files(), documents::shown_files()].concat();
     assert!(files.len() > 20, "{}", files.len());
-    for file in files {
-        judged(&file).unwrap_or_else(|error| panic!("{error}\n{file}"));
+    for (name, file) in files {
+        judged(&file).unwrap_or_else(|error| panic!("{name}: {error}\n{file}"));
     }
 }
 
