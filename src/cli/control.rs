@@ -20,14 +20,16 @@ const CANCEL_EXAMPLES: &str = "\
 Examples:
   surveil cancel b12
   surveil cancel b12 deploy
+  surveil cancel b12/test           (all cells of a matrix, or test@stable,all for one)
   surveil cancel HEAD";
 
 const RERUN_EXAMPLES: &str = "\
 Earlier attempts and their logs are kept; the new attempts are added. With a task, that one runs again, and the tasks \
-that need it and did not pass.
+that need it and did not pass. The name of a matrix means all of its cells, and with --failed those that did not pass.
 
 Examples:
   surveil rerun b12/test
+  surveil rerun b12/test@stable,all
   surveil rerun latest --failed && surveil show latest --wait";
 
 const START_EXAMPLES: &str = "\

@@ -5,10 +5,10 @@ use std::fmt::{Display, Formatter, Result};
 
 use super::reason::{
     AttemptStatus, CancelReason, ChangeReason, CloseReason, Concern, DecisionKind, ErrorReason, FirstInLine,
-    HistoryEntry, JobStatus, LeftOutReason, LossReason, LostWith, MissingFit, Notice, OrderDone, PlacementReason,
-    Quarantine, RefusalReason, SkipReason, TaskFailure, TimeoutReason,
+    HistoryEntry, JobStatus, LeftOutReason, LossReason, LostWith, MissingFit, NamedJobs, Notice, OrderDone,
+    PlacementReason, Quarantine, RefusalReason, SkipReason, TaskFailure, TimeoutReason,
 };
-use super::{Ability, BuildId, LogSummary, Outcome, RunnerName, StepRecord, visible};
+use super::{Ability, BuildId, GroupName, LogSummary, Outcome, RunnerName, StepRecord, visible};
 
 impl Display for LossReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -334,13 +334,22 @@ impl Display for RefusalReason {
                 write!(f, "{task} of build {build} runs after a failure, and nothing that it needs failed")
             }
             Self::NoJobs { build } => write!(f, "build {build} has no jobs"),
-            Self::AllPassed { build } => write!(f, "all jobs of build {build} passed: nothing to run again"),
-            Self::StillEnding { build, task, number, runner } => {
-                write!(f, "build {build}: attempt {number} of {task}, which is exclusive, is still being ended on ")?;
-                write!(f, "{runner}")
+            Self::AllPassed { build, of: None } => {
+                write!(f, "all jobs of build {build} passed: nothing to run again")
             }
-            Self::MayStillRun { build, task, wait_ms } => {
-                write!(f, "build {build}: {task} is exclusive and may not have ended before the dispatcher started: ")?;
+            Self::AllPassed { build, of: Some(NamedJobs { task, is_matrix: false, .. }) } => {
+                write!(f, "{task} of build {build} passed: nothing to run again")
+            }
+            Self::AllPassed { build, of: Some(NamedJobs { task, .. }) } => {
+                write!(f, "all cells of {task} of build {build} passed: nothing to run again")
+            }
+            Self::StillEnding { build, task, group, number, runner } => {
+                let is = taking_turns(group.as_ref());
+                write!(f, "build {build}: attempt {number} of {task}, which is {is}, is still being ended on {runner}")
+            }
+            Self::MayStillRun { build, task, group, wait_ms } => {
+                let is = taking_turns(group.as_ref());
+                write!(f, "build {build}: {task} is {is} and may not have ended before the dispatcher started: ")?;
                 write!(f, "try again in {} s", wait_ms.div_ceil(1000))
             }
         }
@@ -350,11 +359,44 @@ impl Display for RefusalReason {
 impl Display for OrderDone {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
-            Self::Cancelled { build, jobs } => write!(f, "build {build}: {} cancelled", count(*jobs as u64, "job")),
-            Self::NothingToCancel { build } => {
+            Self::Cancelled { build, of: None, jobs } => {
+                write!(f, "build {build}: {} cancelled", count(*jobs as u64, "job"))
+            }
+            Self::Cancelled { build, of: Some(NamedJobs { task, is_matrix: false, .. }), .. } => {
+                write!(f, "build {build}: {task} cancelled")
+            }
+            Self::Cancelled { build, of: Some(NamedJobs { task, jobs: named, .. }), jobs } => {
+                write!(f, "build {build}: {} of {task} cancelled", count(*jobs as u64, "cell"))?;
+                match named.len().saturating_sub(*jobs) {
+                    0 => Ok(()),
+                    1 => f.write_str("; 1 was finished already"),
+                    others => write!(f, "; {others} were finished already"),
+                }
+            }
+            Self::NothingToCancel { build, of: None } => {
                 write!(f, "build {build}: it is finished already, nothing was cancelled")
             }
-            Self::Rerun { build, jobs } => write!(f, "build {build}: {} will run again", count(*jobs as u64, "job")),
+            Self::NothingToCancel { build, of: Some(NamedJobs { task, is_matrix: false, .. }) } => {
+                write!(f, "build {build}: {task} is finished already, nothing was cancelled")
+            }
+            Self::NothingToCancel { build, of: Some(NamedJobs { task, .. }) } => {
+                write!(f, "build {build}: all cells of {task} are finished already, nothing was cancelled")
+            }
+            Self::Rerun { build, of: None, jobs, .. } => {
+                write!(f, "build {build}: {} will run again", count(*jobs as u64, "job"))
+            }
+            Self::Rerun { build, of: Some(NamedJobs { task, is_matrix, .. }), jobs, named } => {
+                match is_matrix {
+                    false => write!(f, "build {build}: {task} will run again")?,
+                    true => write!(f, "build {build}: {} of {task} will run again", count(*named as u64, "cell"))?,
+                }
+                let them = if *named == 1 { "it" } else { "them" };
+                match jobs.saturating_sub(*named) {
+                    0 => Ok(()),
+                    1 => write!(f, ", and 1 job that depends on {them}"),
+                    others => write!(f, ", and {others} jobs that depend on {them}"),
+                }
+            }
             Self::Started { build, task, waits: false } => write!(f, "build {build}: {task} is started"),
             Self::Started { build, task, waits: true } => {
                 write!(f, "build {build}: {task} starts when what it needs has ended")
@@ -604,6 +646,11 @@ pub fn missing_output(outcome: &Outcome, log: &LogSummary) -> Option<String> {
 #[must_use]
 pub fn drained_words(runner: &RunnerName) -> String {
     format!("drained by an operator: no jobs until `surveil resume {runner}`")
+}
+
+/// Formats `exclusive`, or `in group staging`: what makes the jobs of a task take turns.
+fn taking_turns(group: Option<&GroupName>) -> String {
+    group.map_or_else(|| "exclusive".to_owned(), |group| format!("in group {group}"))
 }
 
 fn until_resumed(runner: &RunnerName) -> String {

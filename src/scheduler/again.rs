@@ -9,7 +9,7 @@ use super::jobs::hold_dependents;
 use super::tables::Timer;
 use super::turn::Turn;
 use super::{Reply, Scheduler};
-use crate::model::reason::{DecisionKind, LeftOutReason, OrderDone, RefusalReason, SkipReason};
+use crate::model::reason::{DecisionKind, LeftOutReason, NamedJobs, OrderDone, RefusalReason, SkipReason};
 use crate::model::{
     Build, BuildId, Condition, Ending, Job, JobId, JobState, Moment, Readiness, Record, TaskName, TaskSpec, WholeBuild,
 };
@@ -26,20 +26,21 @@ pub(super) struct Start {
 }
 
 impl Scheduler {
-    /// Runs the jobs of a finished build again: all, those that did not pass, or one of them with the jobs that did not
-    /// pass because of it. Attempts are added; the old ones stay.
+    /// Runs the jobs of a finished build again: all, those that did not pass, or some of them with the jobs that did
+    /// not pass because of those. Attempts are added; the old ones stay.
     pub(super) fn rerun(
         &mut self,
         turn: &mut Turn,
         request: RequestId,
         mut restored: WholeBuild,
-        (failed_only, only): (bool, Option<JobId>),
+        (failed_only, only): (bool, Option<NamedJobs>),
     ) {
         let id = restored.build.id;
         if self.builds.contains_key(&id) {
             return turn.reply(request, Reply::Refused(RefusalReason::BuildUnfinished { build: id }));
         }
-        let again = jobs_to_repeat(&restored.jobs, failed_only, only);
+        let is_named = |id: JobId| only.as_ref().is_some_and(|only| only.jobs.contains(&id));
+        let again = jobs_to_repeat(&restored.jobs, failed_only, only.as_ref());
         let mut chosen = restored.jobs.iter().filter(|job| again.contains(&job.id));
         if let Some(reason) = chosen.find_map(|job| self.not_over(turn.now, job)) {
             return turn.reply(request, Reply::Refused(reason));
@@ -47,7 +48,7 @@ impl Scheduler {
         for job in restored.jobs.iter_mut().filter(|job| again.contains(&job.id)) {
             // A manual job that failed was started, and its failure is to be mended. Any other one is held anew.
             let has_failed = matches!(job.state, JobState::Finished(Ending::Failed | Ending::Errored(_)));
-            let goes_on = only == Some(job.id) || failed_only && has_failed;
+            let goes_on = is_named(job.id) || failed_only && has_failed;
             // Whether it can be queued is known only when all jobs of the build are in the state.
             job.state = if job.task.placement.manual && !goes_on { JobState::Held } else { JobState::Waiting };
             (job.failures, job.losses) = (0, 0);
@@ -62,7 +63,10 @@ impl Scheduler {
             let reason = nothing_to_repeat(&restored, failed_only, only);
             return turn.reply(request, Reply::Refused(reason));
         }
-        if let Some(reason) = only.and_then(|only| never_starts(&restored, only)) {
+        let asked: Vec<JobId> = queued.iter().copied().filter(|job| is_named(*job)).collect();
+        let mut reasons = asked.iter().filter_map(|job| never_starts(&restored, *job));
+        // Of a matrix, some cells may start.
+        if let Some(reason) = reasons.next().filter(|_| reasons.count() + 1 == asked.len()) {
             return turn.reply(request, Reply::Refused(reason));
         }
         turn.persist(Record::BuildReopened { build: id });
@@ -82,7 +86,10 @@ impl Scheduler {
             }
         }
         self.settle_build(turn, id);
-        turn.reply(request, Reply::Done(OrderDone::Rerun { build: id, jobs: queued.len() }));
+        let is_over = |job: &JobId| self.jobs.get(job).is_none_or(|job| matches!(job.state, JobState::Finished(_)));
+        let count = |jobs: &[JobId]| jobs.iter().filter(|job| !is_over(job)).count();
+        let (jobs, named) = (count(&queued), count(&asked));
+        turn.reply(request, Reply::Done(OrderDone::Rerun { build: id, of: only, jobs, named }));
     }
 
     /// Starts a held job, and with it the jobs that were held because of it. A finished build is reopened for that, and
@@ -164,7 +171,7 @@ impl Scheduler {
         }
     }
 
-    /// Returns the reason why an exclusive job that was cancelled cannot run again yet: its attempt may not have ended.
+    /// Returns the reason why a cancelled job that takes turns cannot run again yet: its attempt may not have ended.
     /// After a restart the scheduler does not know that attempt, so it waits until its runner has ended it in any case.
     fn not_over(&self, now: Moment, job: &Job) -> Option<RefusalReason> {
         let is_cancelled = matches!(job.state, JobState::Finished(Ending::Cancelled(_)));
@@ -172,12 +179,14 @@ impl Scheduler {
             return None;
         }
         let (build, task) = (job.build, job.task.name.clone());
+        let group = job.task.placement.group.as_ref().map(|group| group.name.clone());
+        let group = group.filter(|_| !job.task.is_exclusive());
         if let Some((_, lease)) = self.tables.leases().iter().find(|(_, lease)| lease.job == job.id) {
             let (number, runner) = (lease.number, self.known_name(lease.runner));
-            return Some(RefusalReason::StillEnding { build, task, number, runner });
+            return Some(RefusalReason::StillEnding { build, task, group, number, runner });
         }
         let wait_ms = self.tables.deadlines().at(&Timer::OldExclusives)?.since(now);
-        (wait_ms > 0).then_some(RefusalReason::MayStillRun { build, task, wait_ms })
+        (wait_ms > 0).then_some(RefusalReason::MayStillRun { build, task, group, wait_ms })
     }
 }
 
@@ -240,13 +249,13 @@ fn give(
 }
 
 /// Returns the jobs of a finished build that begin anew.
-fn jobs_to_repeat(jobs: &[Job], failed_only: bool, only: Option<JobId>) -> HashSet<JobId> {
+fn jobs_to_repeat(jobs: &[Job], failed_only: bool, only: Option<&NamedJobs>) -> HashSet<JobId> {
     let is_planned_out = |job: &Job| match &job.state {
         JobState::Finished(Ending::LeftOut(reason)) => **reason != LeftOutReason::NothingFailed,
         JobState::Waiting | JobState::Held | JobState::Queued | JobState::Leased(_) | JobState::Finished(_) => false,
     };
     let mut again = match only {
-        Some(only) => with_dependents(jobs, only),
+        Some(only) => with_dependents(jobs, failed_only, &only.jobs),
         None => {
             let is_wanted = |job: &&Job| match &job.state {
                 JobState::Held => false,
@@ -273,13 +282,14 @@ fn jobs_to_repeat(jobs: &[Job], failed_only: bool, only: Option<JobId>) -> HashS
     }
 }
 
-/// Returns a job, and the jobs that need it, directly or not, and did not pass. A job that is held or left out did not
-/// come to nothing because of another.
-fn with_dependents(jobs: &[Job], only: JobId) -> HashSet<JobId> {
+/// Returns some jobs, or only those of them that did not pass, and the jobs that need them, directly or not, and did
+/// not pass. A job that is held or left out did not come to nothing because of another.
+fn with_dependents(jobs: &[Job], failed_only: bool, only: &[JobId]) -> HashSet<JobId> {
     let did_not_pass =
         |job: &&Job| !matches!(job.state, JobState::Held | JobState::Finished(Ending::Passed | Ending::LeftOut(_)));
-    let mut wanted: HashSet<JobId> =
-        jobs.iter().filter(|job| job.id == only && job.state != JobState::Held).map(|job| job.id).collect();
+    let begins = |job: &&Job| job.state != JobState::Held && (!failed_only || did_not_pass(job));
+    let named = jobs.iter().filter(|job| only.contains(&job.id));
+    let mut wanted: HashSet<JobId> = named.filter(begins).map(|job| job.id).collect();
     loop {
         let names: HashSet<_> = jobs.iter().filter(|job| wanted.contains(&job.id)).map(|job| &job.task.name).collect();
         let needs_one = |job: &&Job| job.task.placement.needs.iter().any(|need| names.contains(&need.task));
@@ -317,14 +327,15 @@ fn skipped_for(ending: &Ending) -> Option<TaskName> {
 }
 
 /// Returns the reason why a rerun would run nothing.
-fn nothing_to_repeat(restored: &WholeBuild, failed_only: bool, only: Option<JobId>) -> RefusalReason {
+fn nothing_to_repeat(restored: &WholeBuild, failed_only: bool, only: Option<NamedJobs>) -> RefusalReason {
     let build = restored.build.id;
-    let held = restored.jobs.iter().find(|job| Some(job.id) == only && job.state == JobState::Held);
+    let is_named = |job: &&Job| only.as_ref().is_some_and(|only| only.jobs.contains(&job.id));
+    let held = restored.jobs.iter().filter(is_named).find(|job| job.state == JobState::Held);
     match (&restored.build.problem, held) {
         (Some(_), _) => RefusalReason::BrokenTasks { build },
         (None, Some(held)) => RefusalReason::StillHeld { build, task: held.task.name.clone() },
         (None, None) if restored.jobs.is_empty() => RefusalReason::NoJobs { build },
-        (None, None) if failed_only => RefusalReason::AllPassed { build },
+        (None, None) if failed_only => RefusalReason::AllPassed { build, of: only },
         (None, None) => RefusalReason::NothingRan { build },
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::model::reason::NamedJobs;
 use crate::model::{
     AttemptId, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, Label, LogSummary, Outcome, Plan,
     RefName, RepoName, RunnerId, RunnerName, SessionId, SpawnId, StepRecord, WholeBuild,
@@ -55,11 +56,11 @@ pub enum Event {
     SpawnFailed { spawn: SpawnId, why: String },
     /// The process of a runner that was started has ended.
     SpawnGone { spawn: SpawnId },
-    /// An operator asked to cancel a build, or one job of it.
-    CancelAsked { request: RequestId, build: BuildId, job: Option<JobId> },
-    /// An operator asked to run a finished build again, or only what failed, or only one job of it. Its jobs are passed
-    /// as the store has them.
-    RerunAsked { request: RequestId, build: Box<WholeBuild>, failed_only: bool, only: Option<JobId> },
+    /// An operator asked to cancel a build, or some jobs of it.
+    CancelAsked { request: RequestId, build: BuildId, only: Option<NamedJobs> },
+    /// An operator asked to run a finished build again, or only what failed, or only some jobs of it. Its jobs are
+    /// passed as the store has them.
+    RerunAsked { request: RequestId, build: Box<WholeBuild>, failed_only: bool, only: Option<NamedJobs> },
     /// A person asked to start a held job. Its build is passed as the store has it. `by` is `USER@HOST`, as the command
     /// said. With `force`, a newer build of the same ref does not matter. `inputs` are values for the inputs of the
     /// tasks that start.

@@ -37,7 +37,7 @@ impl Scheduler {
             Event::SessionClosed { session } => self.close_session(&mut turn, session),
             Event::SpawnFailed { spawn, why } => self.spawn_failed(&mut turn, spawn, &why),
             Event::SpawnGone { spawn } => self.spawn_gone(&mut turn, spawn),
-            Event::CancelAsked { request, build, job } => self.cancel(&mut turn, request, build, job),
+            Event::CancelAsked { request, build, only } => self.cancel(&mut turn, request, build, only),
             Event::RerunAsked { request, build, failed_only, only } => {
                 self.rerun(&mut turn, request, *build, (failed_only, only));
             }

@@ -9,7 +9,7 @@ use super::state::{LiveBuild, LiveJob, LiveNeed};
 use super::tables::Timer;
 use super::turn::Turn;
 use super::{Reply, Scheduler};
-use crate::model::reason::{DecisionKind, Notice, OrderDone};
+use crate::model::reason::{DecisionKind, NamedJobs, Notice, OrderDone};
 use crate::model::{
     AcceptedHead, Build, BuildId, BuildSource, Ending, Job, JobId, JobState, Moment, Plan, PlannedTask, Record,
     RefName, RepoName, TaskName, Verdict,
@@ -175,12 +175,13 @@ impl Scheduler {
 
     /// Cancels the unfinished jobs of a build, or one of them. That is in force at once: the outcomes are recorded now,
     /// and the runners are told when they can be reached.
-    pub(super) fn cancel(&mut self, turn: &mut Turn, request: RequestId, build: BuildId, job: Option<JobId>) {
+    pub(super) fn cancel(&mut self, turn: &mut Turn, request: RequestId, build: BuildId, of: Option<NamedJobs>) {
         let Some(live) = self.builds.get(&build) else {
             // That it is over is what was asked for.
-            return turn.reply(request, Reply::Done(OrderDone::NothingToCancel { build }));
+            return turn.reply(request, Reply::Done(OrderDone::NothingToCancel { build, of }));
         };
-        let chosen: Vec<JobId> = live.jobs.iter().copied().filter(|id| job.is_none_or(|only| only == *id)).collect();
+        let chosen: Vec<JobId> =
+            live.jobs.iter().copied().filter(|id| of.as_ref().is_none_or(|of| of.jobs.contains(id))).collect();
         let mut cancelled = 0;
         for id in chosen {
             let Some(live) = self.jobs.get(&id) else { continue };
@@ -194,8 +195,8 @@ impl Scheduler {
             self.finish_job(turn, id, Ending::Cancelled(None));
         }
         let done = match cancelled {
-            0 => OrderDone::NothingToCancel { build },
-            jobs => OrderDone::Cancelled { build, jobs },
+            0 => OrderDone::NothingToCancel { build, of },
+            jobs => OrderDone::Cancelled { build, of, jobs },
         };
         turn.reply(request, Reply::Done(done));
     }

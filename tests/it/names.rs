@@ -151,7 +151,7 @@ fn one_task_runs_again_with_what_it_kept_from_running() {
     world.expect(&commit, "failed");
     std::fs::write(&mended, "").unwrap();
     let said = world.surveil(&["rerun", "b1/bad"]).ok();
-    assert!(said.contains("2 jobs will run again"), "{said}");
+    assert!(said == "build b1: bad will run again, and 1 job that depends on it\n", "{said}");
     let build = world.build_that("has passed", |build| build.state == "passed");
     let attempts = ["good", "bad", "after", "other"].map(|task| job(&build, task).attempts.len());
     assert_eq!(attempts, [1, 2, 1, 1]);
@@ -159,8 +159,11 @@ fn one_task_runs_again_with_what_it_kept_from_running() {
     world.build_that("has run once more", |build| {
         build.finished_ms.is_some() && job(build, "good").attempts.len() == 2 && job(build, "bad").attempts.len() == 2
     });
-    for again in [&["cancel", "b1"][..], &["cancel", "b1/bad"], &["cancel", "HEAD"], &["cancel", "latest", "bad"]] {
+    let cases = [(&["cancel", "b1"][..], "it"), (&["cancel", "b1/bad"], "bad"), (&["cancel", "HEAD"], "it")];
+    for (again, what) in cases {
         let said = world.surveil_in(&repository.path, again).ok();
-        assert!(said.contains("b1: it is finished already, nothing was cancelled"), "{said}");
+        assert_eq!(said, format!("build b1: {what} is finished already, nothing was cancelled\n"));
     }
+    let said = world.surveil(&["rerun", "b1/good", "--failed"]).error(7);
+    assert!(said.contains("good of build b1 passed: nothing to run again"), "{said}");
 }

@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use surveil::model::reason::NamedJobs;
 use surveil::model::{
     BuildId, BuildSource, CommitId, JobId, Label, Moment, Plan, PoolId, Record, RefName, RepoName, SessionId, SpawnId,
+    TaskName,
 };
 use surveil::scheduler::{Effect, Event, Policy, Pool, Reply, RequestId, RunnerJoined, Scheduler};
 
@@ -256,14 +258,14 @@ impl World {
                 let earlier = self.dispatcher.store.build_of(&source);
                 Event::BuildAsked { request, source, plan, earlier }
             }
-            Question::Cancel(build, job) => Event::CancelAsked { request, build, job },
+            Question::Cancel(build, job) => Event::CancelAsked { request, build, only: named(job) },
             Question::Rerun(id, failed_only, only) => {
                 // The store must know all of the build before it is read from there.
                 if !self.flush() {
                     return false;
                 }
                 let Some(build) = self.dispatcher.store.build(id) else { return true };
-                Event::RerunAsked { request, build: Box::new(build), failed_only, only }
+                Event::RerunAsked { request, build: Box::new(build), failed_only, only: named(only) }
             }
             Question::Start(id, job, force) => {
                 if !self.flush() {
@@ -409,4 +411,10 @@ impl World {
             }
         }
     }
+}
+
+/// The one job that an order names.
+fn named(job: Option<JobId>) -> Option<NamedJobs> {
+    let task = TaskName::new("one").expect("a name");
+    job.map(|job| NamedJobs { task, jobs: vec![job], is_matrix: false })
 }

@@ -9,6 +9,7 @@ use super::watcher::Watcher;
 use crate::dispatcher::data_dir::LogPlace;
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::mirrors::TaskPlan;
+use crate::model::reason::NamedJobs;
 use crate::model::{AttemptId, BuildId, BuildSource, JobId, Moment, ObservedRefs, RepoName, WallTime};
 use crate::scheduler::{Event, Reply, RequestId, RunnerJoined, Scheduler};
 use crate::store::Rule;
@@ -44,7 +45,7 @@ pub(crate) enum ToCore {
     /// before, so that no repetition comes in between.
     Submit { order: Box<NewOrder>, answer: Sender<Reply> },
     /// An operator has ordered a rerun. The core reads the build itself, so that no other rerun comes in between.
-    Rerun { build: BuildId, failed_only: bool, only: Option<JobId>, answer: Sender<Reply> },
+    Rerun { build: BuildId, failed_only: bool, only: Option<NamedJobs>, answer: Sender<Reply> },
     /// A person has ordered the start of a held job. The core reads the build itself.
     Start { order: Box<StartOrder>, answer: Sender<Reply> },
     /// A look at the core's state, for reports.

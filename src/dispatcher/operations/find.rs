@@ -3,7 +3,8 @@
 use super::error::OperationError;
 use super::questions::Operations;
 use crate::clock;
-use crate::model::{Build, BuildId, Job};
+use crate::model::reason::NamedJobs;
+use crate::model::{Build, BuildId, Job, JobId, TaskName};
 use crate::store::{Scope, StoreError};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -84,6 +85,19 @@ impl Operations {
         }
         let tasks = jobs.into_iter().map(|job| job.task.name.clone()).collect();
         Err(OperationError::NoTask { build: build.id, task: task.to_owned(), tasks })
+    }
+
+    /// Returns the jobs that a name means: that of the task, or those of all cells of the matrix.
+    pub(super) fn jobs_of(&self, build: &Build, name: &str) -> Result<NamedJobs, OperationError> {
+        let cells = self.reader.jobs(build.id)?.into_iter().filter(|job| job.task.name.cell().is_some());
+        let cells: Vec<JobId> = cells.filter(|job| job.task.name.written() == name).map(|job| job.id).collect();
+        match TaskName::new(name) {
+            Ok(task) if !cells.is_empty() => Ok(NamedJobs { task, jobs: cells, is_matrix: true }),
+            Ok(_) | Err(_) => {
+                let job = self.job_of(build, name)?;
+                Ok(NamedJobs { task: job.task.name.clone(), jobs: vec![job.id], is_matrix: false })
+            }
+        }
     }
 }
 

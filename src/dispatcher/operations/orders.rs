@@ -25,18 +25,18 @@ pub(crate) struct StartAsk {
 }
 
 impl Operations {
-    /// Cancels the unfinished jobs of a build, or one of them.
+    /// Cancels the unfinished jobs of a build, or those of one task or matrix.
     pub(crate) fn cancel(&self, name: &str, task: Option<&str>) -> Result<OrderDone, OperationError> {
         let build = self.find(name)?;
-        let job = task.map(|task| self.job_of(&build, task)).transpose()?.map(|job| job.id);
-        done(self.core.ask(move |request| Event::CancelAsked { request, build: build.id, job }))
+        let only = task.map(|task| self.jobs_of(&build, task)).transpose()?;
+        done(self.core.ask(move |request| Event::CancelAsked { request, build: build.id, only }))
     }
 
-    /// Runs a finished build's jobs again, or only those that did not pass, or one of them with the jobs that did not
-    /// pass because of it.
+    /// Runs a finished build's jobs again, or only those that did not pass, or those of one task or matrix with the
+    /// jobs that did not pass because of them.
     pub(crate) fn rerun(&self, name: &str, task: Option<&str>, failed_only: bool) -> Result<OrderDone, OperationError> {
         let build = self.find(name)?;
-        let only = task.map(|task| self.job_of(&build, task)).transpose()?.map(|job| job.id);
+        let only = task.map(|task| self.jobs_of(&build, task)).transpose()?;
         done(self.core.answered(|answer| ToCore::Rerun { build: build.id, failed_only, only, answer }))
     }
 

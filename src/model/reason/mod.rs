@@ -17,7 +17,7 @@ pub use choice::ChangeReason;
 pub use ending::{CancelReason, ErrorReason, LeftOutReason, LostWith, MissingFit, SkipReason, TaskFailure};
 pub use history::{DecisionKind, HistoryEntry, Quarantine};
 pub use loss::{LossReason, PlacementReason};
-pub use order::{CloseReason, OrderDone, RefusalReason};
+pub use order::{CloseReason, NamedJobs, OrderDone, RefusalReason};
 pub use status::{AttemptStatus, Concern, FirstInLine, JobStatus, Notice};
 pub use timeout::TimeoutReason;
 

@@ -1,7 +1,7 @@
 //! Answers to orders: why one was refused, what one that was carried out did, and why a session was closed.
 
 use super::Quarantine;
-use crate::model::{BuildId, JobStateKind, RepoName, RunnerName, TaskName};
+use crate::model::{BuildId, GroupName, JobId, JobStateKind, RepoName, RunnerName, TaskName};
 
 worded! {
     /// Why the dispatcher refused what an operator or a runner asked for.
@@ -35,13 +35,32 @@ worded! {
         NothingFailed { build: BuildId, task: TaskName } = "nothing_failed",
         /// The build has no jobs.
         NoJobs { build: BuildId } = "no_jobs",
-        /// Only failed jobs were to run again, and all passed.
-        AllPassed { build: BuildId } = "all_passed",
-        /// An exclusive job was cancelled, and its runner has not ended the attempt yet.
-        StillEnding { build: BuildId, task: TaskName, number: u32, runner: RunnerName } = "still_ending",
-        /// An exclusive job was cancelled before the dispatcher started, and may not have ended yet.
-        MayStillRun { build: BuildId, task: TaskName, wait_ms: u64 } = "may_still_run",
+        /// Only failed jobs were to run again, of all or of those that were named, and all passed.
+        AllPassed { build: BuildId, of: Option<NamedJobs> } = "all_passed",
+        /// A job of an exclusive task or a group was cancelled, and its runner has not ended the attempt yet.
+        StillEnding {
+            build: BuildId,
+            task: TaskName,
+            /// The group; absent for an exclusive task.
+            group: Option<GroupName>,
+            number: u32,
+            runner: RunnerName,
+        } = "still_ending",
+        /// A job of an exclusive task or a group was cancelled before the dispatcher started, and may not have ended
+        /// yet.
+        MayStillRun { build: BuildId, task: TaskName, group: Option<GroupName>, wait_ms: u64 } = "may_still_run",
     }
+}
+
+/// The jobs of a build that an order names: that of a task, or those of all cells of a matrix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedJobs {
+    /// The name, as it was given.
+    pub task: TaskName,
+    /// At least one.
+    pub jobs: Vec<JobId>,
+    /// Whether the name is that of a matrix.
+    pub is_matrix: bool,
 }
 
 /// The effect of an operator's order.
@@ -49,15 +68,19 @@ worded! {
 pub enum OrderDone {
     Cancelled {
         build: BuildId,
+        /// The jobs that the order named; none if it was about the whole build.
+        of: Option<NamedJobs>,
         jobs: usize,
     },
     /// All that was to be cancelled is finished already.
-    NothingToCancel {
-        build: BuildId,
-    },
+    NothingToCancel { build: BuildId, of: Option<NamedJobs> },
     Rerun {
         build: BuildId,
+        of: Option<NamedJobs>,
+        /// The number of jobs that run again.
         jobs: usize,
+        /// How many of them the order named.
+        named: usize,
     },
     /// A held job begins.
     Started {
@@ -67,23 +90,13 @@ pub enum OrderDone {
         waits: bool,
     },
     /// The runner gets no jobs from now on, and its process ends after these attempts.
-    Draining {
-        runner: RunnerName,
-        attempts: usize,
-    },
+    Draining { runner: RunnerName, attempts: usize },
     /// The runner gets no jobs from now on. It has no process that was to end.
-    Drained {
-        runner: RunnerName,
-    },
+    Drained { runner: RunnerName },
     /// The runner was drained already.
-    DrainedAlready {
-        runner: RunnerName,
-    },
+    DrainedAlready { runner: RunnerName },
     /// The runner takes jobs again. If its process `ends`, that is the case once it is started again.
-    Resumed {
-        runner: RunnerName,
-        ends: bool,
-    },
+    Resumed { runner: RunnerName, ends: bool },
     /// The observers of a repository were asked to look at it now.
     Woken {
         repo: RepoName,
@@ -94,10 +107,7 @@ pub enum OrderDone {
         old: usize,
     },
     /// The runner was not drained, so nothing has changed. A quarantine ends by itself.
-    NotDrained {
-        runner: RunnerName,
-        quarantine: Option<Quarantine>,
-    },
+    NotDrained { runner: RunnerName, quarantine: Option<Quarantine> },
 }
 
 /// Why the dispatcher closes a runner's session.

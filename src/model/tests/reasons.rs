@@ -378,14 +378,18 @@ fn refusals() -> Table<RefusalReason> {
             "test of build b12 runs after a failure, and nothing that it needs failed",
         ),
         (RefusalReason::NoJobs { build }, "no_jobs", "build b12 has no jobs"),
-        (RefusalReason::AllPassed { build }, "all_passed", "all jobs of build b12 passed: nothing to run again"),
         (
-            RefusalReason::StillEnding { build, task: task(), number: 2, runner: runner() },
+            RefusalReason::AllPassed { build, of: None },
+            "all_passed",
+            "all jobs of build b12 passed: nothing to run again",
+        ),
+        (
+            RefusalReason::StillEnding { build, task: task(), group: None, number: 2, runner: runner() },
             "still_ending",
             "build b12: attempt 2 of test, which is exclusive, is still being ended on w1",
         ),
         (
-            RefusalReason::MayStillRun { build, task: task(), wait_ms: 1_001 },
+            RefusalReason::MayStillRun { build, task: task(), group: None, wait_ms: 1_001 },
             "may_still_run",
             "build b12: test is exclusive and may not have ended before the dispatcher started: try again in 2 s",
         ),

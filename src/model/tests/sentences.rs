@@ -11,8 +11,11 @@ fn answers_and_log_lines_have_texts() {
     let (attempt, holding) = (AttemptId(7), 2);
     let (reference, pool) = (RefName::of_branch(&branch), PoolId(1));
     let texts: Vec<(Box<dyn std::fmt::Display>, &str)> = vec![
-        (Box::new(OrderDone::Cancelled { build, jobs: 1 }), "build b12: 1 job cancelled"),
-        (Box::new(OrderDone::NothingToCancel { build }), "build b12: it is finished already, nothing was cancelled"),
+        (Box::new(OrderDone::Cancelled { build, of: None, jobs: 1 }), "build b12: 1 job cancelled"),
+        (
+            Box::new(OrderDone::NothingToCancel { build, of: None }),
+            "build b12: it is finished already, nothing was cancelled",
+        ),
         (Box::new(OrderDone::Started { build, task: task(), waits: false }), "build b12: test is started"),
         (
             Box::new(OrderDone::Started { build, task: task(), waits: true }),
@@ -22,7 +25,7 @@ fn answers_and_log_lines_have_texts() {
             Box::new(Notice::BuildCancelled { build, reason: CancelReason::Superseded { by: BuildId(13) } }),
             "build b12 is cancelled: build b13 superseded this one",
         ),
-        (Box::new(OrderDone::Rerun { build, jobs: 2 }), "build b12: 2 jobs will run again"),
+        (Box::new(OrderDone::Rerun { build, of: None, jobs: 2, named: 0 }), "build b12: 2 jobs will run again"),
         (
             Box::new(OrderDone::Draining { runner: runner(), attempts: 2 }),
             "runner w1 finishes 2 attempts, then ends; it gets no jobs until `surveil resume w1`",
@@ -129,5 +132,52 @@ fn answers_and_log_lines_have_texts() {
     ];
     for (said, text) in texts {
         assert_eq!(said.to_string(), text);
+    }
+}
+
+#[test]
+fn an_order_about_a_task_or_a_matrix_is_answered_with_its_name() {
+    let build = BuildId(12);
+    let one = || Some(NamedJobs { task: task(), jobs: vec![JobId(1)], is_matrix: false });
+    let cells = || Some(NamedJobs { task: task(), jobs: [1, 2, 3].map(JobId).into(), is_matrix: true });
+    let texts = [
+        (OrderDone::Cancelled { build, of: one(), jobs: 1 }, "test cancelled"),
+        (OrderDone::Cancelled { build, of: cells(), jobs: 3 }, "3 cells of test cancelled"),
+        (OrderDone::Cancelled { build, of: cells(), jobs: 2 }, "2 cells of test cancelled; 1 was finished already"),
+        (OrderDone::Cancelled { build, of: cells(), jobs: 1 }, "1 cell of test cancelled; 2 were finished already"),
+        (OrderDone::NothingToCancel { build, of: one() }, "test is finished already, nothing was cancelled"),
+        (
+            OrderDone::NothingToCancel { build, of: cells() },
+            "all cells of test are finished already, nothing was cancelled",
+        ),
+        (OrderDone::Rerun { build, of: one(), jobs: 1, named: 1 }, "test will run again"),
+        (OrderDone::Rerun { build, of: one(), jobs: 2, named: 1 }, "test will run again, and 1 job that depends on it"),
+        (OrderDone::Rerun { build, of: cells(), jobs: 3, named: 3 }, "3 cells of test will run again"),
+        (
+            OrderDone::Rerun { build, of: cells(), jobs: 4, named: 2 },
+            "2 cells of test will run again, and 2 jobs that depend on them",
+        ),
+    ];
+    for (done, text) in texts {
+        assert_eq!(done.to_string(), format!("build b12: {text}"));
+    }
+    let group = || Some(GroupName::new("staging").unwrap());
+    let texts = [
+        (RefusalReason::AllPassed { build, of: one() }, "test of build b12 passed: nothing to run again"),
+        (
+            RefusalReason::AllPassed { build, of: cells() },
+            "all cells of test of build b12 passed: nothing to run again",
+        ),
+        (
+            RefusalReason::StillEnding { build, task: task(), group: group(), number: 2, runner: runner() },
+            "build b12: attempt 2 of test, which is in group staging, is still being ended on w1",
+        ),
+        (
+            RefusalReason::MayStillRun { build, task: task(), group: group(), wait_ms: 1_001 },
+            "build b12: test is in group staging and may not have ended before the dispatcher started: try again in 2 s",
+        ),
+    ];
+    for (reason, text) in texts {
+        assert_eq!(reason.to_string(), text);
     }
 }

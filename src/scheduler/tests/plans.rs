@@ -43,7 +43,7 @@ impl Story {
 
     fn rerun(&mut self, build: Build, jobs: Vec<Job>, failed_only: bool, only: Option<u64>) -> Vec<String> {
         let (request, build) = (RequestId(0), Box::new(WholeBuild { build, jobs, attempts: vec![] }));
-        self.tell(Event::RerunAsked { request, build, failed_only, only: only.map(JobId) })
+        self.tell(Event::RerunAsked { request, build, failed_only, only: only.map(|job| named("a", &[job])) })
     }
 }
 
@@ -343,6 +343,64 @@ fn a_rerun_holds_again_what_is_manual_and_keeps_out_what_is_left_out() {
     refused(&mut story, &lines, "still_held");
     let lines = story.rerun(stored(1, 1), jobs(JobState::Held), false, Some(3));
     assert_eq!(lines, ["b1 reopened", "j3 queued", "> done"], "somebody asked for this very task");
+}
+
+/// The cells of a matrix, a task that needs all of them, and one that needs none.
+fn matrix() -> Vec<TaskSpec> {
+    vec![task("test@a"), task("test@b"), task("test@c"), needing("report", &["test@a", "test@b", "test@c"]), task("x")]
+}
+
+#[test]
+fn a_matrix_is_cancelled_as_a_whole() {
+    let mut story = Story::new();
+    story.join(1, "w1", 2);
+    story.observe_plan(None, 1, plan(matrix().into_iter().map(PlannedTask::of).collect()));
+    story.finish(1, 1, Outcome::Passed);
+    let only = Some(named("test", &[1, 2, 3]));
+    let (request, build) = (RequestId(0), BuildId(1));
+    let lines = story.tell(Event::CancelAsked { request, build, only: only.clone() });
+    for line in ["j2 cancelled", "j3 cancelled", "> done"] {
+        assert!(lines.iter().any(|it| it == line), "{line} in {lines:?}");
+    }
+    assert!(!lines.iter().any(|it| it == "j1 cancelled" || it == "j5 cancelled"), "{lines:?}");
+    assert_eq!(story.ordered.take(), Some(OrderDone::Cancelled { build, of: only.clone(), jobs: 2 }));
+    story.tell(Event::CancelAsked { request, build, only: only.clone() });
+    assert_eq!(story.ordered.take(), Some(OrderDone::NothingToCancel { build, of: only }));
+}
+
+#[test]
+fn a_matrix_runs_again_as_a_whole_or_its_failed_cells() {
+    let mut story = Story::new();
+    let skipped = || {
+        let (task, how) = (TaskName::new("test@b").unwrap(), EndingKind::Failed);
+        Ending::Skipped(Box::new(SkipReason::NeedNotPassed { task, how }))
+    };
+    let jobs = || {
+        let endings = [Ending::Passed, Ending::Failed, Ending::Passed, skipped(), Ending::Failed];
+        let jobs = matrix().into_iter().zip(endings).zip(1..);
+        jobs.map(|((task, ending), id)| job(id, 1, task, JobState::Finished(ending))).collect::<Vec<_>>()
+    };
+    let cells = || Some(named("test", &[1, 2, 3]));
+    let rerun = |story: &mut Story, failed_only: bool, only: Option<NamedJobs>| {
+        let build = Box::new(WholeBuild { build: stored(1, 1), jobs: jobs(), attempts: vec![] });
+        let lines = story.tell(Event::RerunAsked { request: RequestId(0), build, failed_only, only });
+        let done = story.ordered.take();
+        story.cancel(1);
+        (lines, done)
+    };
+    let build = BuildId(1);
+    let (lines, done) = rerun(&mut story, false, cells());
+    assert_eq!(lines, ["b1 reopened", "j1 queued", "j2 queued", "j3 queued", "j4 waiting", "> done"]);
+    assert_eq!(done, Some(OrderDone::Rerun { build, of: cells(), jobs: 4, named: 3 }));
+    let (lines, done) = rerun(&mut story, true, cells());
+    assert_eq!(lines, ["b1 reopened", "j2 queued", "j4 waiting", "> done"]);
+    assert_eq!(done, Some(OrderDone::Rerun { build, of: cells(), jobs: 2, named: 1 }));
+    let one = || Some(named("test@a", &[1]));
+    let (lines, done) = rerun(&mut story, false, one());
+    assert_eq!(lines, ["b1 reopened", "j1 queued", "j4 waiting", "j4 skipped (need_not_passed)", "> done"]);
+    assert_eq!(done, Some(OrderDone::Rerun { build, of: one(), jobs: 1, named: 1 }), "what is skipped does not run");
+    let (lines, _) = rerun(&mut story, true, one());
+    refused(&mut story, &lines, "all_passed");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::reason::{DecisionKind, PlacementReason, RefusalReason};
+use crate::model::reason::{DecisionKind, NamedJobs, OrderDone, PlacementReason, RefusalReason};
 use crate::model::{
     AttemptId, BranchName, BuildId, BuildSettings, BuildSource, CommitId, Incarnation, Isolation, JobId, JobState,
     Label, LogSummary, Moment, Need, Outcome, Placement, Plan, Record, RepoName, Runner, RunnerId, RunnerName,
@@ -21,6 +21,8 @@ pub(super) struct Story {
     pub request: u64,
     /// The reason of the last refusal.
     pub refused: Option<RefusalReason>,
+    /// What the last order that was carried out did.
+    pub ordered: Option<OrderDone>,
     /// The decisions so far, for `surveil why`.
     pub decided: Vec<DecisionKind>,
 }
@@ -54,6 +56,12 @@ pub(super) fn needing(name: &str, needs: &[&str]) -> TaskSpec {
 pub(super) fn labelled(name: &str, labels: &[&str]) -> TaskSpec {
     let labels = labels.iter().map(|label| Label::new(label).unwrap()).collect();
     TaskSpec { placement: Placement { labels, ..Placement::default() }, ..task(name) }
+}
+
+/// The jobs that an order names: one, or the cells of a matrix.
+pub(super) fn named(task: &str, jobs: &[u64]) -> NamedJobs {
+    let jobs: Vec<JobId> = jobs.iter().copied().map(JobId).collect();
+    NamedJobs { task: TaskName::new(task).unwrap(), is_matrix: jobs.len() > 1, jobs }
 }
 
 pub(super) fn exclusive(name: &str) -> TaskSpec {
@@ -97,6 +105,7 @@ impl Story {
             wall: 0,
             request: 0,
             refused: None,
+            ordered: None,
             decided: Vec::new(),
         }
     }
@@ -162,6 +171,7 @@ impl Story {
             wall: 0,
             request: 0,
             refused: None,
+            ordered: None,
             decided: Vec::new(),
         }
     }
@@ -180,6 +190,9 @@ impl Story {
             }
             if let Effect::Reply { reply: Reply::Refused(reason), .. } = effect {
                 self.refused = Some(reason.clone());
+            }
+            if let Effect::Reply { reply: Reply::Done(done), .. } = effect {
+                self.ordered = Some(done.clone());
             }
         }
         effects.iter().filter_map(line).collect()
@@ -272,7 +285,7 @@ impl Story {
     }
 
     pub(super) fn cancel(&mut self, build: u64) -> Vec<String> {
-        self.tell(Event::CancelAsked { request: RequestId(0), build: BuildId(build), job: None })
+        self.tell(Event::CancelAsked { request: RequestId(0), build: BuildId(build), only: None })
     }
 
     pub(super) fn drain(&mut self, runner: u64) -> Vec<String> {

@@ -51,6 +51,21 @@ fn a_matrix_is_built_cell_by_cell_and_shown_as_one_line() {
     assert!(status.contains("test@one,1 failed "), "{status}");
     let several = world.surveil(&["why", "b1", "test"]).error(6);
     assert!(several.contains("it is a matrix: name one of test@one,1, test@two-three,1"), "{several}");
+
+    // Orders take the name for all cells.
+    let done = world.surveil(&["cancel", "b1/test"]).ok();
+    assert_eq!(done, "build b1: all cells of test are finished already, nothing was cancelled\n");
+    let again = |arguments: &[&str], expected: &str, attempts: [usize; 7]| {
+        assert_eq!(world.surveil(arguments).ok(), format!("build b1: {expected}\n"));
+        world.build_that(expected, |build| {
+            build.finished_ms.is_some() && build.jobs.iter().map(|job| job.attempts.len()).eq(attempts)
+        });
+    };
+    let failed = "1 cell of test will run again, and 1 job that depends on it";
+    again(&["rerun", "b1/test", "--failed"], failed, [2, 1, 1, 1, 1, 1, 0]);
+    again(&["rerun", "b1/test@two-three,2"], "test@two-three,2 will run again", [2, 1, 2, 1, 1, 1, 0]);
+    let all = "5 cells of test will run again, and 1 job that depends on them";
+    again(&["rerun", "b1/test"], all, [3, 2, 3, 2, 2, 1, 0]);
 }
 
 #[test]

@@ -158,7 +158,7 @@ impl Witness {
         let mut inner = self.lock();
         let request = inner.next_request();
         inner.cancels.insert(build, request);
-        inner.note(Fact::Arrived(Event::CancelAsked { request, build, job: None }));
+        inner.note(Fact::Arrived(Event::CancelAsked { request, build, only: None }));
         request
     }
 
@@ -176,7 +176,7 @@ impl Witness {
         let mut inner = self.lock();
         if inner.look(false) {
             // No promise concerns the effect of this order.
-            let done = OrderDone::Cancelled { build: BuildId(0), jobs: 0 };
+            let done = OrderDone::Cancelled { build: BuildId(0), of: None, jobs: 0 };
             inner.note(Fact::Released(Effect::Reply { request, reply: Reply::Done(done) }));
         }
     }
@@ -339,7 +339,7 @@ impl Inner {
         let is_cause = |said: &&Said| said.attempt == id && is_same(&said.outcome) && Some(&said.name) == holder;
         let asked = self.cancels.get(&build).filter(|_| outcome == Outcome::Cancelled);
         if let Some(request) = asked {
-            self.note(Fact::Arrived(Event::CancelAsked { request: *request, build, job: None }));
+            self.note(Fact::Arrived(Event::CancelAsked { request: *request, build, only: None }));
         } else if let Some(Said { at, session, outcome, log, duration_ms, .. }) = self.said.iter().rev().find(is_cause)
         {
             let (session, outcome, log, duration_ms) = (*session, outcome.clone(), log.clone(), *duration_ms);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use surveil::model::reason::{CancelReason, DecisionKind, LeftOutReason, SkipReason};
+use surveil::model::reason::{CancelReason, DecisionKind, LeftOutReason, NamedJobs, SkipReason};
 use surveil::model::{BuildId, Condition, Decision, Ending, JobId, JobState, Record, Verdict};
 use surveil::scheduler::Event;
 
@@ -53,7 +53,8 @@ impl Judge for Conditions {
                 let Some(job) = book.jobs.get(id) else { return Ok(()) };
                 let is_out = job.task.left_out.is_some() && matches!(job.state, JobState::Finished(_));
                 // A person may ask for this very task.
-                let is_wanted = matches!(step.event, Event::RerunAsked { only, .. } if *only == Some(*id));
+                let names_it = |only: &Option<NamedJobs>| only.as_ref().is_some_and(|only| only.jobs.contains(id));
+                let is_wanted = matches!(step.event, Event::RerunAsked { only, .. } if names_it(only));
                 demand(!is_out || is_wanted, || format!("{id} is left out and goes on"))
             }
             Record::JobFinished { job: id, ending } => {
@@ -176,7 +177,7 @@ impl Judge for Holds {
                     // A rerun of a manual task holds it anew, unless the rerun is about its failure.
                     (JobState::Finished(ending), Event::RerunAsked { failed_only, only, .. }) if job.task.held => {
                         let has_failed = matches!(ending, Ending::Failed | Ending::Errored(_));
-                        *only == Some(*id) || *failed_only && has_failed
+                        only.as_ref().is_some_and(|only| only.jobs.contains(id)) || *failed_only && has_failed
                     }
                     _ => true,
                 };
