@@ -9,7 +9,7 @@ use super::typed_place::tree_root;
 use super::{CliError, ExitCode, Output, fold, human};
 use crate::clock;
 use crate::config::{CheckedSchedule, CheckedTasks, Timetable, check_directory, schema, zoned_time};
-use crate::model::{Ability, Group, Label, Recipe, TaskSpec, WallTime, When};
+use crate::model::{Ability, Condition, Group, Label, Recipe, TaskSpec, WallTime, When, visible};
 
 const EXAMPLES: &str = "\
 All mistakes are listed, each with its line and what to write instead. The exit code is 0 if there are none and 2 \
@@ -47,13 +47,13 @@ pub(crate) fn run(flags: &CheckFlags, out: &mut Output) -> Result<ExitCode, CliE
     out.outlive_reader();
     out.line(format_args!("{}:", human::count(tasks.len() as u64, "task")))?;
     for task in &tasks {
-        out.line(line(task))?;
+        out.line(wrapped(&line(task), out.width()))?;
     }
     if !schedules.is_empty() {
         out.line(format_args!("{}:", human::count(schedules.len() as u64, "schedule")))?;
     }
     for schedule in &schedules {
-        out.line(schedule_line(schedule, clock::wall()))?;
+        out.line(wrapped(&schedule_line(schedule, clock::wall()), out.width()))?;
     }
     for warning in &warnings {
         // Behind the tasks, which would push it out of sight, and apart from what a program reads.
@@ -73,8 +73,14 @@ fn line(task: &TaskSpec) -> String {
     let needs: Vec<&str> = placement.needs.iter().map(|need| &*need.task).collect();
     // The task's author did not write the labels of abilities.
     let labels: Vec<&str> = placement.labels.iter().map(Label::as_str).filter(|it| !is_ability(it)).collect();
+    let steps: Vec<&str> = task.recipe.steps.iter().map(|step| step.name.as_str()).collect();
+    let inputs: Vec<&str> = placement.inputs.iter().map(|input| input.name.as_str()).collect();
     let facts = [
+        placement.manual.then(|| "manual".to_owned()),
         (!needs.is_empty()).then(|| format!("needs {}", fold::names(needs.iter().copied()))),
+        placement.needs.first().and_then(|need| condition_words(need.condition)).map(str::to_owned),
+        (!steps.is_empty()).then(|| format!("steps {}", visible(&steps.join(", ")))),
+        (!inputs.is_empty()).then(|| format!("inputs {}", inputs.join(", "))),
         task.recipe.dir.as_ref().map(|dir| format!("in {dir}")),
         (!labels.is_empty()).then(|| format!("on a runner with {}", labels.join(", "))),
         placement.when.as_deref().map(when_words),
@@ -98,6 +104,39 @@ fn schedule_line(schedule: &CheckedSchedule, now: WallTime) -> String {
     let tasks = tasks.as_ref().map_or("all tasks".to_owned(), |tasks| tasks.join(", "));
     let branch = branch.as_deref().unwrap_or("the main branch");
     format!("  {}  {}{next}; runs {tasks}; on {branch}", bold(name), rule.cron)
+}
+
+/// Formats when a task runs that does not ask the tasks it needs to pass.
+fn condition_words(condition: Condition) -> Option<&'static str> {
+    match condition {
+        Condition::Passed => None,
+        Condition::Failed => Some("only after a failure of these"),
+        Condition::Finished => Some("however these end"),
+    }
+}
+
+/// Breaks the line of a task between two facts where the terminal ends, so that no fact is torn. A fact that is wider
+/// than the terminal has a line of its own.
+fn wrapped(line: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return line.to_owned() };
+    let shown = |text: &str| anstream::adapter::strip_str(text).to_string().chars().count();
+    let mut facts = line.split("; ").peekable();
+    let mut text = facts.next().unwrap_or_default().to_owned();
+    let mut used = shown(&text);
+    while let Some(fact) = facts.next() {
+        // The semicolon behind the fact before it, and the one behind this fact.
+        let needed = shown(fact) + usize::from(facts.peek().is_some());
+        if used + "; ".len() + needed > width {
+            text.push_str(";\n      ");
+            used = 6;
+        } else {
+            text.push_str("; ");
+            used += "; ".len();
+        }
+        text.push_str(fact);
+        used += shown(fact);
+    }
+    text
 }
 
 /// Formats `one at a time in group staging`.
@@ -124,7 +163,27 @@ fn when_words(when: &When) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Need, Script, TaskName};
+    use crate::model::{Need, Script, Step, TaskName};
+
+    #[test]
+    fn a_task_is_told_with_its_steps_and_whether_it_is_manual_and_no_fact_is_torn() {
+        let mut task = TaskSpec::new(TaskName::new("deploy").unwrap(), Script::Shell("x".into()));
+        task.placement.manual = true;
+        task.placement.needs = vec![Need { condition: Condition::Failed, ..Need::passed(TaskName::new("a").unwrap()) }];
+        let step = |name: &str| Step::new(name.into(), Script::Shell("x".into()));
+        task.recipe_mut().steps = ["cargo build", "upload"].map(step).into();
+        let told = anstream::adapter::strip_str(&line(&task)).to_string();
+        let facts = "manual; needs a; only after a failure of these; steps cargo build, upload";
+        assert_eq!(told, format!("  deploy  {facts}"));
+        assert_eq!(wrapped(&told, None), told);
+        let width = told.chars().count();
+        assert_eq!(wrapped(&told, Some(width)), told);
+        let broken = "  deploy  manual; needs a; only after a failure of these;\n      steps cargo build, upload";
+        assert_eq!(wrapped(&told, Some(width - 1)), broken);
+        task.placement.allow_failure = true;
+        let told = anstream::adapter::strip_str(&line(&task)).to_string();
+        assert_eq!(wrapped(&told, Some(60)), format!("{broken}; may fail"));
+    }
 
     #[test]
     fn a_task_is_told_with_what_is_special_about_it() {

@@ -14,6 +14,7 @@ mod orders;
 mod repositories;
 mod runners;
 mod schedules;
+mod settings;
 mod sources;
 mod steps;
 mod stored;

@@ -44,6 +44,14 @@ fn a_task_file_is_checked_without_running_it() {
     repository.write(".surveil.toml", "[task.build]\nrun = 'exit 1'\n[task.test]\nneeds = ['build']\nrun = 'exit 1'\n");
     let listed = world.surveil(&["check", text(&repository.path)]).ok();
     assert!(listed.contains("2 tasks") && listed.contains("needs build"), "{listed}");
+    let tasks = "[task.test]\nsteps = ['make', { name = 'logs', run = 'cat log', always = true }]\n\
+                 when = { branches = ['main'], events = ['push'] }\n[task.deploy]\nneeds = ['test']\nmanual = true\n\
+                 run = 'x'\n[schedule.nightly]\ncron = '0 3 * * *'\ntasks = ['test']\n";
+    repository.write(".surveil.toml", tasks);
+    let listed = world.surveil(&["check", text(&repository.path)]).ok();
+    let lines = "2 tasks:\n  test  steps make, logs; only on branches main, on the events push\n  \
+                 deploy  manual; needs test\n1 schedule:\n  nightly  0 3 * * *, next ";
+    assert!(listed.starts_with(lines) && listed.ends_with("runs test; on the main branch\n"), "{listed}");
     repository.write(".surveil.toml", "[task.build]\nrun = 'true'\ntiemout = '20m'\n");
     let error = world.surveil_in(&repository.path, &["check"]).error(2);
     assert!(error.contains(".surveil.toml:3:1") && error.contains("write `timeout`"), "{error}");
