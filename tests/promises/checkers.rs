@@ -47,6 +47,7 @@ const CHECKERS: &[(Promise, Checker)] = &[
 
 /// Promises that need each event together with its effects, which only the dispatcher can tell.
 const INSIDE: &[(Promise, Checker)] = &[
+    (Promise::S34, plans::s34),
     (Promise::S36, plans::s36),
     (Promise::Held, plans::held),
     (Promise::Cancels, plans::cancels),

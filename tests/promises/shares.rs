@@ -222,7 +222,8 @@ pub(super) fn s37_priorities(story: &[Entry], _: &Terms) -> Result<(), String> {
             Fact::Arrived(event) => {
                 let Some((source, plan)) = planned(event) else { continue };
                 let of = |task: &TaskSpec| {
-                    ((source.repo.clone(), source.commit, task.name.clone()), task.placement.priority)
+                    let priority = (task.placement.priority + plan.settings.priority).clamp(-100, 100);
+                    ((source.repo.clone(), source.commit, task.name.clone()), priority)
                 };
                 priorities.extend(plan.tasks.iter().map(|task| of(&task.spec)));
             }

@@ -46,9 +46,11 @@ impl World {
         let Some(repo) = self.repos.iter().find(|repo| repo.name == source.repo) else { return };
         if self.dispatcher.scheduler.is_some() {
             let mut plan = repo.plans[&source.commit].clone();
-            // A person who names the tasks of a request starts them.
-            if let (Ok(plan), TriggerKind::Try { .. }) = (&mut plan, &source.trigger.kind) {
-                plan.tasks.iter_mut().for_each(|task| task.held = false);
+            match (&mut plan, &source.trigger.kind) {
+                // A person who names the tasks of a request starts them.
+                (Ok(plan), TriggerKind::Try { .. }) => plan.tasks.iter_mut().for_each(|task| task.held = false),
+                (Ok(plan), TriggerKind::Manual { id }) => plan.settings.priority = i32::from(id.0[0] % 5) - 2,
+                _ => {}
             }
             self.enqueue(Input::Ask(Question::Submit(source, plan), None));
         }

@@ -2,8 +2,8 @@
 //! dispatcher's core, the network and the peers, and change the scheduler's events or effects.
 
 use surveil::model::{
-    Condition, Ending, Incarnation, Job, JobState, LogSummary, Moment, Plan, Record, Snapshot, Supersede, Verdict,
-    WallTime,
+    Condition, Ending, Incarnation, Job, JobState, LogSummary, Moment, Plan, PlannedSchedule, Record, ScheduleRule,
+    Snapshot, Supersede, TriggerKind, Verdict, WallTime,
 };
 use surveil::scheduler::{Effect, Event, Policy, RunnerCommand};
 
@@ -59,6 +59,10 @@ pub(crate) enum Sabotage {
     ForgetsRequests,
     /// A restart forgets that an observer has looked at the tags before.
     ForgetsFirstLook,
+    /// A branch keeps a schedule that its newest head does not have.
+    KeepsEndedSchedules,
+    /// Every other time of a schedule does not fire.
+    DeafToSchedules,
     /// Tasks that their conditions leave out run.
     RunsWhatIsLeftOut,
     /// A build with a task that is left out has failed.
@@ -126,6 +130,8 @@ impl Sabotage {
         (Self::ForgetsFirings, Promise::S34),
         (Self::ForgetsRequests, Promise::S34),
         (Self::ForgetsFirstLook, Promise::S3),
+        (Self::KeepsEndedSchedules, Promise::S34),
+        (Self::DeafToSchedules, Promise::S34),
         (Self::RunsWhatIsLeftOut, Promise::S36),
         (Self::CountsWhatIsLeftOut, Promise::S36),
         (Self::ForgetsConditions, Promise::S36),
@@ -209,6 +215,14 @@ impl World {
             Some(Sabotage::IgnoresIncarnation) => {
                 if let Event::RunnerJoined(joined) = &mut event {
                     joined.incarnation = Incarnation(1);
+                }
+            }
+            Some(Sabotage::DeafToSchedules) => {
+                if let Event::ScheduleDue { source, .. } = &event
+                    && let TriggerKind::Schedule { due, .. } = &source.trigger.kind
+                    && due.0 / 1_000 % 2 == 0
+                {
+                    return Vec::new();
                 }
             }
             Some(Sabotage::DeafToTheBusy) => {
@@ -368,6 +382,10 @@ fn plan_of(event: &mut Event) -> Option<&mut Plan> {
 fn twist_plan(sabotage: Sabotage, plan: &mut Plan) {
     match sabotage {
         Sabotage::ForgetsFailFast => plan.settings.fail_fast = false,
+        Sabotage::KeepsEndedSchedules if plan.schedules.iter().all(|it| &*it.name != "nightly") => {
+            let rule = ScheduleRule { cron: "3000".into(), timezone: "UTC".into() };
+            plan.schedules.push(PlannedSchedule { name: "nightly".into(), rule, names_tasks: false });
+        }
         Sabotage::SupersedesNothing => plan.settings.supersede = Supersede::No,
         Sabotage::SupersedesAll => plan.settings.supersede = Supersede::Running,
         Sabotage::EndsBuildsEarly => plan.settings.timeout_ms = plan.settings.timeout_ms.map(|timeout| timeout / 2),

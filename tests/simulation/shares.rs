@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use surveil::model::{
-    AttemptId, BuildSource, CommitId, Incarnation, Isolation, LogSummary, Moment, Outcome, Plan, Record, RefName,
-    RepoName, RunnerName, Script, SessionId, TaskName, TaskSpec, Trigger, WallTime,
+    AttemptId, BuildSource, CommitId, Incarnation, Isolation, JobId, LogSummary, Moment, Outcome, Plan, Record,
+    RefName, RepoName, RunnerName, Script, SessionId, TaskName, TaskSpec, Trigger, WallTime,
 };
 use surveil::scheduler::{Effect, Event, RequestId, RunnerJoined, Scheduler};
 
@@ -23,18 +23,40 @@ struct Shares {
     commits: u8,
     session: u64,
     slots: u32,
+    now: u64,
+    /// What the dispatcher makes of a priority.
+    twist: fn(i32) -> i32,
 }
 
 impl Shares {
-    fn tell(&mut self, event: Event) {
-        for effect in self.scheduler.handle(Moment(0), WallTime(0), event) {
+    fn new(slots: u32, twist: fn(i32) -> i32) -> Self {
+        let (scheduler, store, history) = (Scheduler::new(policy()), Fold::default(), History::default());
+        let (running, commits, session, now) = (VecDeque::new(), 0, 0, 0);
+        let mut world = Self { scheduler, store, history, running, commits, session, slots, now, twist };
+        world.join();
+        world
+    }
+
+    fn broken(&self) -> Option<String> {
+        let broken = checkers::check_from_outside(&self.history, &TERMS);
+        broken.into_iter().find(|broken| broken.promise == Promise::S37).map(|broken| broken.text)
+    }
+
+    fn tell(&mut self, mut event: Event) {
+        self.history.note(self.now, Fact::Arrived(event.clone()));
+        if let Event::CommitObserved { plan: Ok(plan), .. } = &mut event {
+            for placement in plan.tasks.iter_mut().map(|task| &mut task.spec.placement) {
+                placement.priority = (self.twist)(placement.priority);
+            }
+        }
+        for effect in self.scheduler.handle(Moment(self.now), WallTime(0), event) {
             if let Effect::Persist(record) = &effect {
                 self.store.apply(record).expect("the store takes it");
                 if let Record::AttemptLeased(attempt) = record {
                     self.running.push_back(attempt.id);
                 }
             }
-            self.history.note(0, Fact::Decided(effect));
+            self.history.note(self.now, Fact::Decided(effect));
         }
         self.scheduler.check_invariants().expect("invariants hold");
     }
@@ -58,6 +80,10 @@ impl Shares {
     }
 
     fn push(&mut self, repo: &str, tasks: usize) {
+        self.push_of(repo, tasks, 0);
+    }
+
+    fn push_of(&mut self, repo: &str, tasks: usize, priority: i32) {
         self.commits += 1;
         let commit = CommitId::from_bytes(&[self.commits; 20]).expect("20 bytes");
         let reference = RefName::of_branch(format!("b{}", self.commits));
@@ -65,7 +91,11 @@ impl Shares {
         let repo = RepoName::new(repo).expect("a plain word");
         let source =
             BuildSource { repo, commit, trigger: Trigger::of_move(reference, None, vec![], Some(0)), subject, author };
-        let task = |n| TaskSpec::new(TaskName::recorded(&format!("t{n}")), Script::Shell("true".into()));
+        let task = |n| {
+            let mut task = TaskSpec::new(TaskName::recorded(&format!("t{n}")), Script::Shell("true".into()));
+            task.placement.priority = priority;
+            task
+        };
         let (request, source) = (RequestId(0), Box::new(source));
         self.tell(Event::CommitObserved {
             request,
@@ -95,9 +125,7 @@ fn broken(seed: u64, forgets: bool) -> Option<String> {
     let slots = 1 + dice.below(3) as u32;
     let repos = ["a", "b", "c", "d"];
     let count = 2 + dice.below(3);
-    let (scheduler, store, history) = (Scheduler::new(policy()), Fold::default(), History::default());
-    let mut world = Shares { scheduler, store, history, running: VecDeque::new(), commits: 0, session: 0, slots };
-    world.join();
+    let mut world = Shares::new(slots, |priority| priority);
     // Busy ones first, so that a plain order of numbers would serve them first.
     (0..count).for_each(|at| world.push(repos[at], 60));
     for _ in 0..150 {
@@ -110,8 +138,41 @@ fn broken(seed: u64, forgets: bool) -> Option<String> {
             _ => world.finish_oldest(),
         }
     }
-    let broken = checkers::check_from_outside(&world.history, &TERMS);
-    broken.into_iter().find(|broken| broken.promise == Promise::S37).map(|broken| broken.text)
+    world.broken()
+}
+
+/// Lets urgent jobs arrive without end, as fast as a runner finishes them, while one that is not urgent waits. Returns
+/// how S37 was broken.
+fn starved(seed: u64, twist: fn(i32) -> i32) -> Option<String> {
+    let mut dice = Dice::new(seed);
+    let (low, high) = (dice.below(4) as i32 - 3, 1 + dice.below(5) as i32);
+    let mut world = Shares::new(1, twist);
+    world.push_of("a", 2, high);
+    world.push_of("a", 1, low);
+    // A minute of waiting makes up for a priority, so the job has its turn before this time.
+    let patience_ms = 60_000 * u64::try_from(high - low).unwrap_or(0);
+    while world.now < patience_ms + 60_000 {
+        world.now += dice.ms(5_000, 20_000);
+        world.push_of("a", 1, high);
+        world.finish_oldest();
+    }
+    let waits = world.store.jobs[&JobId(3)].attempts == 0;
+    world.broken().or_else(|| waits.then(|| format!("j3 of priority {low} starves behind those of {high}")))
+}
+
+#[test]
+fn no_job_starves_behind_urgent_ones() {
+    for seed in 0..50 {
+        assert_eq!(starved(seed, |priority| priority), None, "seed {seed}");
+    }
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "in how many worlds each sabotage shows is worth reading")]
+fn the_sabotage_of_priorities_that_waiting_does_not_raise_is_caught() {
+    let caught = (0..10).filter(|seed| starved(*seed, |priority| priority * 100).is_some()).count();
+    println!("{:<22} {:<6} {caught:>5} of {:>5}", "WaitingRaisesNothing", "S37", 10);
+    assert!(caught > 0);
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Judge for Conditions {
             }
             Record::JobQueued { job: id, .. } | Record::JobWaiting { job: id } => {
                 let Some(job) = book.jobs.get(id) else { return Ok(()) };
-                let is_out = job.task.left_out.is_some() && matches!(job.state, JobState::Finished(_));
+                let is_out = job.task.left_out.is_some() && matches!(job.state, JobState::Finished(Ending::LeftOut(_)));
                 // A person may ask for this very task.
                 let names_it = |only: &Option<NamedJobs>| only.as_ref().is_some_and(|only| only.jobs.contains(id));
                 let is_wanted = matches!(step.event, Event::RerunAsked { only, .. } if names_it(only));

@@ -5,6 +5,7 @@
 mod cancels;
 mod conditions;
 mod retries;
+mod schedules;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ use super::terms::Terms;
 pub(super) use self::cancels::cancels;
 pub(super) use self::conditions::{held, s36};
 pub(super) use self::retries::retries;
+pub(super) use self::schedules::s34;
 
 /// The plan that an event brings for a build.
 pub(super) fn planned(event: &Event) -> Option<(&BuildSource, &Plan)> {

@@ -49,7 +49,7 @@ impl Judge for Retries {
         self.runners.clear();
     }
 
-    fn begin(&mut self, book: &Book, step: &Step<'_>) {
+    fn begin(&mut self, _: &Book, step: &Step<'_>) {
         self.failed = None;
         match step.event {
             Event::RunnerJoined(joined) => self.join(joined, step),
@@ -65,13 +65,6 @@ impl Judge for Retries {
                     self.open.remove(attempt);
                 }
             }
-            Event::RerunAsked { build, .. } => {
-                let jobs = book.builds.get(&build.build.id).into_iter().flat_map(|build| build.jobs.values());
-                for job in jobs {
-                    self.not_before.remove(job);
-                    self.failed_on.remove(job);
-                }
-            }
             _ => {}
         }
         for effect in &step.effects {
@@ -83,6 +76,12 @@ impl Judge for Retries {
 
     fn record(&mut self, book: &Book, step: &Step<'_>, record: &Record) -> Result<(), String> {
         match record {
+            Record::BuildReopened { build } => {
+                for job in book.builds.get(build).into_iter().flat_map(|build| build.jobs.values()) {
+                    self.not_before.remove(job);
+                    self.failed_on.remove(job);
+                }
+            }
             Record::RunnerSaved(runner) => {
                 if runner.drain.is_some() {
                     self.doubtful.insert(runner.name.clone());
