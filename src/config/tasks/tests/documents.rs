@@ -114,6 +114,15 @@ fn the_document_of_tasks_has_every_key_and_true_errors() {
         assert!(text.contains(&row), "not in the table:{row}");
     }
     assert_eq!(text.matches("\n| [`").count(), KEYS.len(), "the table has other rows");
+    // The sections stand in the order of the table, and each shows its key.
+    let sections: Vec<&str> = text.split("\n### `").skip(1).collect();
+    let order: Vec<&str> = sections.iter().filter_map(|section| section.split('`').next()).collect();
+    assert_eq!(order, KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
+    for (section, key) in sections.iter().zip(KEYS) {
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let mut blocks = section.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        assert!(blocks.any(|block| block.contains(&format!("{} = ", key.name))), "no example of {}", key.name);
+    }
     for key in top_level::TOP_KEYS {
         assert!(text.contains(&format!("\n| `[{}", key.name)), "the table `{}` has no row", key.name);
     }
