@@ -9,7 +9,7 @@ use super::typed_place::tree_root;
 use super::{CliError, ExitCode, Output, fold, human};
 use crate::clock;
 use crate::config::{CheckedSchedule, CheckedTasks, Timetable, check_directory, schema, zoned_time};
-use crate::model::{Ability, Condition, Group, Label, Recipe, TaskSpec, WallTime, When, visible};
+use crate::model::{Ability, Condition, Group, Label, Recipe, SlotCount, TaskSpec, WallTime, When, visible};
 
 const EXAMPLES: &str = "\
 All mistakes are listed, each with its line and what to write instead. The exit code is 0 if there are none and 2 \
@@ -88,6 +88,7 @@ fn line(task: &TaskSpec) -> String {
         task.recipe.quiet_timeout_ms.map(|ms| format!("ended if quiet for {}", human::duration(ms))),
         (placement.retries > 0).then(|| format!("tried up to {} times", placement.retries + 1)),
         placement.allow_failure.then(|| "may fail".to_owned()),
+        (placement.slots != SlotCount::default()).then(|| format!("takes {} slots", placement.slots.0)),
         (placement.priority != 0).then(|| format!("priority {}", placement.priority)),
         task.is_exclusive().then(|| "never twice at a time".to_owned()),
         placement.group.as_ref().map(in_group),

@@ -315,6 +315,7 @@ impl LocalRun {
             text: self.origin.text.as_ref(),
             runner: &default_runner_name(),
             slot: 0,
+            slots: task.placement.slots.0,
         };
         let inherited = inherited(std::env::vars_os());
         let (root, ceiling) = (self.place.directory(), self.place.ceiling());

@@ -158,7 +158,12 @@ fn restore(settings: &DispatcherSettings, store: &dyn Store) -> Result<Scheduler
         reconnect_ms: settings.reconnect_ms,
         max_losses: settings.max_losses,
         queue_timeout_ms: settings.queue_timeout_ms,
-        pools: vec![Pool { id: PoolId::LOCAL, labels: crate::config::own_facts(), max: settings.spawn }],
+        pools: vec![Pool {
+            id: PoolId::LOCAL,
+            labels: crate::config::own_facts(),
+            slots: crate::config::defaults::slots(),
+            max: settings.spawn,
+        }],
         // JSON carries whole numbers up to 2^53 in every language, and this leaves room to count on.
         last_spawn: getrandom::u64().map_or_else(|_| clock::wall().0.unsigned_abs(), |random| random >> 12),
     };

@@ -395,6 +395,7 @@ fn runtask(lease: &Lease, place: Option<&RepoPlace>) -> Runtask {
         event: Some(trigger.event().to_owned()),
         trusted: Some(trigger.trust == Trust::Trusted),
         default_branch: place.and_then(|place| place.default_branch.as_ref()).map(BranchName::to_string),
+        slots: lease.task.placement.slots.0,
         before: trigger.before().map(|commit| commit.to_string()),
         commit: lease.source.commit.to_string(),
         // A store may have the credentials that an observer of another make once told.

@@ -62,7 +62,7 @@ pub use schedule::{PlannedSchedule, Schedule, ScheduleRule};
 pub use snapshot::{AcceptedHead, Snapshot, WholeBuild};
 pub use step::StepRecord;
 pub use stream::{StreamId, StreamKind, StreamNameError, StreamSummary};
-pub use task::{Condition, Input, Need, Placement, TaskSpec};
+pub use task::{Condition, Input, Need, Placement, SlotCount, TaskSpec};
 pub use trigger::{RefName, Trigger, TriggerId, TriggerKind, Trust};
 pub use trust::ObservedRefs;
 pub use visible::{visible, visible_char, visible_lines};

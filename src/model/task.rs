@@ -50,6 +50,9 @@ pub struct Placement {
     /// Orders the queued jobs of a repository, from -100 to 100: the higher one comes first. Waiting raises it.
     #[serde(default, skip_serializing_if = "is_usual_priority")]
     pub priority: i32,
+    /// The number of a runner's slots that an attempt takes.
+    #[serde(default, skip_serializing_if = "SlotCount::is_one")]
+    pub slots: SlotCount,
     /// The group whose jobs take turns with this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
@@ -68,6 +71,26 @@ pub struct Input {
     /// The value that a person gave. A later one takes its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<String>,
+}
+
+/// A number of a runner's slots that an attempt takes, at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SlotCount(pub u32);
+
+impl SlotCount {
+    /// The most that a task may ask for, and that a runner may have.
+    pub const MAX: u32 = 256;
+
+    fn is_one(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for SlotCount {
+    fn default() -> Self {
+        Self(1)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]

@@ -103,6 +103,9 @@ impl Display for MissingFit {
             Self::Combination { labels } => {
                 write!(f, "no single connected runner offers all of its labels ({})", join(labels, ", "))
             }
+            Self::Slots { slots, largest } => {
+                write!(f, "no connected runner that fits has {slots} slots, the largest has {largest}")
+            }
         }
     }
 }
@@ -503,6 +506,19 @@ impl Display for JobStatus {
                     before => format!("{} before it", count(before, "job")),
                 };
                 write!(f, "queued for {} s: {place}, no fitting runner has a free slot", waited_ms / 1000)
+            }
+            Self::WaitsForSlots { waited_ms, slots, runner, free } => {
+                let free = if *free == 1 { "1 is free".to_owned() } else { format!("{free} are free") };
+                let waited = waited_ms / 1000;
+                write!(
+                    f,
+                    "queued for {waited} s: it needs {slots} slots, and {runner} is kept for it until then: {free}"
+                )
+            }
+            Self::SlotsKept { waited_ms, runner, build, task, slots } => {
+                let waited = waited_ms / 1000;
+                write!(f, "queued for {waited} s: the free slots of {runner} are kept for {build}/{task}, ")?;
+                write!(f, "which needs {slots}")
             }
             Self::Running { number, runner, status } => {
                 write!(f, "attempt {number} runs on {runner}")?;

@@ -183,6 +183,9 @@ pub struct Runtask {
     /// The repository's default branch. Absent if the dispatcher does not know it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_branch: Option<String>,
+    /// The number of the runner's slots that the attempt takes. Absent if it is one.
+    #[serde(default = "one_slot", skip_serializing_if = "is_one_slot")]
+    pub slots: u32,
     /// The commit that the branch was at before; none by default, as for a new branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
@@ -202,6 +205,15 @@ pub struct WireTask {
     pub name: String,
     #[serde(flatten, with = "recipe::shared")]
     pub recipe: Arc<Recipe>,
+}
+
+fn one_slot() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_one_slot(slots: &u32) -> bool {
+    *slots == 1
 }
 
 fn serialize_task<S: Serializer>(task: &Result<WireTask, String>, serializer: S) -> Result<S::Ok, S::Error> {

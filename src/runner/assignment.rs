@@ -28,6 +28,8 @@ pub(super) struct Assignment {
     pub(super) is_trusted: Option<bool>,
     /// The repository's default branch, if the dispatcher knows it.
     pub(super) default_branch: Option<String>,
+    /// The number of slots that it takes.
+    pub(super) slots: u32,
     /// The commit that the branch was at before; `None` for a new branch.
     pub(super) before: Option<CommitId>,
     pub(super) commit: CommitId,
@@ -117,6 +119,7 @@ mod tests {
             event: None,
             is_trusted: None,
             default_branch: None,
+            slots: 1,
             before: None,
             url: None,
             commit: CommitId::from_bytes(&[1; 20]).unwrap(),

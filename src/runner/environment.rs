@@ -41,6 +41,8 @@ pub struct AttemptFacts<'a> {
     pub runner: &'a str,
     /// Counted from 0.
     pub slot: usize,
+    /// The number of slots that it takes, this one included: `SURVEIL_SLOTS`.
+    pub slots: u32,
 }
 
 /// The directories of an attempt.
@@ -102,6 +104,7 @@ pub fn attempt_environment(
         ("SURVEIL_AUTHOR", facts.text.map(|text| told_text(&text.author))),
         ("SURVEIL_RUNNER", Some(facts.runner.into())),
         ("SURVEIL_SLOT", Some(facts.slot.to_string())),
+        ("SURVEIL_SLOTS", Some(facts.slots.to_string())),
         (SOURCE_DATE_EPOCH, facts.text.and_then(|text| text.committed_s).map(|seconds| seconds.to_string())),
     ];
     for (name, value) in own.into_iter().filter_map(|(name, value)| Some((name, value?))) {
@@ -149,6 +152,7 @@ mod tests {
         text: None,
         runner: "w1",
         slot: 0,
+        slots: 1,
     };
 
     fn environment(facts: &AttemptFacts<'_>, task: &[(String, String)]) -> Vec<(OsString, OsString)> {

@@ -169,6 +169,7 @@ mod tests {
             event: None,
             is_trusted: None,
             default_branch: None,
+            slots: 1,
             before: None,
             url: None,
             commit: "ab".repeat(20).parse().unwrap(),

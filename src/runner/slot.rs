@@ -377,6 +377,7 @@ impl Slotted {
             event: assignment.event.as_deref(),
             is_trusted: assignment.is_trusted,
             default_branch: assignment.default_branch.as_deref(),
+            slots: assignment.slots,
             before: before.as_deref(),
             commit: &assignment.commit.to_string(),
             text: self.workspace.text(),

@@ -97,6 +97,7 @@ fn assignment(lease: Runtask) -> Result<Assignment, String> {
         event: lease.event,
         is_trusted: lease.trusted,
         default_branch: lease.default_branch,
+        slots: lease.slots.max(1),
         // These two are for the task's information only, so a value that makes no sense spoils no attempt.
         before: lease.before.and_then(|commit| commit.parse().ok()),
         url: lease.url.filter(|url| url.len() <= MAX_SOURCE_BYTES),

@@ -22,24 +22,46 @@ pub(super) struct Finished {
 
 impl Scheduler {
     /// Leases queued jobs until no free runner fits any of them.
+    ///
+    /// A job that needs more slots than a fitting runner has free would wait for ever behind jobs that need fewer. So,
+    /// when it is its turn, a runner is kept for it.
     pub(super) fn assign(&mut self, turn: &mut Turn) {
         // Leases only make slots fewer, so a demand that no free runner fits is not asked about again.
         let mut unfit = FxHashSet::default();
-        while self.tables.roster().has_free() {
-            let roster = self.tables.roster();
-            let first = self.tables.queue().first(|_, id, demand| {
-                !unfit.contains(&id)
-                    && (roster.any_free_for(demand) || {
-                        unfit.insert(id);
-                        false
-                    })
+        loop {
+            if let Some((job, runner)) = self.tables.next_kept() {
+                let source = &self.jobs[&job].source;
+                let reason = self.tables.roster().placement(runner, &source.repo, source.commit);
+                self.lease(turn, job, runner, reason);
+                unfit.clear();
+                continue;
+            }
+            let (roster, kept) = (self.tables.roster(), self.tables.kept());
+            if !roster.has_free() {
+                return;
+            }
+            let first = self.tables.queue().first(|job, id, demand| {
+                if !unfit.contains(&id) {
+                    if roster.any_free_for(demand) {
+                        return true;
+                    }
+                    unfit.insert(id);
+                }
+                demand.slots > 1 && !kept.contains_key(&job) && roster.keepable(demand).is_some()
             });
             let Some(job) = first else { return };
             let live = &self.jobs[&job];
-            let source = &live.source;
-            let best = roster.best_for(live.demand(), &source.repo, source.commit, &live.lost_on);
-            let (runner, reason) = best.expect("some free runner fits the job");
-            self.lease(turn, job, runner, reason);
+            let (source, demand) = (&live.source, live.demand());
+            if let Some((runner, reason)) = roster.best_for(demand, &source.repo, source.commit, &live.lost_on) {
+                if kept.contains_key(&job) {
+                    // The runner that was kept for it is free for others.
+                    unfit.clear();
+                }
+                self.lease(turn, job, runner, reason);
+            } else if let Some(runner) = roster.keepable(demand) {
+                let slots = demand.slots;
+                self.tables.keep(turn.now, runner, job, slots);
+            }
         }
     }
 
@@ -47,7 +69,7 @@ impl Scheduler {
         self.last_attempt += 1;
         let attempt = AttemptId(self.last_attempt);
         let job = self.jobs.get_mut(&id).expect("the queue holds live jobs only");
-        self.tables.dequeue(id, job.lane());
+        self.tables.dequeue(turn.now, id, job.lane());
         job.state = JobState::Leased(attempt);
         job.attempts += 1;
         let record = Attempt {
@@ -277,18 +299,18 @@ impl Scheduler {
         let (mut fitting, mut unfit) = (Vec::new(), Vec::new());
         let deadlines = self.tables.deadlines();
         for (job, demand) in self.tables.queue().candidates() {
-            let fit_of_labels = Timer::LabelsFit(demand.labels.into());
+            let fit_of_demand = Timer::DemandFit(demand.labels.into(), demand.slots);
             if self.tables.roster().any_fits(demand) {
-                fitting.push(fit_of_labels);
+                fitting.push(fit_of_demand);
                 continue;
             }
             let queued = deadlines.since(&Timer::Fit(job)).expect("a queued job has its deadline");
             // The time in which it waited for a busy runner does not count.
-            let last = deadlines.since(&fit_of_labels).map_or(queued, |last| last.max(queued));
+            let last = deadlines.since(&fit_of_demand).map_or(queued, |last| last.max(queued));
             unfit.push((job, turn.now.since(queued), turn.now.since(last)));
         }
-        for labels in fitting {
-            self.tables.set_timer(labels, turn.now, self.policy.queue_timeout_ms);
+        for demand in fitting {
+            self.tables.set_timer(demand, turn.now, self.policy.queue_timeout_ms);
         }
         self.tables.forget_idle_deadlines(turn.now);
         for (job, waited, unfit_ms) in unfit {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::state::LiveJob;
-use super::tables::{Demand, First, Obstacle, Started, Timer};
+use super::tables::{Demand, First, Member, Obstacle, Started, Timer};
 use super::{Scheduler, policy};
 use crate::model::reason::{AttemptStatus, Concern, FirstInLine, JobStatus, MissingFit};
 use crate::model::{AttemptId, BuildId, JobId, JobState, Label, Line, Moment, TaskName};
@@ -63,6 +63,17 @@ impl Scheduler {
             if !runners.is_empty() {
                 return JobStatus::RunnersRest { waited_ms, runners };
             }
+        }
+        if let Some((runner, slots)) = self.tables.kept().get(&id) {
+            let (slots, free) = (*slots, roster.member(*runner).map_or(0, Member::free_slots));
+            return JobStatus::WaitsForSlots { waited_ms, slots, runner: self.known_name(*runner), free };
+        }
+        let has_kept = |it: &&Member| it.takes_jobs() && it.fits(demand) && it.free_slots() > 0;
+        let for_whom = roster.members().filter(has_kept).find_map(|it| Some((it.name.clone(), it.kept_for()?)));
+        if let Some((runner, job)) = for_whom {
+            let live = &self.jobs[&job];
+            let (build, task, slots) = (live.build, live.task.name.clone(), live.demand().slots);
+            return JobStatus::SlotsKept { waited_ms, runner, build, task, slots };
         }
         JobStatus::InQueue { waited_ms, before: self.position(id, job) }
     }
@@ -160,6 +171,10 @@ impl Scheduler {
         let connected: Vec<_> = members().filter(|member| member.takes_jobs()).collect();
         if connected.is_empty() {
             return MissingFit::NoRunner;
+        }
+        let large = connected.iter().filter(|it| it.offers(demand.labels)).map(|it| it.slots).max();
+        if let Some(largest) = large.filter(|largest| *largest < demand.slots) {
+            return MissingFit::Slots { slots: demand.slots, largest };
         }
         let offers = |label: &Label| connected.iter().any(|it| it.labels.binary_search(label).is_ok());
         let missing: Vec<Label> = demand.labels.iter().filter(|label| !offers(label)).cloned().collect();

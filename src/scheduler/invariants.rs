@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Scheduler;
-use super::tables::Timer;
-use crate::model::{JobId, JobState, RepoName};
+use super::tables::{LiveLease, Timer};
+use crate::model::{AttemptId, JobId, JobState, RepoName, RunnerId};
 
 impl Scheduler {
     /// Returns the first invariant that is broken, in a sentence.
@@ -52,8 +52,11 @@ impl Scheduler {
                     return Err(format!("runner {} holds {attempt}, which is not leased to it", member.id));
                 }
             }
-            if member.session().is_some() && member.holds().len() > member.slots as usize {
-                return Err(format!("runner {} holds {} with {} slots", member.id, member.holds().len(), member.slots));
+            let of = |attempt: &AttemptId| self.tables.leases().get(*attempt).map_or(0, LiveLease::slots);
+            let used: u32 = member.holds().iter().map(of).sum();
+            if used != member.used() || member.session().is_some() && used > member.slots {
+                let (counted, slots) = (member.used(), member.slots);
+                return Err(format!("runner {} uses {used} of {slots} slots and counts {counted}", member.id));
             }
         }
         if held != self.tables.leases().len() {
@@ -65,6 +68,9 @@ impl Scheduler {
         for (job, demand) in self.tables.queue().candidates() {
             if let Some(obstacle) = self.tables.lines().obstacle(job) {
                 return Err(format!("job {job} is a candidate beside {obstacle:?}"));
+            }
+            if !self.tables.kept().contains_key(&job) && self.tables.roster().keepable(demand).is_some() {
+                return Err(format!("job {job} waits for {} slots, and no runner is kept for it", demand.slots));
             }
             let live = &self.jobs[&job];
             if let Some((runner, _)) = self.tables.roster().best_for(demand, &live.source.repo, live.source.commit, &[])
@@ -85,6 +91,17 @@ impl Scheduler {
         let queued = self.jobs.values().filter(|job| job.state == JobState::Queued).count();
         if self.tables.queue().len() != queued {
             return Err(format!("{queued} jobs are queued, and the queue counts {}", self.tables.queue().len()));
+        }
+        let is_kept = |job: &JobId, runner: &RunnerId, slots: u32| {
+            let member = roster.member(*runner).filter(|it| it.kept_for() == Some(*job) && it.takes_jobs());
+            let is_needed = member.is_some_and(|it| it.free_slots() < slots && it.slots >= slots);
+            is_needed && self.jobs.get(job).is_some_and(|job| job.state == JobState::Queued)
+        };
+        let kept = self.tables.kept();
+        if kept.len() != roster.members().filter(|it| it.kept_for().is_some()).count()
+            || !kept.iter().all(|(job, (runner, slots))| is_kept(job, runner, *slots))
+        {
+            return Err(format!("runners are kept that need not be: {kept:?}"));
         }
         let mut leased: BTreeMap<&RepoName, usize> = BTreeMap::new();
         for lease in self.tables.leases().live() {

@@ -73,7 +73,7 @@ impl Scheduler {
                     job.state = before;
                     continue;
                 }
-                JobState::Queued => self.tables.dequeue(id, job.lane()),
+                JobState::Queued => self.tables.dequeue(turn.now, id, job.lane()),
                 JobState::Waiting | JobState::Held | JobState::Leased(_) => {}
             }
             let needed_by = job.needed_by.clone();

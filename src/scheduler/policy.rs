@@ -31,6 +31,8 @@ pub struct Pool {
     pub id: PoolId,
     /// The labels that a runner of the pool would offer.
     pub labels: Vec<Label>,
+    /// The slots that a runner of the pool would have.
+    pub slots: u32,
     /// How many of its runners may be connected before no further one is asked for.
     pub max: u32,
 }

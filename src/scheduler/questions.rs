@@ -21,6 +21,8 @@ pub struct RunnerView {
     /// Of a runner that is not connected, and not away with leases, only the name is known.
     pub connected: bool,
     pub slots: u32,
+    /// The number of slots that are occupied.
+    pub busy: u32,
     pub labels: Vec<Label>,
     pub isolation: Isolation,
     pub silent_ms: u64,
@@ -100,6 +102,7 @@ impl Scheduler {
                 drained: member.drained,
                 connected: member.session().is_some(),
                 slots: member.slots,
+                busy: member.used(),
                 labels: member.labels.clone(),
                 isolation: member.isolation,
                 silent_ms: now.since(member.last_heard()),
@@ -114,6 +117,7 @@ impl Scheduler {
             drained: true,
             connected: false,
             slots: 0,
+            busy: 0,
             labels: Vec::new(),
             isolation: Isolation::Subreaper,
             silent_ms: 0,

@@ -6,11 +6,11 @@
 
 use super::policy::{self, Pool};
 use super::state::LiveJob;
-use super::tables::Timer;
+use super::tables::{Demand, Timer};
 use super::turn::Turn;
 use super::{Effect, Scheduler};
 use crate::model::reason::Notice;
-use crate::model::{JobId, Label, Moment, PoolId, SpawnId};
+use crate::model::{JobId, Moment, PoolId, SpawnId};
 
 impl Scheduler {
     /// Asks for a runner for a job that no connected runner fits, if a pool has one to give.
@@ -27,7 +27,7 @@ impl Scheduler {
     /// Returns the pool that should start a runner for a job now. While a runner that fits is being started, there is
     /// none: a start takes a moment, and more follow if one is not enough.
     pub(super) fn pool_for(&self, job: &LiveJob) -> Option<PoolId> {
-        let fitting = || self.policy.pools.iter().filter(|pool| pool.offers(&job.task.placement.labels));
+        let fitting = || self.policy.pools.iter().filter(|pool| pool.fits(job.demand()));
         let is_set = |timer: Timer| self.tables.deadlines().is_set(&timer);
         let is_open = |pool| self.spawns.pools.iter().any(|(spawn, of)| *of == pool && is_set(Timer::Spawn(*spawn)));
         if fitting().any(|pool| is_open(pool.id)) {
@@ -90,8 +90,8 @@ impl Scheduler {
 }
 
 impl Pool {
-    /// Whether a runner of this pool could take a job with these labels.
-    fn offers(&self, labels: &[Label]) -> bool {
-        labels.iter().all(|label| self.labels.contains(label))
+    /// Whether a runner of this pool could take a job with this demand.
+    fn fits(&self, demand: Demand<'_>) -> bool {
+        demand.slots <= self.slots && demand.labels.iter().all(|label| self.labels.contains(label))
     }
 }

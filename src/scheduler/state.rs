@@ -192,7 +192,7 @@ impl LiveJob {
     }
 
     pub(super) fn demand(&self) -> Demand<'_> {
-        Demand { labels: &self.task.placement.labels }
+        Demand { labels: &self.task.placement.labels, slots: self.task.placement.slots.0 }
     }
 
     /// Its lane of the queue, its repository and its demand, with its standing there.

@@ -15,6 +15,7 @@ mod repositories;
 mod runners;
 mod schedules;
 mod settings;
+mod slots;
 mod sources;
 mod steps;
 mod stored;

@@ -13,7 +13,7 @@ use surveil::scheduler::{Effect, Event, Reply, RunnerCommand};
 use super::history::{Broken, Entry, Fact, History, Promise};
 use super::orders::{self, Orders};
 use super::terms::Terms;
-use super::{intake, losses, outside, plans, schedules, shares, verdicts};
+use super::{intake, losses, outside, plans, schedules, shares, slots, verdicts};
 
 type Checker = fn(&[Entry], &Terms) -> Result<(), String>;
 
@@ -43,6 +43,7 @@ const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::S37, shares::s37_priorities),
     (Promise::L1, l1),
     (Promise::Drain, orders::drain),
+    (Promise::Slots, slots::slots),
 ];
 
 /// Promises that need each event together with its effects, which only the dispatcher can tell.

@@ -36,6 +36,8 @@ pub(crate) enum Promise {
     S36,
     S37,
     L1,
+    /// The attempts on a runner take no more slots than it has.
+    Slots,
     /// A drain that an operator heard confirmed stays in force.
     Drain,
     /// A held task runs when a person starts it, and not before.

@@ -239,7 +239,7 @@ impl<'a> Watch<'a> {
             seen.useful_since = now;
         }
         (seen.session, seen.incarnation, seen.heard) = (Some(joined.session), Some(joined.incarnation), now);
-        (seen.labels, seen.newest) = (joined.labels.clone(), joined.session);
+        (seen.labels, seen.slots, seen.newest) = (joined.labels.clone(), joined.slots, joined.session);
         seen.is_drained = self.live.drained.contains(&joined.name);
         for attempt in &joined.holding {
             if let Some(open) = self.live.open_of(*attempt, &joined.name) {
@@ -366,7 +366,10 @@ impl<'a> Watch<'a> {
     /// A job that no runner fits has waited for the whole limit, and no fitting runner was there at any time.
     fn judge_expiry(&mut self, job: JobId) {
         let (Some(task), terms) = (self.live.tasks.get(&job), &self.terms) else { return };
-        let fits = |seen: &&Seen| task.placement.labels.iter().all(|label| seen.labels.contains(label));
+        let fits = |seen: &&Seen| {
+            task.placement.slots.0 <= seen.slots
+                && task.placement.labels.iter().all(|label| seen.labels.contains(label))
+        };
         let useful_until = |seen: &Seen| {
             if seen.session.is_some()
                 && !seen.is_draining

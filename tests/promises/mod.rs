@@ -11,5 +11,6 @@ mod plans;
 mod presence;
 mod schedules;
 mod shares;
+mod slots;
 pub(crate) mod terms;
 mod verdicts;

@@ -10,6 +10,7 @@ pub(super) struct Seen {
     pub(super) newest: SessionId,
     pub(super) incarnation: Option<Incarnation>,
     pub(super) labels: Vec<Label>,
+    pub(super) slots: u32,
     pub(super) heard: u64,
     pub(super) gone_at: u64,
     /// Period in which the runner could have taken work.
@@ -27,6 +28,7 @@ impl Default for Seen {
             newest: SessionId(0),
             incarnation: None,
             labels: Vec::new(),
+            slots: 0,
             heard: 0,
             gone_at: 0,
             useful_since: 0,

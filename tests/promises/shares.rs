@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::{
-    AttemptId, BuildId, CommitId, JobId, JobState, Line, Record, RepoName, RunnerName, TaskName, TaskSpec,
+    AttemptId, BuildId, CommitId, JobId, JobState, Line, Record, RepoName, RunnerName, SlotCount, TaskName, TaskSpec,
 };
 use surveil::scheduler::Effect;
 
@@ -147,6 +147,7 @@ pub(super) fn s37(story: &[Entry], _: &Terms) -> Result<(), String> {
                 for job in added {
                     let is_plain = job.task.placement.labels.is_empty()
                         && job.task.placement.needs.is_empty()
+                        && job.task.placement.slots == SlotCount::default()
                         && !job.task.recipe.exclusive;
                     jobs.insert(job.id, (build.id, is_plain));
                     // A job that is held or left out waits for no runner.
@@ -235,6 +236,10 @@ pub(super) fn s37_priorities(story: &[Entry], _: &Terms) -> Result<(), String> {
                 let (repo, commit) = (&build.source.repo, build.source.commit);
                 for job in added {
                     let placement = &job.task.placement;
+                    // A runner may have been kept for it since before the others came.
+                    if placement.slots != SlotCount::default() {
+                        continue;
+                    }
                     let Some(priority) = priorities.get(&(repo.clone(), commit, job.task.name.clone())) else {
                         continue;
                     };

@@ -16,17 +16,21 @@ impl World {
         if process.held.contains_key(&attempt) {
             return;
         }
-        let executing = process.held.values().filter(|held| matches!(held.phase, Phase::Executing { .. })).count();
-        let is_soon_free = |held: &&Held| held.ending.is_some() && matches!(held.phase, Phase::Executing { .. });
-        let soon_free = process.held.values().filter(is_soon_free).count();
+        let executing = process.held.values().filter(|held| matches!(held.phase, Phase::Executing { .. }));
+        let goes_on = executing.clone().filter(|held| held.ending.is_none());
+        let taken = |lease: &Lease| lease.task.placement.slots.0 as usize;
+        let of = |held: &Held| held.lease.as_ref().map_or(1, |lease| taken(lease));
+        let (used, goes_on): (usize, usize) = (executing.map(of).sum(), goes_on.map(of).sum());
+        let waiting: usize = process.waiting.iter().map(|lease| taken(lease)).sum();
         let slots = self.hosts[process.host].slots;
-        if process.is_stopping || executing >= slots && process.waiting.len() >= soon_free {
+        let has_room = used + taken(&lease) <= slots;
+        if process.is_stopping || !has_room && goes_on + waiting + taken(&lease) > slots {
             let outcome = Outcome::Lost("the runner has no free slot".into());
             let phase = Phase::Ended { outcome, said: None };
             process.held.insert(attempt, Held { phase, lease: None, ending: None });
             return self.deliver(id, attempt);
         }
-        if executing >= slots {
+        if !has_room {
             process.held.insert(attempt, Held { phase: Phase::Waiting, lease: None, ending: None });
             process.waiting.push_back(lease);
             return;
@@ -80,14 +84,15 @@ impl World {
         } else {
             process.held.remove(&attempt);
         }
-        let next = process.waiting.pop_front();
         if began {
             self.history.note(self.now, Fact::Over { attempt, outcome: Some(outcome) });
         }
         if is_wanted {
             self.deliver(id, attempt);
         }
-        if let Some(lease) = next {
+        // Each that waits tries again; one that has no room yet waits behind the others.
+        let waiting = self.processes.get_mut(&id).map(|process| std::mem::take(&mut process.waiting));
+        for lease in waiting.into_iter().flatten() {
             if let Some(process) = self.processes.get_mut(&id) {
                 process.held.remove(&lease.attempt);
             }

@@ -48,7 +48,12 @@ pub(crate) fn policy() -> Policy {
         max_losses: MAX_LOSSES,
         queue_timeout_ms: QUEUE_TIMEOUT_MS,
         // No host has this label, and what is started for it never joins.
-        pools: vec![Pool { id: PoolId::LOCAL, labels: vec![Label::new("moon").expect("a plain word")], max: 1 }],
+        pools: vec![Pool {
+            id: PoolId::LOCAL,
+            labels: vec![Label::new("moon").expect("a plain word")],
+            slots: 1,
+            max: 1,
+        }],
         last_spawn: 0,
     }
 }

@@ -3,7 +3,7 @@
 use surveil::model::reason::LeftOutReason;
 use surveil::model::{
     BuildSettings, CommitId, Condition, Group, GroupName, Label, Need, Plan, PlannedTask, RetryCause, RetryRule,
-    Script, Supersede, TaskName, TaskSpec,
+    Script, SlotCount, Supersede, TaskName, TaskSpec,
 };
 
 use crate::dice::Dice;
@@ -68,6 +68,7 @@ fn task(dice: &mut Dice, at: usize, is_deploying: bool) -> TaskSpec {
     }
     task.placement.allow_failure = dice.percent(12);
     task.recipe_mut().exclusive = is_deploying || dice.percent(20);
+    task.placement.slots = SlotCount(if dice.percent(12) { 2 } else { 1 });
     task.placement.priority = if dice.percent(30) { dice.below(5) as i32 - 2 } else { 0 };
     if dice.percent(30) {
         let name = GroupName::recorded(if dice.percent(60) { "staging" } else { "licences" });

@@ -3,7 +3,7 @@
 
 use surveil::model::{
     Condition, Ending, Incarnation, Job, JobState, LogSummary, Moment, Plan, PlannedSchedule, Record, ScheduleRule,
-    Snapshot, Supersede, TriggerKind, Verdict, WallTime,
+    SlotCount, Snapshot, Supersede, TriggerKind, Verdict, WallTime,
 };
 use surveil::scheduler::{Effect, Event, Policy, RunnerCommand};
 
@@ -31,6 +31,8 @@ pub(crate) enum Sabotage {
     ForgetsExclusive,
     /// Groups are forgotten.
     ForgetsGroups,
+    /// Each task is taken for one of one slot.
+    ForgetsSlots,
     /// The lowest priority comes first.
     TurnsPrioritiesRound,
     /// A group has one place more than its tasks allow.
@@ -149,6 +151,7 @@ impl Sabotage {
         (Self::ForgetsElsewhere, Promise::Retries),
         (Self::NeverLooks, Promise::L1),
         (Self::ForgetsDrains, Promise::Drain),
+        (Self::ForgetsSlots, Promise::Slots),
     ];
 }
 
@@ -396,6 +399,7 @@ fn twist_plan(sabotage: Sabotage, plan: &mut Plan) {
         match sabotage {
             Sabotage::ForgetsExclusive => task.spec.recipe_mut().exclusive = false,
             Sabotage::ForgetsGroups => placement.group = None,
+            Sabotage::ForgetsSlots => placement.slots = SlotCount::default(),
             Sabotage::TurnsPrioritiesRound => placement.priority *= -1,
             Sabotage::RaisesGroupLimits => placement.group.iter_mut().for_each(|group| group.limit += 1),
             Sabotage::RunsWhatIsLeftOut => task.left_out = None,

@@ -182,7 +182,7 @@ fn runner(view: RunnerView) -> wire::RunnerReport {
         detail: drained.or_else(|| view.quarantine.as_ref().map(ToString::to_string)).map(bounded),
         reason_code: view.quarantine.and_then(|it| it.last.code().map(str::to_owned)),
         slots: view.slots,
-        busy: u32::try_from(view.running.len()).unwrap_or(u32::MAX),
+        busy: view.busy,
         labels: view.labels.iter().map(ToString::to_string).collect(),
         isolation: view.isolation.word().to_owned(),
         silent_ms: view.silent_ms,

@@ -43,6 +43,8 @@ worded! {
         Labels { labels: Vec<Label> } = "labels",
         /// Each label is offered by some runner, but no runner offers all of them.
         Combination { labels: Vec<Label> } = "combination",
+        /// The connected runners that offer its labels have too few slots: the largest has so many.
+        Slots { slots: u32, largest: u32 } = "slots",
     }
 }
 

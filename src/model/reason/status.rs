@@ -36,6 +36,10 @@ pub enum JobStatus {
     },
     /// No fitting runner has a free slot; this many jobs come first.
     InQueue { waited_ms: u64, before: usize },
+    /// The job needs more slots than a fitting runner has free, and this one gets no other job until it has them.
+    WaitsForSlots { waited_ms: u64, slots: u32, runner: RunnerName, free: u32 },
+    /// A fitting runner has free slots, which are kept for a job that needs more of them.
+    SlotsKept { waited_ms: u64, runner: RunnerName, build: BuildId, task: TaskName, slots: u32 },
     /// An attempt of the job is on a runner.
     Running { number: u32, runner: RunnerName, status: AttemptStatus },
 }
@@ -76,6 +80,8 @@ impl JobStatus {
             Self::WaitsForTurn { .. } => "waits_for_turn",
             Self::WaitsForGroup { .. } => "waits_for_group",
             Self::InQueue { .. } => "in_queue",
+            Self::WaitsForSlots { .. } => "waits_for_slots",
+            Self::SlotsKept { .. } => "slots_kept",
             Self::Running { status: AttemptStatus::FetchingSource, .. } => "fetching_source",
             Self::Running { status: AttemptStatus::Executing, .. } => "executing",
             Self::Running { status: AttemptStatus::RunnerAway { .. }, .. } => "runner_away",

@@ -84,6 +84,11 @@ fn fits() -> Table<MissingFit> {
             "combination",
             "no single connected runner offers all of its labels (gpu, os=linux)",
         ),
+        (
+            MissingFit::Slots { slots: 8, largest: 4 },
+            "slots",
+            "no connected runner that fits has 8 slots, the largest has 4",
+        ),
     ]
 }
 
@@ -422,6 +427,16 @@ fn statuses() -> Table<JobStatus> {
             "queued for 5 s: it came to nothing repeatedly and is tried again in 15 s",
         ),
         (JobStatus::RetryDelayed { again_ms: 29_001 }, "retry_delayed", "failed, and is tried again in 30 s"),
+        (
+            JobStatus::WaitsForSlots { waited_ms, slots: 4, runner: runner(), free: 1 },
+            "waits_for_slots",
+            "queued for 5 s: it needs 4 slots, and w1 is kept for it until then: 1 is free",
+        ),
+        (
+            JobStatus::SlotsKept { waited_ms, runner: runner(), build: BuildId(3), task: task(), slots: 4 },
+            "slots_kept",
+            "queued for 5 s: the free slots of w1 are kept for b3/test, which needs 4",
+        ),
         (
             JobStatus::RunnersRest { waited_ms, runners: vec![(runner(), None), (runner(), Some(quarantine()))] },
             "runners_rest",

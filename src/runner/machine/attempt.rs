@@ -7,6 +7,8 @@ use crate::runner::assignment::AttemptResult;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HeldAttempt {
     pub(super) phase: AttemptPhase,
+    /// The number of slots that it takes while it executes.
+    pub(super) slots: u32,
     /// For an exclusive attempt: the time after a renewal in which it must be over.
     pub(super) exclusive_ms: Option<u64>,
     /// The reason why the attempt is being ended early, if it is.

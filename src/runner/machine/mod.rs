@@ -6,6 +6,7 @@
 //! its leases slept, too.
 
 mod attempt;
+mod room;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
@@ -71,7 +72,7 @@ impl Machine {
     /// A runner with `slots` slots and the undelivered results of earlier runs.
     pub(super) fn new(now: Moment, slots: usize, times: Times, undelivered: Vec<(AttemptId, AttemptResult)>) -> Self {
         let ended = |report| AttemptPhase::Ended { report, said: None };
-        let held = |report| HeldAttempt { phase: ended(report), exclusive_ms: None, ending: None };
+        let held = |report| HeldAttempt { phase: ended(report), slots: 1, exclusive_ms: None, ending: None };
         Self {
             slots: vec![None; slots],
             held: undelivered.into_iter().map(|(attempt, report)| (attempt, held(report))).collect(),
@@ -229,16 +230,15 @@ impl Machine {
             let why = "its grace period is too long for an exclusive task: start it with a shorter --grace";
             return self.refuse(now, attempt, why.into(), out);
         }
-        let hold = |phase| HeldAttempt { phase, exclusive_ms, ending: None };
-        if let Some(slot) = self.slots.iter().position(Option::is_none) {
+        let hold = |phase| HeldAttempt { phase, slots: assignment.slots, exclusive_ms, ending: None };
+        if let Some(slot) = self.slot_for(assignment.slots) {
             self.held.insert(attempt, hold(AttemptPhase::Executing { started: false }));
             self.slots[slot] = Some(attempt);
             out.push(Action::Start { slot, assignment });
             return;
         }
         // The dispatcher counts a slot as free when it lets an attempt go. Here the attempt's processes must end first.
-        let soon_free = self.held.values().filter(|h| h.ending.is_some() && h.phase.is_executing()).count();
-        if self.waiting.len() < soon_free {
+        if self.has_room_soon(assignment.slots) {
             self.held.insert(attempt, hold(AttemptPhase::Waiting));
             self.waiting.push_back(assignment);
         } else {
@@ -248,7 +248,7 @@ impl Machine {
 
     fn refuse(&mut self, now: Moment, attempt: AttemptId, why: String, out: &mut Vec<Action>) {
         let phase = AttemptPhase::Ended { report: AttemptResult::lost(why), said: None };
-        self.held.insert(attempt, HeldAttempt { phase, exclusive_ms: None, ending: None });
+        self.held.insert(attempt, HeldAttempt { phase, slots: 1, exclusive_ms: None, ending: None });
         self.deliver(now, attempt, out);
     }
 
@@ -307,8 +307,11 @@ impl Machine {
                 self.deliver(now, attempt, out);
             }
         }
-        // The slot is free now for a lease that waited for it.
-        if let Some(assignment) = self.waiting.pop_front() {
+        let is_stopping = matches!(self.leaving, Departure::Stopping { .. } | Departure::Over);
+        // Leases that waited may have room now: the first of them, and those behind it as long as they have, too.
+        while self.waiting.front().is_some_and(|next| is_stopping || self.slot_for(next.slots).is_some())
+            && let Some(assignment) = self.waiting.pop_front()
+        {
             self.held.remove(&assignment.attempt);
             self.leased(now, assignment, out);
         }

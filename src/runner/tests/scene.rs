@@ -301,6 +301,7 @@ pub(super) fn runtask(attempt: u64, commit: &str, script: &str) -> ToRunner {
         event: Some("push".into()),
         trusted: Some(true),
         default_branch: None,
+        slots: 1,
         before: Some("1".repeat(40)),
         url: Some("https://me:secret@h/app.git".into()),
         commit: commit.to_owned(),

@@ -21,12 +21,19 @@ fn leased(attempt: u64, exclusive: bool) -> Event {
         event: None,
         is_trusted: None,
         default_branch: None,
+        slots: 1,
         before: None,
         url: None,
         commit: "ab".repeat(20).parse().unwrap(),
         task: TaskName::new("test").unwrap(),
         recipe: recipe.into(),
     }))
+}
+
+/// A lease of an attempt that takes several slots.
+fn large(attempt: u64, slots: u32) -> Event {
+    let Event::Leased(assignment) = lease(attempt) else { unreachable!("it is a lease") };
+    Event::Leased(Box::new(Assignment { slots, ..*assignment }))
 }
 
 fn ended(attempt: u64, outcome: Outcome, log_bytes: u64) -> Event {
@@ -102,6 +109,24 @@ impl Story {
         let found: Vec<_> = self.machine.handle(Moment(now), event).iter().map(line).collect();
         assert_eq!(found, wanted, "{told}");
     }
+}
+
+#[test]
+fn an_attempt_of_several_slots_starts_only_when_so_many_have_ended() {
+    let mut story = Story::here(3);
+    story.at(1, large(1, 2), &["start a1 in slot 0"]);
+    story.at(2, lease(2), &["start a2 in slot 1"]);
+    // Slot 2 is empty, and belongs to the first attempt.
+    story.at(3, lease(3), &["deliver a3 lost: the runner has no free slot"]);
+    story.at(4, renewed(4, &[1]), &["mute a1", "cancel a1"]);
+    story.at(5, large(4, 2), &[]);
+    story.at(6, lease(5), &["deliver a5 lost: the runner has no free slot"]);
+    story.at(7, ended(1, Outcome::Cancelled, 0), &["forget a1", "start a4 in slot 0"]);
+    story.at(8, renewed(8, &[4]), &["mute a4", "cancel a4"]);
+    story.at(9, lease(6), &[]);
+    story.at(10, lease(7), &[]);
+    let both = ["forget a4", "start a6 in slot 0", "start a7 in slot 2"];
+    story.at(11, ended(4, Outcome::Cancelled, 0), &both);
 }
 
 #[test]

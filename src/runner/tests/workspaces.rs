@@ -61,6 +61,7 @@ impl Scene {
             event: None,
             is_trusted: None,
             default_branch: None,
+            slots: 1,
             before: None,
             url: None,
             commit: self.commit,

@@ -21,9 +21,9 @@ pub(crate) enum Timer {
     Return(RunnerId),
     /// A queued job is errored unless a connected runner fits it: nobody may ever start such a runner.
     Fit(JobId),
-    /// The same patience, from the last moment at which a connected runner fitted these labels: the time that a job
-    /// waits for a busy runner does not count.
-    LabelsFit(Arc<[Label]>),
+    /// The same patience, from the last moment at which a connected runner fitted a demand, its labels and its slots:
+    /// the time that a job waits for a busy runner does not count.
+    DemandFit(Arc<[Label]>, u32),
     /// A runner that was asked for is given up unless it joins: its start may hang.
     Spawn(SpawnId),
     /// A job that keeps coming to nothing pauses: what nobody can do must not be tried without end.
@@ -53,7 +53,7 @@ impl Timer {
 
     /// Whether it belongs to nothing in another table, so that it is set and cleared by itself.
     pub(super) fn stands_alone(&self) -> bool {
-        matches!(self, Self::LabelsFit(_) | Self::Spawn(_) | Self::Respawn(_) | Self::Build(_) | Self::OldExclusives)
+        matches!(self, Self::DemandFit(..) | Self::Spawn(_) | Self::Respawn(_) | Self::Build(_) | Self::OldExclusives)
     }
 }
 
@@ -241,8 +241,8 @@ mod tests {
             Timer::Lease(_) => Some(Timer::Silence(RunnerId(1))),
             Timer::Silence(_) => Some(Timer::Return(RunnerId(1))),
             Timer::Return(_) => Some(Timer::Fit(JobId(1))),
-            Timer::Fit(_) => Some(Timer::LabelsFit(Arc::from(vec![Label::new("gpu").unwrap()]))),
-            Timer::LabelsFit(_) => Some(Timer::Spawn(SpawnId(1))),
+            Timer::Fit(_) => Some(Timer::DemandFit(Arc::from(vec![Label::new("gpu").unwrap()]), 1)),
+            Timer::DemandFit(..) => Some(Timer::Spawn(SpawnId(1))),
             Timer::Spawn(_) => Some(Timer::Retry(JobId(1))),
             Timer::Retry(_) => Some(Timer::Rest(RunnerId(1))),
             Timer::Rest(_) => Some(Timer::Respawn(PoolId(1))),

@@ -9,6 +9,7 @@ use crate::model::Label;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Demand<'a> {
     pub(crate) labels: &'a [Label],
+    pub(crate) slots: u32,
 }
 
 /// The number of a demand, as long as a lane has it. No other demand gets the same number soon after.
@@ -27,6 +28,7 @@ pub(super) struct Demands {
 #[derive(Debug)]
 struct Known {
     labels: Arc<[Label]>,
+    slots: u32,
     /// The number of lanes that have it.
     lanes: usize,
     /// The number of demands that had the place before.
@@ -35,7 +37,8 @@ struct Known {
 
 impl Demands {
     pub(super) fn get(&self, id: DemandId) -> Demand<'_> {
-        Demand { labels: &self.known[id.place].labels }
+        let Known { labels, slots, .. } = &self.known[id.place];
+        Demand { labels, slots: *slots }
     }
 
     /// Counts one more lane with this demand.
@@ -58,10 +61,10 @@ impl Demands {
 
     /// Returns the place of a demand. One that nobody uses any more gives its place to a new one.
     fn find(&mut self, demand: Demand<'_>) -> usize {
-        if let Some(at) = self.known.iter().position(|known| *known.labels == *demand.labels) {
+        if let Some(at) = self.known.iter().position(|it| it.slots == demand.slots && *it.labels == *demand.labels) {
             return at;
         }
-        let new = |serial| Known { labels: demand.labels.into(), lanes: 0, serial };
+        let new = |serial| Known { labels: demand.labels.into(), slots: demand.slots, lanes: 0, serial };
         let unused = |known: &Known| known.lanes == 0 && Arc::strong_count(&known.labels) == 1;
         match self.known.iter().position(unused) {
             Some(at) => {

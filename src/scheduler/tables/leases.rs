@@ -27,6 +27,11 @@ pub(crate) struct LiveLease {
 }
 
 impl LiveLease {
+    /// Returns the number of its runner's slots that it occupies.
+    pub(crate) fn slots(&self) -> u32 {
+        self.task.placement.slots.0
+    }
+
     /// Returns the lines in which it has a place. Only exclusive attempts have one.
     pub(crate) fn lines(&self) -> impl Iterator<Item = Line> {
         self.exclusive.then(|| self.task.lines(&self.repo)).into_iter().flatten()

@@ -21,6 +21,7 @@ pub(crate) use lines::{First, Lines, Obstacle};
 pub(crate) use queue::{LaneKey, Queue, Standing};
 pub(crate) use roster::{Member, Roster};
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{AttemptId, BuildId, CommitId, Incarnation, JobId, Line, Moment, RunnerId, SessionId};
@@ -33,6 +34,8 @@ pub(crate) struct Tables {
     queue: Queue,
     lines: Lines,
     deadlines: Deadlines,
+    /// Jobs for which the free slots of a runner are kept, each with the runner and the number of slots that it needs.
+    kept: BTreeMap<JobId, (RunnerId, u32)>,
 }
 
 impl Tables {
@@ -124,6 +127,7 @@ impl Tables {
         for job in out {
             // A job of an earlier build is to run again, and comes first.
             self.queue.hold_back(job);
+            self.keep_no_longer(now, job);
         }
         for job in into {
             if self.lines.may_run(job) && self.queue.let_in(job) {
@@ -134,7 +138,8 @@ impl Tables {
     }
 
     /// Removes a job from the queue: it is leased now, or has ended.
-    pub(crate) fn dequeue(&mut self, job: JobId, lane: LaneKey<'_>) {
+    pub(crate) fn dequeue(&mut self, now: Moment, job: JobId, lane: LaneKey<'_>) {
+        self.keep_no_longer(now, job);
         self.deadlines.clear(&Timer::Fit(job));
         // Its lines are settled when its lease begins, or when it leaves them.
         self.lines.set_queued(job, false);
@@ -168,6 +173,39 @@ impl Tables {
         }
     }
 
+    // Runners whose free slots are kept for a job that needs more of them.
+
+    /// Keeps a runner for a job. No other job gets it until the job is leased, leaves the queue, or the runner gets no
+    /// jobs. A restart forgets it.
+    pub(crate) fn keep(&mut self, now: Moment, runner: RunnerId, job: JobId, slots: u32) {
+        if let Some(member) = self.roster.members.get_mut(&runner) {
+            member.kept_for = Some(job);
+            self.kept.insert(job, (runner, slots));
+        }
+        self.refresh(runner, now);
+    }
+
+    fn keep_no_longer(&mut self, now: Moment, job: JobId) {
+        if let Some((runner, _)) = self.kept.remove(&job) {
+            if let Some(member) = self.roster.members.get_mut(&runner) {
+                member.kept_for = None;
+            }
+            self.refresh(runner, now);
+        }
+    }
+
+    /// Returns the jobs for which a runner is kept, each with the runner and the number of slots that it needs.
+    pub(crate) fn kept(&self) -> &BTreeMap<JobId, (RunnerId, u32)> {
+        &self.kept
+    }
+
+    /// Returns a job for which a runner is kept that has enough free slots by now.
+    pub(crate) fn next_kept(&self) -> Option<(JobId, RunnerId)> {
+        let is_free = |runner, slots| self.roster.member(runner).is_some_and(|member| member.free_slots() >= slots);
+        let mut ready = self.kept.iter().filter(|(_, (runner, slots))| is_free(*runner, *slots));
+        ready.next().map(|(job, (runner, _))| (*job, *runner))
+    }
+
     // Attempts on runners.
 
     /// Gives an attempt to a runner with a free slot, whose tree will be at this commit. Returns its session.
@@ -190,7 +228,7 @@ impl Tables {
 
     /// Adds a lease, also one that is known from before a restart.
     pub(crate) fn insert_lease(&mut self, now: Moment, attempt: AttemptId, lease: LiveLease, lasts_ms: u64) {
-        let runner = lease.runner;
+        let (runner, slots) = (lease.runner, lease.slots());
         self.queue.add_leased(&lease.repo);
         for line in lease.lines() {
             let limit = lease.task.limit_in(&line);
@@ -201,6 +239,7 @@ impl Tables {
         self.deadlines.set(Timer::Lease(attempt), now, lasts_ms);
         if let Some(member) = self.roster.members.get_mut(&runner) {
             member.holds.insert(attempt);
+            member.used += slots;
         }
         self.refresh(runner, now);
     }
@@ -244,8 +283,10 @@ impl Tables {
         if !lease.cancelled {
             self.queue.remove_leased(&lease.repo);
         }
-        if let Some(member) = self.roster.members.get_mut(&lease.runner) {
-            member.holds.remove(&attempt);
+        if let Some(member) = self.roster.members.get_mut(&lease.runner)
+            && member.holds.remove(&attempt)
+        {
+            member.used -= lease.slots();
         }
         for line in lease.lines() {
             self.lines.remove_attempt(attempt, (lease.build, lease.job), &line);
@@ -268,7 +309,7 @@ impl Tables {
         let id = member.id;
         let timer = if member.session.is_none() { Timer::Return(id) } else { Timer::Silence(id) };
         if let Some(before) = self.remove_member(id) {
-            member.holds = before.holds;
+            (member.holds, member.used) = (before.holds, before.used);
         }
         self.roster.insert(member);
         self.deadlines.set(timer, now, patience_ms);
@@ -279,7 +320,11 @@ impl Tables {
         for timer in [Timer::Silence(id), Timer::Return(id), Timer::Rest(id)] {
             self.deadlines.clear(&timer);
         }
-        self.roster.remove(id)
+        let removed = self.roster.remove(id)?;
+        if let Some(job) = removed.kept_for {
+            self.kept.remove(&job);
+        }
+        Some(removed)
     }
 
     /// Marks a runner as away. It has `window_ms` to come back; without a window it is lost already.
@@ -321,6 +366,10 @@ impl Tables {
             self.deadlines.set(Timer::Rest(id), now, until.since(now));
         } else if rested {
             self.deadlines.clear(&Timer::Rest(id));
+        }
+        if let Some(job) = member.kept_for.filter(|_| member.rests || !member.takes_jobs()) {
+            member.kept_for = None;
+            self.kept.remove(&job);
         }
         if member.could_take() && !member.rests {
             self.roster.free.insert(id);

@@ -61,6 +61,7 @@ pub(crate) struct Queue {
 struct Apart {
     repo: RepoName,
     labels: Arc<[Label]>,
+    slots: u32,
     turn: Standing,
     stage: Stage,
 }
@@ -143,7 +144,7 @@ impl Lane {
 
 impl Apart {
     fn key(&self) -> LaneKey<'_> {
-        (&self.repo, Demand { labels: &self.labels }, self.turn)
+        (&self.repo, Demand { labels: &self.labels, slots: self.slots }, self.turn)
     }
 }
 
@@ -177,18 +178,20 @@ impl Queue {
 
     /// Makes a candidate a job that is held again.
     pub(super) fn hold_back(&mut self, job: JobId) {
-        let Some(apart) = self.apart.get_mut(&job).filter(|apart| apart.stage == Stage::InLane) else { return };
+        let Some(apart) = self.apart.get_mut(&job).filter(|it| it.stage == Stage::InLane) else { return };
         apart.stage = Stage::Held;
-        let (repo, labels, turn) = (apart.repo.clone(), Arc::clone(&apart.labels), apart.turn);
-        self.leave(job, (&repo, Demand { labels: &labels }, turn));
+        let (repo, labels) = (apart.repo.clone(), Arc::clone(&apart.labels));
+        let (slots, turn) = (apart.slots, apart.turn);
+        self.leave(job, (&repo, Demand { labels: &labels, slots }, turn));
     }
 
     /// Makes a job that is held a candidate. Returns whether it was held.
     pub(super) fn let_in(&mut self, job: JobId) -> bool {
         let Some(apart) = self.apart.get_mut(&job).filter(|apart| apart.stage == Stage::Held) else { return false };
         apart.stage = Stage::InLane;
-        let (repo, labels, turn) = (apart.repo.clone(), Arc::clone(&apart.labels), apart.turn);
-        self.enter(job, (&repo, Demand { labels: &labels }, turn));
+        let (repo, labels) = (apart.repo.clone(), Arc::clone(&apart.labels));
+        let (slots, turn) = (apart.slots, apart.turn);
+        self.enter(job, (&repo, Demand { labels: &labels, slots }, turn));
         true
     }
 
@@ -202,7 +205,7 @@ impl Queue {
     fn set_apart(&mut self, job: JobId, (repo, demand, turn): LaneKey<'_>, stage: Stage) {
         self.len += 1;
         let labels = self.demands.shared(demand);
-        self.apart.insert(job, Apart { repo: repo.clone(), labels, turn, stage });
+        self.apart.insert(job, Apart { repo: repo.clone(), labels, slots: demand.slots, turn, stage });
     }
 
     /// Puts a job into its lane.

@@ -8,7 +8,8 @@ use rustc_hash::FxHashMap;
 use super::demands::Demand;
 use crate::model::reason::PlacementReason;
 use crate::model::{
-    AttemptId, CommitId, Incarnation, Isolation, Label, Moment, PoolId, RepoName, RunnerId, RunnerName, SessionId,
+    AttemptId, CommitId, Incarnation, Isolation, JobId, Label, Moment, PoolId, RepoName, RunnerId, RunnerName,
+    SessionId,
 };
 use crate::scheduler::health::Health;
 
@@ -30,6 +31,10 @@ pub(crate) struct Member {
     pub(super) last_heard: Moment,
     /// The attempts that occupy its slots, including cancelled ones that it has not ended yet.
     pub(super) holds: BTreeSet<AttemptId>,
+    /// The number of slots that these occupy.
+    pub(super) used: u32,
+    /// The job for which its free slots are kept, until they are as many as the job needs.
+    pub(super) kept_for: Option<JobId>,
     /// Its process finishes its attempts and then ends, by order or of its own accord.
     pub(crate) draining: bool,
     /// An operator drained it, as `Runner::drain` says.
@@ -58,6 +63,8 @@ impl Member {
             isolation: Isolation::Subreaper,
             last_heard: now,
             holds: BTreeSet::new(),
+            used: 0,
+            kept_for: None,
             draining: false,
             drained: false,
             warm: FxHashMap::default(),
@@ -79,12 +86,26 @@ impl Member {
         self.session
     }
 
+    /// Whether it could take a job with this demand if all of its slots were free.
     pub(crate) fn fits(&self, demand: Demand<'_>) -> bool {
-        demand.labels.iter().all(|label| self.labels.binary_search(label).is_ok())
+        demand.slots <= self.slots && self.offers(demand.labels)
     }
 
-    pub(crate) fn free_slots(&self) -> usize {
-        (self.slots as usize).saturating_sub(self.holds.len())
+    /// Whether it offers all of these labels.
+    pub(crate) fn offers(&self, labels: &[Label]) -> bool {
+        labels.iter().all(|label| self.labels.binary_search(label).is_ok())
+    }
+
+    pub(crate) fn used(&self) -> u32 {
+        self.used
+    }
+
+    pub(crate) fn kept_for(&self) -> Option<JobId> {
+        self.kept_for
+    }
+
+    pub(crate) fn free_slots(&self) -> u32 {
+        self.slots.saturating_sub(self.used)
     }
 
     /// Whether it is connected and gets jobs, busy or not.
@@ -92,9 +113,18 @@ impl Member {
         self.session().is_some() && !self.draining && !self.drained
     }
 
-    /// Whether it gets jobs and has a free slot.
+    /// Whether it gets jobs and has a free slot that is not kept.
     pub(super) fn could_take(&self) -> bool {
-        self.takes_jobs() && self.free_slots() > 0
+        self.takes_jobs() && self.free_slots() > 0 && self.kept_for.is_none()
+    }
+
+    /// Returns what it has of a job's source, and how good that is.
+    fn warmth(&self, repo: &RepoName, commit: CommitId) -> (u8, PlacementReason) {
+        match self.warm.get(repo) {
+            Some(at) if *at == commit => (2, PlacementReason::CommitWarm),
+            Some(_) => (1, PlacementReason::RepoWarm),
+            None => (0, PlacementReason::FreeSlot),
+        }
     }
 }
 
@@ -177,20 +207,32 @@ impl Roster {
     ) -> Option<(RunnerId, PlacementReason)> {
         self.free_for(demand)
             .map(|member| {
-                let (warmth, reason) = match member.warm.get(repo) {
-                    Some(at) if *at == commit => (2, PlacementReason::CommitWarm),
-                    Some(_) => (1, PlacementReason::RepoWarm),
-                    None => (0, PlacementReason::FreeSlot),
-                };
+                let (warmth, reason) = member.warmth(repo, commit);
                 ((!lost_on.contains(&member.id), warmth, member.free_slots(), Reverse(member.id)), reason)
             })
             .max_by_key(|(rank, _)| *rank)
             .map(|((.., Reverse(id)), reason)| (id, reason))
     }
 
-    /// Returns the free runners that fit a job with this demand.
+    /// Returns what a runner has of a job's source.
+    pub(crate) fn placement(&self, id: RunnerId, repo: &RepoName, commit: CommitId) -> PlacementReason {
+        self.members.get(&id).map_or(PlacementReason::FreeSlot, |member| member.warmth(repo, commit).1)
+    }
+
+    /// Returns the runners that have the free slots and the labels for a job with this demand.
     fn free_for(&self, demand: Demand<'_>) -> impl Iterator<Item = &Member> {
-        self.free.iter().filter_map(|id| self.members.get(id)).filter(move |member| member.fits(demand))
+        let free = self.free.iter().filter_map(|id| self.members.get(id));
+        free.filter(move |member| member.free_slots() >= demand.slots && member.offers(demand.labels))
+    }
+
+    /// Returns the runner whose free slots are to be kept for a job with this demand: one that fits and has some, but
+    /// too few; of several, the one that has the most.
+    pub(crate) fn keepable(&self, demand: Demand<'_>) -> Option<RunnerId> {
+        if demand.slots <= 1 {
+            return None;
+        }
+        let fitting = self.free.iter().filter_map(|id| self.members.get(id)).filter(|member| member.fits(demand));
+        fitting.map(|member| (member.free_slots(), Reverse(member.id))).max().map(|(_, Reverse(id))| id)
     }
 
     /// Whether a free runner fits a job with this demand.

@@ -10,6 +10,7 @@ mod refs;
 mod runners;
 mod schedules;
 mod settings;
+mod slots;
 mod spawns;
 mod story;
 

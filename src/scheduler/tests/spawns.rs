@@ -4,7 +4,8 @@ use super::*;
 
 /// Pools p0 and p1, which offer these labels.
 fn with_pools(max: u32, labels: [&str; 2]) -> Story {
-    let pool = |(id, label): (u64, &str)| Pool { id: PoolId(id), labels: vec![Label::new(label).unwrap()], max };
+    let pool =
+        |(id, label): (u64, &str)| Pool { id: PoolId(id), labels: vec![Label::new(label).unwrap()], slots: 1, max };
     let pools = (0..).zip(labels).map(pool).collect();
     Story { scheduler: Scheduler::new(Policy { pools, ..policy() }), ..Story::new() }
 }

@@ -210,7 +210,8 @@ impl Story {
             let of_job = Timer::Fit(job);
             let waited = deadlines.since(&of_job)?.after(SPAWN_AFTER_MS).max(self.now);
             let start_one = self.scheduler.pool_for(&self.scheduler.jobs[&job]).map(|_| waited);
-            let give_up = deadlines.at(&of_job).max(deadlines.at(&Timer::LabelsFit(demand.labels.into())))?;
+            let give_up =
+                deadlines.at(&of_job).max(deadlines.at(&Timer::DemandFit(demand.labels.into(), demand.slots)))?;
             Some(start_one.map_or(give_up, |start_one| start_one.min(give_up)))
         });
         deadlines.next().into_iter().chain(of_queue).min()

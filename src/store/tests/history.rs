@@ -61,6 +61,7 @@ fn task() -> impl Strategy<Value = TaskSpec> {
                     allow_failure,
                     labels,
                     priority: (timeout_ms % 201) as i32 - 100,
+                    slots: SlotCount(1 + retries % 9),
                     group: (retries % 2 == 0)
                         .then(|| Group { limit: retries, ..Group::new(GroupName::recorded(&name)) }),
                     when: (!keep.is_empty()).then(|| {

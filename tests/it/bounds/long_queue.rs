@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::harness::World;
 
-/// Sabotage tried: all jobs are listed, as it was.
 #[test]
 fn a_status_of_many_queued_jobs_lists_those_of_the_first_builds_and_counts_the_rest() {
     let world = World::new();

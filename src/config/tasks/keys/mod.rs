@@ -22,6 +22,7 @@ use super::shell::read_shell;
 use super::suggest::{nearest, without_signs};
 use super::value::TableEntry;
 use crate::model::MAX_PRIORITY;
+use crate::model::SlotCount;
 
 pub(super) use execution::read_duration;
 
@@ -290,6 +291,15 @@ pub(super) static KEYS: &[Key] = &[
         read: |entry, draft| {
             entry.number(-MAX_PRIORITY..=MAX_PRIORITY).map(|priority| draft.placement.priority = priority)
         },
+        ..Key::USUAL
+    },
+    Key {
+        name: "slots",
+        row: "1 to 256 | `1` | how many of a runner's slots an attempt takes",
+        schema: r#"{"type": "integer", "minimum": 1, "maximum": 256}"#,
+        aliases: &["cores"],
+        example: "slots = 2",
+        read: |entry, draft| entry.number(1..=SlotCount::MAX).map(|count| draft.placement.slots = SlotCount(count)),
         ..Key::USUAL
     },
     Key {

@@ -8,7 +8,7 @@ use crate::model::{JobId, Label, Moment, RepoName};
 use crate::scheduler::tables::demands::Demand;
 use crate::scheduler::tables::queue::{OVERDUE_AFTER, Queue, Standing};
 
-const NONE: Demand<'static> = Demand { labels: &[] };
+const NONE: Demand<'static> = Demand { labels: &[], slots: 1 };
 
 fn order(queue: &Queue) -> Vec<u64> {
     queue.candidates().into_iter().map(|(job, _)| job.0).collect()
@@ -77,7 +77,7 @@ fn a_position_counts_the_jobs_that_really_come_first() {
     let gpu = [Label::new("gpu").unwrap()];
     (1..=3).for_each(|job| queue.push(JobId(job), (&a, NONE, Standing::default())));
     (11..=13).for_each(|job| queue.push(JobId(job), (&b, NONE, Standing::default())));
-    queue.push(JobId(10), (&b, Demand { labels: &gpu }, Standing::default()));
+    queue.push(JobId(10), (&b, Demand { labels: &gpu, slots: 1 }, Standing::default()));
     // Both slots are of a: the first two that become free go to b.
     (0..2).for_each(|_| queue.add_leased(&a));
     let place = |job, repo| {
@@ -90,7 +90,7 @@ fn a_position_counts_the_jobs_that_really_come_first() {
 fn jobs_with_other_labels_do_not_hide_behind_each_other() {
     let a = RepoName::new("a").unwrap();
     let mut queue = Queue::default();
-    queue.push(JobId(1), (&a, Demand { labels: &[Label::new("gpu").unwrap()] }, Standing::default()));
+    queue.push(JobId(1), (&a, Demand { labels: &[Label::new("gpu").unwrap()], slots: 1 }, Standing::default()));
     queue.push(JobId(2), (&a, NONE, Standing::default()));
     assert_eq!(order(&queue), [1, 2]);
 }
@@ -106,7 +106,7 @@ fn a_higher_priority_comes_first_within_its_repository_and_waiting_makes_up_for_
     queue.push(JobId(4), (&a, NONE, turn(12, 10)));
     queue.push(JobId(5), (&a, NONE, turn(9, 10)));
     queue.push(JobId(6), (&a, NONE, turn(0, -1)));
-    queue.push(JobId(7), (&a, Demand { labels: &[Label::new("gpu").unwrap()] }, turn(2, 100)));
+    queue.push(JobId(7), (&a, Demand { labels: &[Label::new("gpu").unwrap()], slots: 1 }, turn(2, 100)));
     assert_eq!(order(&queue), [1, 7, 3], "of other repositories the priority does not count");
     let place = |job, turn| queue.position(JobId(job), (&a, turn), std::iter::empty(), |demand| demand == NONE);
     assert_eq!([place(3, turn(1, 10)), place(6, turn(0, -1))], [1, 4], "one of b is before it, too");
@@ -158,6 +158,7 @@ fn change() -> impl Strategy<Value = Change> {
 struct Plain {
     repo: RepoName,
     labels: Vec<Label>,
+    slots: u32,
     turn: Standing,
     /// 0: it has no line; 1: it pauses; 2: it is held; 3: it was let in.
     stage: u8,
@@ -182,7 +183,7 @@ proptest! {
             };
             let remove = |queue: &mut Queue, plain: &mut BTreeMap<JobId, Plain>, id| {
                 let it = plain.remove(&id).unwrap();
-                let paused = queue.remove(id, (&it.repo, Demand { labels: &it.labels }, it.turn));
+                let paused = queue.remove(id, (&it.repo, Demand { labels: &it.labels, slots: it.slots }, it.turn));
                 assert_eq!(paused, it.stage == 1);
                 it.repo
             };
@@ -191,8 +192,9 @@ proptest! {
                     let id = JobId(number as u64 % 50 * 7 + number as u64);
                     let turn = Standing::of(Moment(number as u64 * 20_000), priority);
                     let (repo, labels) = (names[repo].clone(), sets[labels].clone());
-                    let it = Plain { repo, labels, turn, stage: stage.min(2) };
-                    let key = (&it.repo, Demand { labels: &it.labels }, turn);
+                    let slots = 1 + number as u32 % 2;
+                    let it = Plain { repo, labels, slots, turn, stage: stage.min(2) };
+                    let key = (&it.repo, Demand { labels: &it.labels, slots: it.slots }, turn);
                     if plain.contains_key(&id) {
                         continue;
                     }
@@ -244,18 +246,18 @@ proptest! {
             // Each set of demands that fit, as the bits of a number.
             let fits = |demand: Demand<'_>| {
                 let at = sets.iter().position(|set| *set == demand.labels).unwrap();
-                asked & 1 << at != 0
+                asked & 1 << at != 0 && demand.slots <= 1 + asked as u32 % 2
             };
             let first = candidates.iter().find(|(_, demand)| fits(*demand)).map(|(job, _)| *job);
             prop_assert_eq!(queue.first(|_, _, demand| fits(demand)), first);
             prop_assert_eq!(queue.first(|_, _, _| true), candidates.first().map(|(job, _)| *job));
             prop_assert_eq!(queue.len(), plain.len());
-            let mut heads: BTreeMap<(&RepoName, &[Label]), (Standing, JobId)> = BTreeMap::new();
+            let mut heads: BTreeMap<(&RepoName, &[Label], u32), (Standing, JobId)> = BTreeMap::new();
             for (id, it) in &plain {
-                let key = (&it.repo, Demand { labels: &it.labels }, it.turn);
+                let key = (&it.repo, Demand { labels: &it.labels, slots: it.slots }, it.turn);
                 prop_assert!(queue.contains(*id, key));
                 if it.stage == 0 || it.stage == 3 {
-                    let head = heads.entry((&it.repo, &it.labels)).or_insert((it.turn, *id));
+                    let head = heads.entry((&it.repo, &it.labels, it.slots)).or_insert((it.turn, *id));
                     *head = (*head).min((it.turn, *id));
                 }
             }
