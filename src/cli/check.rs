@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::output::bold;
 use super::typed_place::tree_root;
-use super::{CliError, ExitCode, Output, fold, human};
+use super::{CliError, ExitCode, Output, fold, human, server_check};
 use crate::clock;
 use crate::config::{CheckedSchedule, CheckedTasks, Timetable, check_directory, schema, zoned_time};
 use crate::model::{Ability, Condition, Group, Label, Recipe, SlotCount, TaskSpec, WallTime, When, visible};
@@ -19,7 +19,8 @@ repository stands for the root of its work tree, where a commit has its tasks.
 Examples:
   surveil check
   surveil check ../app && git push
-  surveil check --schema > surveil.schema.json";
+  surveil check --schema > surveil.schema.json
+  surveil check --server";
 
 /// Check a directory's tasks without running them
 #[derive(Debug, Args)]
@@ -32,6 +33,10 @@ pub(crate) struct CheckFlags {
     /// Print the JSON Schema of .surveil.toml instead, for editors
     #[arg(long, conflicts_with = "path")]
     schema: bool,
+    /// Check the operator's file of a dispatcher instead, surveil.toml: the file, or a data directory with it [default:
+    /// that of the dispatcher on this machine]
+    #[arg(long, value_name = "PATH", num_args = 0..=1, conflicts_with_all = ["path", "schema"])]
+    server: Option<Option<PathBuf>>,
 }
 
 /// Prints the tasks.
@@ -39,6 +44,9 @@ pub(crate) fn run(flags: &CheckFlags, out: &mut Output) -> Result<ExitCode, CliE
     if flags.schema {
         out.bytes(schema().as_bytes())?;
         return Ok(ExitCode::Ok);
+    }
+    if let Some(server) = &flags.server {
+        return server_check::run(server.as_deref(), out);
     }
     // A file is checked as it is, wherever it lies.
     let path = if flags.path.is_dir() { tree_root(&flags.path, "tasks are read")? } else { flags.path.clone() };

@@ -142,7 +142,14 @@ fn of_dispatcher(error: &DispatcherError) -> ExitCode {
         error,
         DispatcherError::Listen(TransportError::Bind { .. }) | DispatcherError::Store(StoreError::InUse { .. })
     );
-    if is_in_use { ExitCode::Refused } else { ExitCode::Internal }
+    let is_mistaken = matches!(error, DispatcherError::Settings(_) | DispatcherError::ReadSettings { .. });
+    if is_in_use {
+        ExitCode::Refused
+    } else if is_mistaken {
+        ExitCode::Usage
+    } else {
+        ExitCode::Internal
+    }
 }
 
 /// The exit code for a backup that was not made, or not restored.

@@ -49,6 +49,7 @@ mod quantity;
 mod reconnect;
 mod report;
 mod run_place;
+mod server_check;
 mod session;
 mod stop_switch;
 mod stored;

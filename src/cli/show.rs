@@ -182,7 +182,9 @@ pub(crate) fn print(
     out.line(format_args!("  {}", one_line(&build.subject)))?;
     let (author, repo, branch) = (one_line(&build.author), one_line(&build.repo), one_line(&build.branch));
     let priority = if build.priority == 0 { String::new() } else { format!(", priority {:+}", build.priority) };
-    out.line(dim(format_args!("  {} by {author}, {repo} {branch}{priority}", build.commit)))?;
+    // A dispatcher of before tells no trust.
+    let trust = if build.trust.is_empty() { String::new() } else { format!(", {}", one_line(&build.trust)) };
+    out.line(dim(format_args!("  {} by {author}, {repo} {branch}{trust}{priority}", build.commit)))?;
     if let Some(problem) = &build.problem {
         out.line("")?;
         for line in problem.lines() {
@@ -372,7 +374,7 @@ mod tests {
             "\
 b12 passed in 12 s, 3 min ago
   Fix the thing
-  4f2a91c04f2a91c04f2a91c04f2a91c04f2a91c0 by Ann <ann@example.org>, app main
+  4f2a91c04f2a91c04f2a91c04f2a91c04f2a91c0 by Ann <ann@example.org>, app main, trusted
 
   passed     build  3.2 s, on w1
   passed     t      3.2 s, on w1

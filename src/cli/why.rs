@@ -47,6 +47,9 @@ fn print(report: &WhyReport, out: &mut Output) -> Result<(), CliError> {
         let at = line.at_ms.map(human::moment).unwrap_or_default();
         out.line(format_args!("{}  {}", dim(at), sentence(report.build, line)))?;
     }
+    if !report.trust.is_empty() {
+        out.line(format_args!("b{} is {}", report.build, one_line(&report.trust)))?;
+    }
     if report.now.is_empty() && report.history.is_empty() {
         out.line(format_args!("b{}: nothing is recorded about it", report.build))?;
     }
@@ -74,6 +77,7 @@ mod tests {
         };
         let report = WhyReport {
             build: 12,
+            trust: "untrusted".into(),
             now: vec![line(None, Some("test"), "waits for a runner with label gpu")],
             history: vec![line(Some(0), None, "queued")],
             more: false,
@@ -84,5 +88,6 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "now b12/test: waits for a runner with label gpu");
         assert!(lines[1].ends_with("  b12: queued"), "{text}");
+        assert_eq!(lines[2], "b12 is untrusted");
     }
 }

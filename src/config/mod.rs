@@ -10,6 +10,7 @@ mod identity;
 mod location;
 mod quantity;
 mod schedule;
+mod server;
 mod settings;
 mod starter;
 mod tasks;
@@ -19,6 +20,7 @@ pub use identity::{default_runner_name, own_facts};
 pub use location::{data_dir, is_url, repo_name_from, without_credentials, work_dir};
 pub use quantity::{parse_duration_ms, parse_size};
 pub use schedule::{Timetable, time_of_day, zoned_time};
+pub use server::{SERVER_FILE, ServerSettings, parse_server};
 pub use settings::{
     DispatcherSettings, ObservedRepo, ObserverSettings, RepoLocation, Retention, RunnerSettings, TokenSource,
 };

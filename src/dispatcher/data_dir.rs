@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::DispatcherError;
+use crate::config::SERVER_FILE;
 use crate::model::{Build, BuildId, Job, RepoName, TaskName};
 
 /// The data directory's layout.
@@ -62,6 +63,11 @@ impl DataDir {
     pub(crate) fn log(&self, place: &LogPlace) -> PathBuf {
         let LogPlace { repo, build, task, number } = place;
         self.logs().join(repo.as_str()).join(build.to_string()).join(format!("{task}.{number}.log"))
+    }
+
+    /// The operator's file, which need not exist.
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.0.join(SERVER_FILE)
     }
 
     pub(crate) fn tokens(&self) -> PathBuf {

@@ -29,6 +29,7 @@ mod session;
 mod start;
 mod tokens;
 mod translate;
+mod trust;
 mod warnings;
 mod watchdog;
 
@@ -39,6 +40,7 @@ pub use backup::{BackupError, Copied, Restored, back_up, check, restore};
 pub use session::Records;
 pub use start::Dispatcher;
 
+use crate::config::TaskFileError;
 use crate::store::StoreError;
 use crate::transport::TransportError;
 
@@ -51,6 +53,10 @@ pub enum DispatcherError {
     Token { path: PathBuf, source: io::Error },
     #[error("could not start thread {name}")]
     Thread { name: &'static str, source: io::Error },
+    #[error("could not read the operator's file {}", path.display())]
+    ReadSettings { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Settings(TaskFileError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

@@ -12,12 +12,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::core::{CoreHandle, ToCore};
 use super::mirrors::{Intake, Mirrors};
 use super::session::Observers;
+use super::trust::TrustJudge;
 use super::{DispatcherError, choice, limits};
 use crate::clock;
 use crate::config::{PlanContext, Timetable, zoned_time};
 use crate::error_chain::chain;
 use crate::model::{
-    BuildSource, CommitId, Moment, RefName, RepoName, Schedule, ScheduleRule, Trigger, TriggerKind, Trust, WallTime,
+    BuildSource, CommitId, Moment, RefName, RepoName, Schedule, ScheduleRule, Trigger, TriggerKind, WallTime,
 };
 use crate::scheduler::Event;
 use crate::store::{PassScope, Readers};
@@ -29,6 +30,7 @@ pub(crate) struct Schedules {
     mirrors: Mirrors,
     observers: Observers,
     readers: Readers,
+    trust: TrustJudge,
     /// The schedules of the core, and their number of changes when they were read.
     known: Vec<Upcoming>,
     changes: Option<u64>,
@@ -45,8 +47,9 @@ struct Upcoming {
 }
 
 impl Schedules {
-    pub(crate) fn new(core: CoreHandle, mirrors: Mirrors, observers: Observers, readers: Readers) -> Self {
-        Self { core, mirrors, observers, readers, known: Vec::new(), changes: None, waiting: HashMap::new() }
+    pub(crate) fn new(core: CoreHandle, mirrors: Mirrors, observers: Observers, asked: (Readers, TrustJudge)) -> Self {
+        let (readers, trust) = asked;
+        Self { core, mirrors, observers, readers, trust, known: Vec::new(), changes: None, waiting: HashMap::new() }
     }
 
     /// Starts the thread, which ends when `stop` closes.
@@ -103,7 +106,12 @@ impl Schedules {
             log::info!("schedule {name} of {} in {repo} came due at {at}", reference.short());
         }
         let kind = TriggerKind::Schedule { name: name.clone(), due, timezone };
-        let trigger = Trigger { kind, trust: Trust::by_default(reference), reference: reference.clone() };
+        let judged = self.readers.open().and_then(|reader| self.trust.judge_stored(repo, reference, &*reader));
+        let trust = match judged {
+            Ok(trust) => trust,
+            Err(error) => return log::warn!("schedule {name} of {} in {repo} waits: {error}", reference.short()),
+        };
+        let trigger = Trigger { kind, trust, reference: reference.clone() };
         let (subject, author) = (String::new(), String::new());
         let source = BuildSource { repo: repo.clone(), commit, trigger, subject, author };
         if let Err(why) = self.mirrors.arriving(repo, || self.announce(source))

@@ -17,7 +17,7 @@ use super::schedules::Schedules;
 use super::session::Shared;
 use super::tokens::Tokens;
 use super::watchdog::{self, Pulse};
-use super::{DispatcherError, fatal, limits};
+use super::{DispatcherError, fatal, limits, trust};
 use crate::clock;
 use crate::config::DispatcherSettings;
 use crate::model::PoolId;
@@ -48,6 +48,7 @@ impl Dispatcher {
     pub fn start(settings: DispatcherSettings) -> Result<Self, DispatcherError> {
         let (capacity, descriptors) = Capacity::prepare(settings.max_connections);
         let data = DataDir::open(&settings.data)?;
+        trust::check(&data)?;
         let store = sqlite::open(&data.store())?;
         // After the store is opened, whose lock keeps out a second dispatcher that would draw other tokens.
         let tokens = Tokens::load(&data)?;
@@ -105,7 +106,8 @@ impl Dispatcher {
             })?);
         }
         threads.push(watchdog::start(pulses, tick_stop.clone())?);
-        let schedules = Schedules::new(handle, shared.mirrors.clone(), shared.observers.clone(), readers);
+        let schedules =
+            Schedules::new(handle, shared.mirrors.clone(), shared.observers.clone(), (readers, shared.trust.clone()));
         threads.push(schedules.start(tick_stop.clone())?);
         threads.push(retention::start(keeper, tick_stop)?);
         let accept = Some(start_accept(shared.clone(), listener.clone())?);

@@ -120,7 +120,7 @@ pub(crate) fn observed_refs(default_branch: Option<&str>, named: &[String]) -> O
     ObservedRefs { default_branch: default_branch.and_then(|name| branch(name).ok()), named: named.collect() }
 }
 
-/// Returns the build that a `dispatch` asks for.
+/// Returns the build that a `dispatch` asks for. It is untrusted until it is judged.
 pub(crate) fn build_source(message: FromObserver) -> Result<BuildSource, Refusal> {
     let FromObserver::Dispatch {
         repo: name,

@@ -64,6 +64,6 @@ pub use step::StepRecord;
 pub use stream::{StreamId, StreamKind, StreamNameError, StreamSummary};
 pub use task::{Condition, Input, Need, Placement, SlotCount, TaskSpec};
 pub use trigger::{RefName, Trigger, TriggerId, TriggerKind, Trust};
-pub use trust::ObservedRefs;
+pub use trust::{ObservedRefs, TrustRule};
 pub use visible::{visible, visible_char, visible_lines};
 pub use when::{TriggerEvent, Unmet, When};

@@ -105,17 +105,6 @@ worded! {
     }
 }
 
-impl Trust {
-    /// The default trust in a ref, without a rule of the operator: `main` and `master` are trusted.
-    #[must_use]
-    pub fn by_default(reference: &RefName) -> Self {
-        match reference.branch() {
-            Some("main" | "master") => Self::Trusted,
-            _ => Self::Untrusted,
-        }
-    }
-}
-
 worded! {
     /// The event that asks for a build, with the data of that kind of event.
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,8 +151,7 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    /// A push to a branch, with the trust that the branch has by default. `range` has all commits of the push. It has
-    /// no number yet.
+    /// A push to a trusted branch. `range` has all commits of the push. It has no number yet.
     #[must_use]
     pub fn push(branch: &BranchName, before: Option<CommitId>, range: Vec<CommitId>) -> Self {
         let commits = Some(range.len() as u64);
@@ -173,11 +161,11 @@ impl Trigger {
     /// Like [`Trigger::push`], of this number of commits.
     #[must_use]
     pub fn push_of(branch: &BranchName, before: Option<CommitId>, range: Vec<CommitId>, commits: Option<u64>) -> Self {
-        Self::of_move(RefName::of_branch(branch), before, range, commits)
+        Self { trust: Trust::Trusted, ..Self::of_move(RefName::of_branch(branch), before, range, commits) }
     }
 
-    /// A move of a ref, with the trust that the ref has by default: a push of these commits if it is a branch. It has
-    /// no number yet.
+    /// A move of a ref: a push of these commits if it is a branch. It has no number yet, and is untrusted until the
+    /// operator's rules are asked.
     #[must_use]
     pub fn of_move(reference: RefName, before: Option<CommitId>, range: Vec<CommitId>, commits: Option<u64>) -> Self {
         let kind = if reference.branch().is_some() {
@@ -187,7 +175,7 @@ impl Trigger {
         } else {
             TriggerKind::Ref { number: 0, before }
         };
-        Self { kind, trust: Trust::by_default(&reference), reference }
+        Self { kind, reference, trust: Trust::Untrusted }
     }
 
     /// The event as task files and tasks know it: the kind's word, and `pull` for a ref that shows a pull request.
@@ -321,15 +309,6 @@ mod tests {
         }
         assert_eq!([event("refs/changes/01/1/2"), event("refs/pulls")], ["ref"; 2]);
         assert_eq!(Trigger::push(&BranchName::new("main"), None, Vec::new()).event(), "push");
-    }
-
-    #[test]
-    fn only_main_and_master_are_trusted_by_default() {
-        let trust = |reference: &str| Trust::by_default(&RefName::new(reference));
-        assert_eq!([trust("refs/heads/main"), trust("refs/heads/master")], [Trust::Trusted; 2]);
-        for other in ["refs/heads/topic", "refs/heads/x/main", "refs/tags/main", "refs/pull/1/head", "main"] {
-            assert_eq!(trust(other), Trust::Untrusted, "{other}");
-        }
     }
 
     #[test]

@@ -492,6 +492,9 @@ fn connected() -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WhyReport {
     pub build: u64,
+    /// As in `build`. Empty from dispatchers before it existed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trust: String,
     /// The present wait of each unfinished job, one sentence a job; empty for a finished build.
     pub now: Vec<WhyLine>,
     /// The decisions about the build, oldest first.

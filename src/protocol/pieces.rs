@@ -369,7 +369,7 @@ pub(crate) mod tests {
             let whole = ToOperator::Runners(RunnersReport { runners: runners.clone(), more: false });
             prop_assert_eq!(&there_and_back(&whole, max, entry), &whole);
             let (now, history) = (lines(&now), lines(&history));
-            let whole = ToOperator::Why(WhyReport { build: 1, now, history, more: false });
+            let whole = ToOperator::Why(WhyReport { build: 1, trust: String::new(), now, history, more: false });
             prop_assert_eq!(&there_and_back(&whole, max, entry), &whole);
             let warnings = vec!["the disk is nearly full".to_owned()];
             let (queued_jobs, running_jobs, counters, more) = (1, 2, Some(Default::default()), false);

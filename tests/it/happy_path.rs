@@ -25,5 +25,6 @@ mod tasks;
 mod telling;
 mod three_shells;
 mod trees;
+mod trust;
 mod trying;
 mod variables;

@@ -78,7 +78,7 @@ impl World {
         }
         let plan = self.repos.iter().find(|it| it.name == *repo)?.plans.get(&head)?.clone();
         let kind = TriggerKind::Schedule { name: name.clone(), due, timezone: "UTC".into() };
-        let trigger = Trigger { kind, reference: reference.clone(), trust: Trust::by_default(reference) };
+        let trigger = Trigger { kind, reference: reference.clone(), trust: Trust::Trusted };
         let (subject, author) = (String::new(), String::new());
         let source = BuildSource { repo: repo.clone(), commit: head, trigger, subject, author };
         Some(Event::ScheduleDue { source: Box::new(source), plan })

@@ -70,6 +70,7 @@ mod tests {
     #[test]
     fn a_wait_is_told_once_however_long_it_lasts() {
         let report = |code: &str, text: &str| WhyReport {
+            trust: String::new(),
             build: 12,
             now: vec![WhyLine {
                 task: Some("test".into()),

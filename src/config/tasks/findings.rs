@@ -10,7 +10,7 @@ const MAX_REMEMBERED: usize = 200;
 
 /// The mistakes and warnings of a file, in the order in which they were found.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     mistakes: Vec<Mistake>,
     /// Mistakes beyond those in the list.
     uncounted: usize,
@@ -21,7 +21,7 @@ pub(super) struct Findings {
 
 impl Findings {
     /// Adds a mistake: the file cannot be used.
-    pub(super) fn mistake(&mut self, mistake: Mistake) {
+    pub(crate) fn mistake(&mut self, mistake: Mistake) {
         if self.mistakes.len() < MAX_REMEMBERED {
             self.mistakes.push(mistake);
         } else {
@@ -30,19 +30,19 @@ impl Findings {
     }
 
     /// Adds a doubt: the file can be used, but is probably not what its author means.
-    pub(super) fn warning(&mut self, warning: Mistake) {
+    pub(crate) fn warning(&mut self, warning: Mistake) {
         if self.warnings.len() < MAX_REMEMBERED {
             self.warnings.push(warning);
         }
     }
 
     /// Adds the mistake of a result, and returns the value of a result without one.
-    pub(super) fn unless_wrong<T>(&mut self, result: Result<T, Mistake>) -> Option<T> {
+    pub(crate) fn unless_wrong<T>(&mut self, result: Result<T, Mistake>) -> Option<T> {
         result.map_err(|mistake| self.mistake(mistake)).ok()
     }
 
     /// Adds the findings of a part of the file.
-    pub(super) fn append(&mut self, part: Self) {
+    pub(crate) fn append(&mut self, part: Self) {
         part.mistakes.into_iter().for_each(|mistake| self.mistake(mistake));
         self.uncounted += part.uncounted;
         part.warnings.into_iter().for_each(|warning| self.warning(warning));
@@ -50,7 +50,7 @@ impl Findings {
 
     /// Adds the findings of a value that begins at this place of the file, unless they are told: several tasks may read
     /// one value.
-    pub(super) fn append_once(&mut self, of_value: Self, place: usize) {
+    pub(crate) fn append_once(&mut self, of_value: Self, place: usize) {
         let is_mistaken = of_value.has_mistakes();
         if (is_mistaken || !of_value.warnings.is_empty()) && self.told.insert((place, is_mistaken)) {
             self.append(of_value);
@@ -58,18 +58,18 @@ impl Findings {
     }
 
     /// Removes what was found on these lines of the text.
-    pub(super) fn forget_lines(&mut self, text: &str, lines: &HashSet<usize>) {
+    pub(crate) fn forget_lines(&mut self, text: &str, lines: &HashSet<usize>) {
         self.mistakes.retain(|mistake| !lines.contains(&mistake.line(text)));
         self.warnings.retain(|warning| !lines.contains(&warning.line(text)));
     }
 
     /// Whether there is any mistake.
-    pub(super) fn has_mistakes(&self) -> bool {
+    pub(crate) fn has_mistakes(&self) -> bool {
         !self.mistakes.is_empty()
     }
 
     /// Renders the first `shown` mistakes in the order of the file, and the number of all if there are several.
-    pub(super) fn error(mut self, name: &str, text: &str, shown: usize) -> TaskFileError {
+    pub(crate) fn error(mut self, name: &str, text: &str, shown: usize) -> TaskFileError {
         let count = self.mistakes.len() + self.uncounted;
         self.mistakes.sort_by_key(|mistake| mistake.place.start);
         let mut parts: Vec<String> =
@@ -83,7 +83,7 @@ impl Findings {
     }
 
     /// Renders the warnings, in the order of the file.
-    pub(super) fn warnings(&mut self, name: &str, text: &str) -> Vec<String> {
+    pub(crate) fn warnings(&mut self, name: &str, text: &str) -> Vec<String> {
         self.warnings.sort_by_key(|warning| warning.place.start);
         self.warnings.iter().map(|warning| warning.explain(name, text).text).collect()
     }

@@ -47,14 +47,14 @@ pub(super) const MAX_LABELS: usize = 64;
 /// Paths that one task keeps. Each is looked up again whenever a work tree is cleaned.
 pub(super) const MAX_KEEP: usize = 64;
 /// Globs in one list of `when`. Each is compared with each path that changed.
-pub(super) const MAX_GLOBS: usize = 100;
+pub(crate) const MAX_GLOBS: usize = 100;
 /// The longest glob: as long as a path that a person would write.
-pub(super) const MAX_GLOB_BYTES: usize = 500;
+pub(crate) const MAX_GLOB_BYTES: usize = 500;
 
 /// Mistakes of a file that the text of its build names. The text is stored, and sent in reports.
 pub(super) const MAX_PROBLEM_MISTAKES: usize = 5;
 /// Mistakes of a file that `surveil check` shows. A file with more of them is no task file.
-pub(super) const MAX_SHOWN_MISTAKES: usize = 50;
+pub(crate) const MAX_SHOWN_MISTAKES: usize = 50;
 
 /// Advice in errors about names that cannot name a task.
 pub(super) const NAME_RULE: &str = "use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit";

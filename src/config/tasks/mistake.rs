@@ -14,7 +14,8 @@ const CHARS_BEFORE: usize = 40;
 /// Characters of a name or value that are quoted within a sentence.
 const MAX_QUOTE_CHARS: usize = 60;
 
-/// A mistake in a task file as text for people: line, column, the line itself, and what to write instead.
+/// A mistake in a task file or in the operator's file as text for people: line, column, the line itself, and what to
+/// write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct TaskFileError {
@@ -23,26 +24,26 @@ pub struct TaskFileError {
 
 /// A mistake: the place, the message, and the advice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mistake {
+pub(crate) struct Mistake {
     /// Offsets in bytes of the file.
-    pub(super) place: Range<usize>,
-    pub(super) message: String,
-    pub(super) help: String,
+    pub(crate) place: Range<usize>,
+    pub(crate) message: String,
+    pub(crate) help: String,
 }
 
 impl Mistake {
-    pub(super) fn new(place: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(crate) fn new(place: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { place, message: message.into(), help: help.into() }
     }
 
     /// Returns the number of the line, counted from 1.
-    pub(super) fn line(&self, text: &str) -> usize {
+    pub(crate) fn line(&self, text: &str) -> usize {
         text[..text.floor_char_boundary(self.place.start)].matches('\n').count() + 1
     }
 
     /// Renders the mistake as `NAME:LINE:COLUMN: …`, for a file `name` with this text. Lines and columns are counted
     /// from 1, columns in characters.
-    pub(super) fn explain(&self, name: &str, text: &str) -> TaskFileError {
+    pub(crate) fn explain(&self, name: &str, text: &str) -> TaskFileError {
         let start = text.floor_char_boundary(self.place.start);
         let end = text.floor_char_boundary(self.place.end).max(start);
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
@@ -63,7 +64,7 @@ impl Mistake {
 }
 
 /// Quotes a name or value in backquotes, shortened and on one line.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut quoted: String = text.chars().take(MAX_QUOTE_CHARS).map(visible_char).collect();
     if text.chars().nth(MAX_QUOTE_CHARS).is_some() {
         quoted.push('…');

@@ -40,9 +40,7 @@ use std::borrow::Cow;
 
 use crate::model::{BuildSettings, Need, Plan, TaskSpec, visible};
 use draft::PlacedTask;
-use findings::Findings;
-use limits::{EXAMPLE, MAX_PROBLEM_MISTAKES, MAX_SHOWN_MISTAKES};
-use mistake::Mistake;
+use limits::{EXAMPLE, MAX_PROBLEM_MISTAKES};
 use parse::FileContents;
 
 pub use choice::{UnknownTask, choose_tasks};
@@ -53,6 +51,13 @@ pub use mistake::TaskFileError;
 pub use schedules::CheckedSchedule;
 pub use schema::schema;
 pub(crate) use suggest::nearest;
+// For the operator's file, which is read in the same way.
+pub(super) use findings::Findings;
+pub(super) use keys::{BRANCHES, RefKind, TAGS, name_glob};
+pub(super) use limits::{MAX_GLOB_BYTES, MAX_GLOBS, MAX_SHOWN_MISTAKES};
+pub(super) use mistake::{Mistake, quote};
+pub(super) use parse::document;
+pub(super) use value::{Placed, TableEntry, entries};
 
 /// The tasks of a work tree, and what in them is probably not meant.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,6 +94,14 @@ fn read_file(
     context: PlanContext<'_>,
     shown: usize,
 ) -> Result<(FileContents, Findings), TaskFileError> {
+    let text = &*readable(name, text)?;
+    let mut found = Findings::default();
+    let contents = parse::read_tasks(text, context, &mut found);
+    if found.has_mistakes() { Err(found.error(name, text, shown)) } else { Ok((contents, found)) }
+}
+
+/// Returns the text of a file that is called `name` in errors, with [`with_newlines`].
+pub(super) fn readable<'t>(name: &str, text: &'t [u8]) -> Result<Cow<'t, str>, TaskFileError> {
     if text.len() > MAX_TASK_FILE_BYTES {
         let name = visible(name);
         let text = format!(
@@ -103,10 +116,7 @@ fn read_file(
         // Lossy conversion does not change the text before the place, so the place is the same in the new text.
         Mistake::new(at..at + 1, "the file is not UTF-8", help).explain(name, &String::from_utf8_lossy(text))
     })?;
-    let text = &*with_newlines(text);
-    let mut found = Findings::default();
-    let contents = parse::read_tasks(text, context, &mut found);
-    if found.has_mistakes() { Err(found.error(name, text, shown)) } else { Ok((contents, found)) }
+    Ok(with_newlines(text))
 }
 
 /// Returns the text with `\n` at the end of each line. TOML leaves the line ends within a string of several lines open.

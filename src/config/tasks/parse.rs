@@ -85,6 +85,17 @@ fn read_document(document: &DeTable<'_>, context: PlanContext<'_>, found: &mut F
     FileContents { tasks, settings, schedules: schedules.into_iter().map(CheckedSchedule::from).collect() }
 }
 
+/// Reads a text as TOML. The first error of the TOML is a mistake.
+pub(crate) fn document<'t>(text: &'t str, found: &mut Findings) -> Option<DeTable<'t>> {
+    match DeTable::parse(text) {
+        Ok(document) => Some(document.into_inner()),
+        Err(error) => {
+            found.mistake(syntax_mistake(&error, text));
+            None
+        }
+    }
+}
+
 /// Adds the errors in the TOML itself, in the parser's words, and returns their lines. One error often causes others on
 /// its line, so the first of each line is enough.
 fn syntax_mistakes(errors: &[toml::de::Error], text: &str, found: &mut Findings) -> HashSet<usize> {
@@ -114,7 +125,7 @@ fn syntax_mistake(error: &toml::de::Error, text: &str) -> Mistake {
     let place = error.span().unwrap_or(text.len()..text.len());
     let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
     let help = if message.starts_with("duplicate key") {
-        "give each task and each schedule, and each key in them, only once"
+        "give each table, and each key in it, only once"
     } else {
         "the file is TOML, see https://toml.io: a key, `=`, and a value; text stands in quotes"
     };

@@ -14,21 +14,21 @@ const MAX_REPEATED_BYTES: usize = 60;
 
 /// A key of a table with its value, and the places of both.
 #[derive(Debug, Clone)]
-pub(super) struct TableEntry<'t, 'i> {
-    pub(super) key: &'t str,
-    pub(super) key_place: Range<usize>,
-    pub(super) value: &'t Spanned<DeValue<'i>>,
+pub(crate) struct TableEntry<'t, 'i> {
+    pub(crate) key: &'t str,
+    pub(crate) key_place: Range<usize>,
+    pub(crate) value: &'t Spanned<DeValue<'i>>,
 }
 
 /// A value with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Placed<T> {
-    pub(super) place: Range<usize>,
-    pub(super) value: T,
+pub(crate) struct Placed<T> {
+    pub(crate) place: Range<usize>,
+    pub(crate) value: T,
 }
 
 /// Returns the entries of a table in the order of the file. The parser sorts them by name.
-pub(super) fn entries<'t, 'i>(table: &'t DeTable<'i>) -> Vec<TableEntry<'t, 'i>> {
+pub(crate) fn entries<'t, 'i>(table: &'t DeTable<'i>) -> Vec<TableEntry<'t, 'i>> {
     let mut entries: Vec<_> =
         table.iter().map(|(key, value)| TableEntry { key: key.get_ref(), key_place: key.span(), value }).collect();
     entries.sort_by_key(|entry| entry.key_place.start);
@@ -37,23 +37,23 @@ pub(super) fn entries<'t, 'i>(table: &'t DeTable<'i>) -> Vec<TableEntry<'t, 'i>>
 
 impl<'t, 'i> TableEntry<'t, 'i> {
     /// Returns the value if it is text.
-    pub(super) fn text(&self, example: &str) -> Result<&'t str, Mistake> {
+    pub(crate) fn text(&self, example: &str) -> Result<&'t str, Mistake> {
         self.value.get_ref().as_str().ok_or_else(|| self.wrong_type("a string", example))
     }
 
     /// Returns the value if it is true or false.
-    pub(super) fn flag(&self) -> Result<bool, Mistake> {
+    pub(crate) fn flag(&self) -> Result<bool, Mistake> {
         let example = format!("write `{} = true` or leave it out", self.key);
         self.value.get_ref().as_bool().ok_or_else(|| self.wrong_type("true or false", &example))
     }
 
     /// Returns the value if it is a whole number of at most `max`.
-    pub(super) fn count(&self, max: u32) -> Result<u32, Mistake> {
+    pub(crate) fn count(&self, max: u32) -> Result<u32, Mistake> {
         self.number(0..=max)
     }
 
     /// Returns the value if it is a whole number within these bounds.
-    pub(super) fn number<N: Copy + Display + TryFrom<i64> + PartialOrd>(
+    pub(crate) fn number<N: Copy + Display + TryFrom<i64> + PartialOrd>(
         &self,
         allowed: RangeInclusive<N>,
     ) -> Result<N, Mistake> {
@@ -67,7 +67,7 @@ impl<'t, 'i> TableEntry<'t, 'i> {
     }
 
     /// Returns the texts of a list. Items that are no text are mistakes in `found`.
-    pub(super) fn texts(&self, example: &str, found: &mut Findings) -> Result<Vec<Placed<&'t str>>, Mistake> {
+    pub(crate) fn texts(&self, example: &str, found: &mut Findings) -> Result<Vec<Placed<&'t str>>, Mistake> {
         let Some(list) = self.value.get_ref().as_array() else {
             return Err(match self.value.get_ref().as_str().filter(|text| is_plain(text)) {
                 Some(text) => self.wrong_type("a list of strings", &format!("write `{} = [\"{text}\"]`", self.key)),
@@ -85,12 +85,12 @@ impl<'t, 'i> TableEntry<'t, 'i> {
     }
 
     /// Returns the value if it is a table.
-    pub(super) fn table(&self, help: &str) -> Result<&'t DeTable<'i>, Mistake> {
+    pub(crate) fn table(&self, help: &str) -> Result<&'t DeTable<'i>, Mistake> {
         self.value.get_ref().as_table().ok_or_else(|| self.wrong_type("a table", help))
     }
 
     /// Makes a mistake whose place is the value.
-    pub(super) fn wrong(&self, message: impl Into<String>, help: impl Into<String>) -> Mistake {
+    pub(crate) fn wrong(&self, message: impl Into<String>, help: impl Into<String>) -> Mistake {
         Mistake::new(self.value.span(), message, help)
     }
 
@@ -100,7 +100,7 @@ impl<'t, 'i> TableEntry<'t, 'i> {
 }
 
 /// Returns a mistake if the text has a NUL character.
-pub(super) fn refuse_nul(place: Range<usize>, text: &str) -> Result<(), Mistake> {
+pub(crate) fn refuse_nul(place: Range<usize>, text: &str) -> Result<(), Mistake> {
     if text.contains('\0') {
         let help = "leave it out: no program can be given one";
         return Err(Mistake::new(place, "the text has a NUL character", help));
@@ -116,7 +116,7 @@ fn is_plain(text: &str) -> bool {
 }
 
 /// Returns the name of a value's type, with its article.
-pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
+pub(crate) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a whole number",

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::error::OperationError;
 use super::questions::Operations;
-use crate::model::{CommitId, RefName, RepoName, TaskName, Trust};
+use crate::model::{CommitId, RefName, RepoName, TaskName};
 use crate::store::{Lineage, PassScope, Scope, TaskPass};
 
 /// The tasks of a commit that may become a build of a ref.
@@ -33,7 +33,7 @@ impl Operations {
         }
         let of_ref = Scope { repo: Some(repo.to_string()), reference: Some(reference.to_string()) };
         let is_new = self.reader.newest(&of_ref)?.is_none();
-        let trust = Trust::by_default(&reference);
+        let trust = self.trust.judge_stored(&repo, &reference, &*self.reader)?;
         let lineage = if is_new { Lineage::Commits(commits) } else { Lineage::Ref(reference) };
         let mut times: HashMap<_, _> = self.reader.pass_times(&repo, &tasks)?.into_iter().collect();
         let scope = PassScope { repo, lineage, trust, tasks };

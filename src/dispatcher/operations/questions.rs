@@ -11,9 +11,10 @@ use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::session::Observers;
+use crate::dispatcher::trust::TrustJudge;
 use crate::dispatcher::warnings::{self, Warnings};
 use crate::model::reason::JobStatus;
-use crate::model::{AttemptId, BuildId, Job, JobState, Schedule, TaskName, WallTime};
+use crate::model::{AttemptId, BuildId, Job, JobState, Schedule, TaskName, Trust, WallTime};
 use crate::scheduler::{JobCounts, RunnerView};
 use crate::store::{Reader, Scope, StoreError};
 
@@ -28,6 +29,7 @@ pub(crate) struct Operations {
     pub(crate) reader: Box<dyn Reader>,
     pub(crate) warnings: Warnings,
     pub(crate) mirrors: Mirrors,
+    pub(crate) trust: TrustJudge,
     pub(crate) observers: Observers,
 }
 
@@ -49,6 +51,7 @@ pub(crate) struct Status {
 /// The reasons why a build, or one of its jobs, is in its state.
 pub(crate) struct Why {
     pub(crate) build: BuildId,
+    pub(crate) trust: Trust,
     /// The reasons why unfinished jobs wait now.
     pub(crate) now: Vec<(TaskName, JobStatus)>,
     /// The decisions, oldest first.
@@ -127,7 +130,7 @@ impl Operations {
         let now = waiting.into_iter().filter(is_wanted).collect();
         let views = Views::new(&*self.reader, &self.data)?;
         let history = history::of_build(&views, &build, only.map(|job| job.id))?;
-        Ok(Why { build: id, now, history })
+        Ok(Why { build: id, trust: build.source.trigger.trust, now, history })
     }
 
     /// Returns the runners that are connected, or away with leases, each with the times for which it has had the

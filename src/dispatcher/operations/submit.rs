@@ -9,7 +9,7 @@ use crate::config::{PlanContext, UnknownTask, choose_tasks};
 use crate::dispatcher::choice;
 use crate::dispatcher::core::{NewOrder, NoAnswer, ToCore};
 use crate::dispatcher::mirrors::{ArrivingPack, Intake, Mirrors, Taken};
-use crate::model::{BuildId, BuildSource, CommitId, RepoName, WrongInputs};
+use crate::model::{BuildId, BuildSource, CommitId, RepoName, TriggerKind, WrongInputs};
 use crate::scheduler::Reply;
 
 /// A request for a build.
@@ -61,7 +61,13 @@ impl Operations {
         pack: Option<ArrivingPack>,
     ) -> Result<Submitted, OperationError> {
         let mirrors = self.mirrors()?;
-        let Submission { source, place, tasks, inputs, priority } = submission;
+        let Submission { mut source, place, tasks, inputs, priority } = submission;
+        // Operators are trusted people: their order is worth as much as a push to the same ref. Uncommitted work is
+        // never trusted.
+        if let TriggerKind::Manual { .. } = source.trigger.kind {
+            let reference = &source.trigger.reference;
+            source.trigger.trust = self.trust.judge_stored(&source.repo, reference, &*self.reader)?;
+        }
         let (repo, commit) = (source.repo.clone(), source.commit);
         let pack = pack.filter(|pack| pack.is_whole_for(&repo));
         // Nothing is removed from the mirror before the build that needs it is recorded.

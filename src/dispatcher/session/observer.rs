@@ -1,7 +1,7 @@
 //! An observer's session: the source of a commit arrives, becomes durable in the mirror, and then the commit is
 //! announced to the core.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -32,7 +32,7 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let (takes_pieces, takes_refs) = (session.hello.takes_pieces, session.hello.takes_refs);
     let takes_wakes = session.hello.takes_wakes;
     worker::serve(session, &pings, payload, move |shared, id, outbox, inbox| {
-        let (known, upkeep) = (BTreeSet::new(), Upkeep::default());
+        let (known, upkeep) = (BTreeMap::new(), Upkeep::default());
         let worker = ObserverWorker {
             shared,
             id,
@@ -62,8 +62,8 @@ struct ObserverWorker<'a> {
     takes_wakes: bool,
     /// Whether the log says that this observer takes too little.
     is_told: bool,
-    /// The repositories whose heads this observer has asked for.
-    known: BTreeSet<RepoName>,
+    /// The repositories whose heads this observer has asked for, with what it told of their refs.
+    known: BTreeMap<RepoName, ObservedRefs>,
     /// The refs of a first look that is being told.
     noted: Option<(RepoName, Vec<(RefName, CommitId)>)>,
     /// The pack that is arriving, until the commit to which it belongs is announced.
@@ -140,8 +140,7 @@ impl ObserverWorker<'_> {
         if let Err(text) = self.shared.observers.add(session, &repo, &source, self.takes_wakes) {
             return Err(Refusal::new(ErrorCode::NameTaken, text));
         }
-        self.known.insert(repo.clone());
-        self.shared.core.send(ToCore::SaveSource { repo: repo.clone(), source, refs });
+        self.shared.core.send(ToCore::SaveSource { repo: repo.clone(), source, refs: refs.clone() });
         let asked = repo.clone();
         let heads = self.shared.core.answered(|answer| {
             let heads = move |Seen { scheduler, .. }: Seen<'_>| {
@@ -150,11 +149,23 @@ impl ObserverWorker<'_> {
             ToCore::Look(Box::new(move |seen: Seen<'_>| drop(answer.send(heads(seen)))))
         });
         let Some((heads, moves, unseen)) = heads else { return Ok(()) };
+        self.known.insert(repo.clone(), self.with_default_branch(&repo, refs));
         self.send_heads(&repo, heads, moves, unseen);
         for commit in self.shared.mirrors.missing.of(&repo) {
             self.shared.observers.ask_for_source(&repo, commit);
         }
         Ok(())
+    }
+
+    /// Adds the default branch of before, if the observer does not know it now.
+    fn with_default_branch(&self, repo: &RepoName, mut refs: ObservedRefs) -> ObservedRefs {
+        if refs.default_branch.is_none() {
+            match self.shared.readers.open().and_then(|reader| reader.observed_refs(repo)) {
+                Ok(stored) => refs.default_branch = stored.default_branch,
+                Err(error) => log::warn!("could not read the default branch of {repo}: {}", chain(&error)),
+            }
+        }
+        refs
     }
 
     /// Answers with the accepted heads, in as many messages as they take.
@@ -224,7 +235,7 @@ impl ObserverWorker<'_> {
     /// announcements follow from them, and the name is its own.
     fn known(&self, repo: &str) -> Result<RepoName, Refusal> {
         let repo = translate::repo(repo)?;
-        if self.known.contains(&repo) {
+        if self.known.contains_key(&repo) {
             return Ok(repo);
         }
         let text = format!("`status` comes before anything else about the repository {repo}");
@@ -245,10 +256,11 @@ impl ObserverWorker<'_> {
 
     /// Handles an announcement: the source becomes durable in the mirror, then the announcement in the store, and only
     /// then it is answered.
-    fn dispatch(&mut self, source: BuildSource, ancestors: &[CommitId], seen: Option<u64>) -> Result<(), Refusal> {
+    fn dispatch(&mut self, mut source: BuildSource, ancestors: &[CommitId], seen: Option<u64>) -> Result<(), Refusal> {
         self.known(source.repo.as_str())?;
         let (repo, commit) = (source.repo.clone(), source.commit);
         let reference = source.trigger.reference.clone();
+        source.trigger.trust = self.shared.trust.judge(&repo, &reference, &self.known[&repo]);
         let shared = self.shared;
         let taken = shared.mirrors.arriving(&repo, || {
             let mut taken = self.take_in(&repo, &reference, commit, PlanContext::Build(&source))?;

@@ -14,6 +14,7 @@ use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::operations::Operations;
+use crate::dispatcher::trust::TrustJudge;
 use crate::dispatcher::warnings::Warnings;
 use crate::model::{SessionId, WallTime};
 use crate::protocol::limits::MAX_LINE_BYTES;
@@ -40,6 +41,7 @@ impl Records {
         let (reader, written_at) = sqlite::read_unattended(&data.store())?;
         let operations = Operations {
             mirrors: Mirrors::new(data.clone(), None),
+            trust: TrustJudge::new(&data, Warnings::default()),
             data,
             core: CoreHandle::absent(),
             logs: LogSender::new(bounded(1).0),

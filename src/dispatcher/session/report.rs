@@ -154,6 +154,7 @@ pub(super) fn why(why: Why) -> wire::WhyReport {
         seq,
     };
     wire::WhyReport {
+        trust: why.trust.word().to_owned(),
         build: why.build.0,
         now: why.now.into_iter().map(now).collect(),
         history: why.history.into_iter().map(line).collect(),

@@ -14,6 +14,7 @@ use crate::dispatcher::logs::{LogSender, ToLogs};
 use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::operations::{OperationError, Operations};
 use crate::dispatcher::tokens::Tokens;
+use crate::dispatcher::trust::TrustJudge;
 use crate::dispatcher::warnings::Warnings;
 use crate::model::SessionId;
 use crate::store::Readers;
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) mirrors: Mirrors,
     pub(crate) observers: Observers,
     pub(crate) warnings: Warnings,
+    pub(crate) trust: TrustJudge,
     pub(super) sessions: Sessions,
     pub(super) incarnation: u64,
     pub(super) ping_interval_ms: u64,
@@ -51,11 +53,13 @@ impl Shared {
         let fail = |error| DispatcherError::Token { path: data.tokens(), source: io::Error::other(error) };
         let incarnation = getrandom::u64().map_err(fail)?;
         let mirrors = Mirrors::new(data.clone(), settings.max_file);
+        let warnings = Warnings::default();
         Ok(Self {
             tokens,
             observers: Observers::new(mirrors.missing.clone()),
             mirrors,
-            warnings: Warnings::default(),
+            trust: TrustJudge::new(&data, warnings.clone()),
+            warnings,
             sessions: Sessions::new(capacity),
             data,
             readers,
@@ -78,6 +82,7 @@ impl Shared {
             reader: self.readers.open()?,
             warnings: self.warnings.clone(),
             mirrors: self.mirrors.clone(),
+            trust: self.trust.clone(),
             observers: self.observers.clone(),
         })
     }

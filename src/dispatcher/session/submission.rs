@@ -8,7 +8,7 @@ use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_HAVES, MAX_INPUT_BYTES, MAX_INPUTS};
 use crate::protocol::operator::SubmitOrder;
 
-/// Returns the build that a `submit` asks for, and the place of its repository.
+/// Returns the build that a `submit` asks for, untrusted until it is judged, and the place of its repository.
 pub(super) fn read(order: &SubmitOrder) -> Result<(BuildSource, String), Refusal> {
     let SubmitOrder { id, trigger, repo: name, source: place, reference: full, commit: of, subject, author, .. } =
         order;
@@ -22,10 +22,9 @@ pub(super) fn read(order: &SubmitOrder) -> Result<(BuildSource, String), Refusal
         Some(text) => translate::reference("", Some(text))?,
         None => RefName::detached(),
     };
-    let (kind, trust) = match trigger.as_str() {
-        // Operators are trusted people: their order is worth as much as a push to the same ref.
-        "manual" => (TriggerKind::Manual { id }, Trust::by_default(&reference)),
-        "try" => (TriggerKind::Try { id }, Trust::Untrusted),
+    let kind = match trigger.as_str() {
+        "manual" => TriggerKind::Manual { id },
+        "try" => TriggerKind::Try { id },
         other => {
             let name = Refusal::quote(other);
             return Err(translate::malformed(format!("this dispatcher takes no order of the kind `{name}`")));
@@ -34,7 +33,7 @@ pub(super) fn read(order: &SubmitOrder) -> Result<(BuildSource, String), Refusal
     let build = BuildSource {
         repo: translate::repo(name)?,
         commit: translate::commit(of)?,
-        trigger: Trigger { kind, reference, trust },
+        trigger: Trigger { kind, reference, trust: Trust::Untrusted },
         subject: translate::cut(subject.clone()),
         author: translate::cut(author.clone()),
     };
@@ -70,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_for_a_build_is_trusted_as_its_ref_is_and_a_try_never() {
+    fn an_order_for_a_build_is_read_and_nothing_in_it_makes_it_trusted() {
         let order = |trigger: &str, reference: Option<&str>| SubmitOrder {
             id: "0123456789abcdef0123456789ABCDEF".into(),
             trigger: trigger.into(),
@@ -81,14 +80,15 @@ mod tests {
             ..SubmitOrder::default()
         };
         let id = TriggerId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef_u128.to_be_bytes());
-        for (trigger, reference, kind, trust) in [
-            ("manual", Some("refs/heads/main"), TriggerKind::Manual { id }, Trust::Trusted),
-            ("manual", Some("refs/tags/v1"), TriggerKind::Manual { id }, Trust::Untrusted),
-            ("manual", None, TriggerKind::Manual { id }, Trust::Untrusted),
-            ("try", Some("refs/heads/main"), TriggerKind::Try { id }, Trust::Untrusted),
+        for (trigger, reference, kind) in [
+            ("manual", Some("refs/heads/main"), TriggerKind::Manual { id }),
+            ("manual", Some("refs/tags/v1"), TriggerKind::Manual { id }),
+            ("manual", None, TriggerKind::Manual { id }),
+            ("try", Some("refs/heads/main"), TriggerKind::Try { id }),
         ] {
             let (source, place) = read(&order(trigger, reference)).unwrap();
-            let expected = Trigger { kind, reference: RefName::new(reference.unwrap_or("HEAD")), trust };
+            let expected =
+                Trigger { kind, reference: RefName::new(reference.unwrap_or("HEAD")), trust: Trust::Untrusted };
             assert_eq!((source.trigger, &*place), (expected, "https://h/app"));
         }
         let refused = |order: &SubmitOrder| read(order).unwrap_err().code;

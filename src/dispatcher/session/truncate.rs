@@ -146,11 +146,21 @@ mod tests {
     fn a_large_build_and_a_long_history_fit_a_line() {
         assert!(frame(ToOperator::Build(Box::new(large_build(1)))).line.len() <= MAX_LINE_BYTES);
         let line = WhyLine { at_ms: Some(0), text: "x".repeat(1000), ..WhyLine::default() };
-        let frame =
-            frame(ToOperator::Why(WhyReport { build: 1, now: vec![], history: vec![line.clone(); 5000], more: false }));
+        let frame = frame(ToOperator::Why(WhyReport {
+            build: 1,
+            trust: String::new(),
+            now: vec![],
+            history: vec![line.clone(); 5000],
+            more: false,
+        }));
         assert!(frame.line.len() <= MAX_LINE_BYTES);
-        let frame =
-            super::frame(ToOperator::Why(WhyReport { build: 1, now: vec![line; 2000], history: vec![], more: false }));
+        let frame = super::frame(ToOperator::Why(WhyReport {
+            build: 1,
+            trust: String::new(),
+            now: vec![line; 2000],
+            history: vec![],
+            more: false,
+        }));
         assert!(frame.line.len() <= MAX_LINE_BYTES);
     }
 

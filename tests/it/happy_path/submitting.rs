@@ -220,7 +220,7 @@ fn a_hurried_build_comes_before_those_that_wait() {
     let order: Vec<_> = attempts.iter().map(|(_, build, task)| format!("b{build}/{task}")).collect();
     assert_eq!(order, ["b2/a", "b2/b", "b1/a", "b1/b", "b3/a", "b3/b"]);
     assert_eq!(builds.iter().map(|build| build.priority).collect::<Vec<_>>(), [0, 50, -50]);
-    assert!(world.surveil(&["show", "b3"]).ok().contains("app main, priority -50\n"));
+    assert!(world.surveil(&["show", "b3"]).ok().contains("app main, trusted, priority -50\n"));
 }
 
 #[test]

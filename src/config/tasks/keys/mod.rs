@@ -25,6 +25,7 @@ use crate::model::MAX_PRIORITY;
 use crate::model::SlotCount;
 
 pub(super) use execution::read_duration;
+pub(crate) use when::{BRANCHES, RefKind, TAGS, name_glob};
 
 /// One key of a task.
 pub(super) struct Key {

@@ -106,9 +106,9 @@ fn read_events(list: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<Vec<T
 }
 
 /// A kind of ref: its word, its namespace, and an example of a glob.
-type RefKind = (&'static str, &'static str, &'static str);
-const BRANCHES: RefKind = ("branch", "refs/heads/", "`branches = [\"main\", \"release/*\"]`");
-const TAGS: RefKind = ("tag", "refs/tags/", "`tags = [\"v*\"]`");
+pub(crate) type RefKind = (&'static str, &'static str, &'static str);
+pub(crate) const BRANCHES: RefKind = ("branch", "refs/heads/", "`branches = [\"main\", \"release/*\"]`");
+pub(crate) const TAGS: RefKind = ("tag", "refs/tags/", "`tags = [\"v*\"]`");
 
 fn read_names(list: &TableEntry<'_, '_>, kind: RefKind, draft: &mut Draft<'_>) -> Result<Vec<String>, Mistake> {
     let mut globs = Vec::new();
@@ -121,7 +121,8 @@ fn read_names(list: &TableEntry<'_, '_>, kind: RefKind, draft: &mut Draft<'_>) -
     Ok(globs)
 }
 
-fn name_glob(text: &Placed<&str>, (kind, namespace, example): RefKind) -> Result<String, Mistake> {
+/// Checks a name or a glob of refs of this kind, and returns it without their namespace.
+pub(crate) fn name_glob(text: &Placed<&str>, (kind, namespace, example): RefKind) -> Result<String, Mistake> {
     let help = format!("give the name of a {kind}, or a glob, such as {example}");
     let wrong = |why: &str| Err(Mistake::new(text.place.clone(), format!("{} {why}", quote(text.value)), &*help));
     let glob = text.value.strip_prefix(namespace).unwrap_or(text.value);

@@ -335,7 +335,7 @@ fn what_is_no_toml_is_shown_in_the_parsers_words() {
   |
 4 | [task.a]
   |       ^
-  = help: give each task and each schedule, and each key in them, only once"
+  = help: give each table, and each key in it, only once"
     );
     assert!(error("[task.a]\nrun = 'x'\nrun = 'y'").starts_with("f:3:1: duplicate key\n"));
     assert!(error("[task.a\n").starts_with("f:1:8: "));

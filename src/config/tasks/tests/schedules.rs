@@ -135,7 +135,7 @@ fn two_schedules_of_one_name_and_too_many_of_them_are_refused() {
     let one = "[schedule.nightly]\ncron = '0 3 * * *'\n";
     let twice = error(&format!("{TASKS}{one}{one}"));
     assert!(twice.starts_with("f:10:11: duplicate key\n"), "{twice}");
-    assert!(twice.contains("give each task and each schedule, and each key in them, only once"), "{twice}");
+    assert!(twice.contains("give each table, and each key in it, only once"), "{twice}");
     let schedules =
         |count: usize| (0..count).map(|at| format!("[schedule.s{at}]\ncron = '0 3 * * *'\n")).collect::<String>();
     assert_eq!(names(&schedules(MAX_SCHEDULES), "main").len(), MAX_SCHEDULES);

@@ -4,8 +4,8 @@ use rusqlite::{Connection, Row, params};
 
 use super::{execute, ranges, read_all, read_one, repos};
 use crate::model::{
-    Build, BuildId, BuildSettings, BuildSource, CommitId, RepoName, Trigger, TriggerId, TriggerKind, Trust, Verdict,
-    WallTime,
+    Build, BuildId, BuildSettings, BuildSource, CommitId, RefName, RepoName, Trigger, TriggerId, TriggerKind, Trust,
+    Verdict, WallTime,
 };
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::failure::{Fault, one_row};
@@ -65,7 +65,7 @@ fn checksum(build: &Build, first_job: i64, last_job: i64) -> Checksum {
     // Up to schema version 2 each build was a push to a branch, and its trust followed from the branch. Such a build
     // keeps the checksum of then, so that old rows stay valid; any other trigger is added to it.
     let is_plain_push = matches!(trigger.kind, TriggerKind::Push { .. }) && trigger.reference.branch().is_some();
-    let checksum = if is_plain_push && trigger.trust == Trust::by_default(&trigger.reference) {
+    let checksum = if is_plain_push && trigger.trust == trust_before_triggers(&trigger.reference) {
         checksum
     } else {
         checksum
@@ -78,6 +78,11 @@ fn checksum(build: &Build, first_job: i64, last_job: i64) -> Checksum {
         Some(settings) => checksum.bytes(b"settings").bytes(settings.as_bytes()),
         None => checksum,
     }
+}
+
+/// The trust that followed from the branch up to schema version 2.
+fn trust_before_triggers(reference: &RefName) -> Trust {
+    if matches!(reference.branch(), Some("main" | "master")) { Trust::Trusted } else { Trust::Untrusted }
 }
 
 /// The column `settings`.
