@@ -30,6 +30,9 @@ use super::watch::{Announcement, Change, FirstLook, Step, Watch};
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
+/// Interval of looks while a long list of refs is announced.
+const LOOK_PACE: Duration = Duration::from_secs(1);
+
 /// Limit of attempts to list the directories until no new one appears. If directories come and go without end, the next
 /// look lists them again.
 const LISTINGS_MAX: usize = 5;
@@ -104,6 +107,8 @@ pub(crate) struct Repo {
     /// When to look if no notification comes.
     due: Instant,
     pace: WakePace,
+    /// When to look again while a long list of refs is announced.
+    next_look: Instant,
     session: Option<Arc<Session>>,
 }
 
@@ -121,6 +126,7 @@ impl Repo {
             said_old: false,
             due: clock::instant(),
             pace: WakePace::default(),
+            next_look: clock::instant(),
             session: None,
             orders,
         };
@@ -200,6 +206,11 @@ impl Repo {
             for commit in session.resend.take(self.orders.name.as_str()) {
                 self.supply(&session, commit)?;
             }
+            // A long list of announcements must not hide what is pushed meanwhile.
+            if clock::instant() >= self.next_look {
+                self.next_look = clock::instant() + LOOK_PACE;
+                self.watch.look_again();
+            }
             match self.watch.next(clock::now()) {
                 Step::Ask => self.ask(&session)?,
                 Step::Look => self.look()?,
@@ -243,7 +254,12 @@ impl Repo {
     }
 
     fn look(&mut self) -> Result<(), Leave> {
-        match self.read_heads() {
+        let began = clock::instant();
+        let read = self.read_heads();
+        // Nine tenths of the time are for announcements, however long a look takes.
+        let now = clock::instant();
+        self.next_look = now + LOOK_PACE.max(9 * (now - began));
+        match read {
             Ok(heads) => {
                 if self.failures.resolve() {
                     log::info!("{} can be observed again", self.orders.name);

@@ -202,7 +202,15 @@ impl Watch {
 
     /// Notes the heads that were read from the repository.
     pub(crate) fn seen(&mut self, heads: impl IntoIterator<Item = Head>) {
-        self.seen = Some(heads.into_iter().map(|head| (head.reference, head.commit)).collect());
+        let seen: Heads = heads.into_iter().map(|head| (head.reference, head.commit)).collect();
+        // Thousands of tags that were pushed at once must not keep a branch waiting.
+        let is_among_others = self.cursor.as_ref().is_some_and(|cursor| cursor.branch().is_none());
+        if let Some(accepted) = self.accepted.as_ref().filter(|_| is_among_others)
+            && seen.iter().any(|(name, commit)| name.branch().is_some() && accepted.get(name) != Some(commit))
+        {
+            self.cursor = Some(RefName::new("refs/heads/"));
+        }
+        self.seen = Some(seen);
     }
 
     /// Notes that the dispatcher accepted an announcement.

@@ -37,6 +37,36 @@ fn tags_that_are_there_at_the_first_look_are_noted_and_later_ones_announced() {
 }
 
 #[test]
+fn a_branch_that_moves_while_many_tags_are_announced_is_next() {
+    check_with(
+        main_only(),
+        &["refs/changes/*", "refs/tags/*"],
+        "dispatcher has:  @0
+         > look
+         repository has: main=a refs/changes/1=a refs/tags/v1=a refs/tags/v2=a refs/tags/v3=a
+         > refs/changes/1 -..a @0
+         ok: @1
+         > main -..a @0
+         ok: @2
+         > refs/tags/v1 -..a @0
+         ok: @3
+         > refs/tags/v2 -..a @0
+         something changed
+         > look
+         repository has: main=b refs/changes/1=b refs/tags/v1=a refs/tags/v2=a refs/tags/v3=a
+         > main a..b @2
+         ok: @4
+         > refs/tags/v2 -..a @0
+         ok: @5
+         > refs/tags/v3 -..a @0
+         ok: @6
+         > refs/changes/1 a..b @1
+         ok: @7
+         > rest",
+    );
+}
+
+#[test]
 fn a_new_pattern_notes_what_only_it_matches_and_nothing_that_is_known() {
     check_with(
         main_only(),
