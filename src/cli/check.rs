@@ -98,6 +98,7 @@ fn line(task: &TaskSpec) -> String {
         placement.allow_failure.then(|| "may fail".to_owned()),
         (placement.slots != SlotCount::default()).then(|| format!("takes {} slots", placement.slots.0)),
         (placement.priority != 0).then(|| format!("priority {}", placement.priority)),
+        task.recipe.expand.then(|| "may write further tasks".to_owned()),
         task.is_exclusive().then(|| "never twice at a time".to_owned()),
         placement.group.as_ref().map(in_group),
     ];

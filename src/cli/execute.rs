@@ -2,12 +2,13 @@
 //! and environment are those of an attempt, but there is no server and no log file. The tasks' output goes to standard
 //! output as they write it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -19,15 +20,15 @@ use super::run_place::{Origin, Prepared, RunPlace};
 use super::task_order::{left_out_of_push, to_run};
 use super::{CliError, ExitCode, Output, human, interrupt};
 use crate::clock;
-use crate::config::{default_runner_name, defaults, work_dir};
+use crate::config::{default_runner_name, defaults, parse_written, work_dir};
 use crate::model::reason::{CancelReason, ErrorReason, TaskFailure, TimeoutReason};
 use crate::model::words::{attempt_detail, outcome_detail};
-use crate::model::{Condition, Ending, EndingKind, JobState, Outcome, Readiness, TaskSpec, Verdict};
+use crate::model::{Condition, Ending, EndingKind, JobState, Outcome, Readiness, TaskName, TaskSpec, Verdict};
 use crate::process::{Command, ProgressCallbacks, Supervisor, detect_isolation};
 use crate::quoting::shell_word;
 use crate::runner::{
-    AttemptFacts, AttemptPlaces, NextCommand, OwnTemporary, StepEnv, StepRun, attempt_environment, inherited,
-    outcome_of, set_all, step_environment, working_directory,
+    AttemptFacts, AttemptPlaces, NextCommand, OwnTemporary, StepEnv, StepRun, WRITTEN_TASKS, WrittenTasks,
+    attempt_environment, inherited, outcome_of, set_all, step_environment, working_directory,
 };
 use crate::threads::{self, Thread};
 
@@ -87,7 +88,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
         RunPlace::as_it_is(&flags.dir)?
     };
     let planned = to_run(&tasks, &flags.tasks)?;
-    let left_out = match &origin.reference {
+    let mut left_out = match &origin.reference {
         Some(reference) if flags.tasks.is_empty() => left_out_of_push(&tasks, reference),
         _ => HashMap::new(),
     };
@@ -95,7 +96,11 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     let (cancel, signal) = interrupt::noted_and_answered_by(vec![()])?;
     // The exit code is the verdict, so the tasks run to their end also if nobody reads.
     out.outlive_reader();
+    let (origin_reference, mut held) = (origin.reference.clone(), Vec::new());
     let mut local = LocalRun {
+        writes_to: None,
+        written: None,
+        joined: Vec::new(),
         supervisor: Supervisor::new(program, detect_isolation()),
         cancel,
         origin,
@@ -104,11 +109,13 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
         grace_ms: flags.grace.0,
     };
     let begun = clock::now();
-    let mut done: Vec<(&TaskSpec, Ending)> = Vec::with_capacity(planned.len());
+    let mut done: Vec<(Arc<TaskSpec>, Ending)> = Vec::with_capacity(planned.len());
     let mut words = Vec::with_capacity(planned.len());
-    for task in planned {
-        let stopped = if settings.fail_fast { stopped_by(task, &done) } else { None };
-        let (ending, word) = match (readiness(task, &done), stopped, is_interrupted(&done)) {
+    let reference = origin_reference.filter(|_| flags.tasks.is_empty());
+    let mut queue: VecDeque<Arc<TaskSpec>> = planned.into_iter().map(|task| Arc::new(task.clone())).collect();
+    while let Some(task) = queue.pop_front() {
+        let stopped = if settings.fail_fast { stopped_by(&task, &done) } else { None };
+        let (ending, word) = match (readiness(&task, &done), stopped, is_interrupted(&done)) {
             _ if left_out.contains_key(&task.name) => {
                 (Ending::LeftOut(Box::new(left_out[&task.name].clone())), "left out")
             }
@@ -116,35 +123,61 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
             (_, _, true) => (Ending::Cancelled(None), "cancelled"),
             (Readiness::Never(ending), ..) => told(ending),
             (_, Some(reason), _) => (Ending::Cancelled(Some(Box::new(reason))), "cancelled"),
-            (Readiness::Ready | Readiness::NotYet, None, false) => local.run(task, out)?,
+            (Readiness::Ready | Readiness::NotYet, None, false) => local.run(&task, out)?,
         };
         words.push(word);
         done.push((task, ending));
+        // Tasks that it wrote run behind all others.
+        let joined = std::mem::take(&mut local.joined);
+        if let Some(reference) = &reference {
+            left_out.extend(left_out_of_push(&joined, reference));
+        }
+        held.extend(joined.iter().filter(|task| task.placement.manual).map(|task| task.name.clone()));
+        queue.extend(without_held(joined).into_iter().map(Arc::new));
     }
     if flags.tasks.is_empty() {
         for task in tasks.iter().filter(|task| task.placement.manual) {
             let (name, word) = (&task.name, shell_word(&task.name));
             out.line(format_args!("{}: held (to run it: surveil run {word})", bold(name)))?;
         }
+        for name in held {
+            out.line(format_args!("{}: held", bold(name)))?;
+        }
     }
     let verdict = summarize(&done, &words, clock::now().0.saturating_sub(begun.0), out)?;
     Ok(if is_interrupted(&done) { signal.exit_code() } else { verdict.into() })
 }
 
+/// Returns tasks that a task wrote in an order in which they can run, without those that are held.
+fn without_held(mut joined: Vec<TaskSpec>) -> Vec<TaskSpec> {
+    let mut ordered: Vec<TaskSpec> = Vec::with_capacity(joined.len());
+    loop {
+        let open: HashSet<TaskName> = joined.iter().map(|task| task.name.clone()).collect();
+        let is_next = |task: &mut TaskSpec| {
+            !task.placement.manual && task.placement.needs.iter().all(|need| !open.contains(&need.task))
+        };
+        let next: Vec<TaskSpec> = joined.extract_if(.., is_next).collect();
+        if next.is_empty() {
+            return ordered;
+        }
+        ordered.extend(next);
+    }
+}
+
 /// Whether a task may start. All tasks that it needs come before it.
-fn readiness(task: &TaskSpec, done: &[(&TaskSpec, Ending)]) -> Readiness {
+fn readiness(task: &TaskSpec, done: &[(Arc<TaskSpec>, Ending)]) -> Readiness {
     let needs = task.placement.needs.iter().filter_map(|need| {
         let (needed, ending) = done.iter().find(|(other, _)| other.name == need.task)?;
-        Some((need.condition, Some(ending.kind()), *needed))
+        Some((need.condition, Some(ending.kind()), &**needed))
     });
     Readiness::of(needs)
 }
 
 /// Why a task is cancelled in a build that stops at its first failure, if it is. Tasks that run after the end of others
 /// clean up, and run.
-fn stopped_by(task: &TaskSpec, done: &[(&TaskSpec, Ending)]) -> Option<CancelReason> {
+fn stopped_by(task: &TaskSpec, done: &[(Arc<TaskSpec>, Ending)]) -> Option<CancelReason> {
     let comes_after = task.placement.needs.iter().any(|need| need.condition != Condition::Passed);
-    let is_failure = |(task, ending): &&(&TaskSpec, Ending)| {
+    let is_failure = |(task, ending): &&(Arc<TaskSpec>, Ending)| {
         matches!(ending, Ending::Failed | Ending::Errored(_)) && !task.placement.allow_failure
     };
     let (failed, _) = done.iter().find(is_failure).filter(|_| !comes_after)?;
@@ -158,7 +191,7 @@ fn told(ending: Ending) -> (Ending, &'static str) {
 }
 
 /// Whether a task was ended by Ctrl-C.
-fn is_interrupted(done: &[(&TaskSpec, Ending)]) -> bool {
+fn is_interrupted(done: &[(Arc<TaskSpec>, Ending)]) -> bool {
     done.iter().any(|(_, ending)| *ending == Ending::Cancelled(None))
 }
 
@@ -171,9 +204,31 @@ struct LocalRun {
     origin: Origin,
     temporary: OwnTemporary,
     grace_ms: u64,
+    /// The file for further tasks of the present attempt, if its task may write some.
+    writes_to: Option<WrittenTasks>,
+    /// The text of that file, once the attempt has passed.
+    written: Option<Result<String, String>>,
+    /// The tasks in it, once it is read.
+    joined: Vec<TaskSpec>,
 }
 
 impl LocalRun {
+    /// Reads the tasks that a passed task wrote. Returns the ending of that task.
+    fn expand(&mut self, task: &TaskSpec, out: &mut Output) -> Result<Ending, CliError> {
+        let Some(written) = self.written.take() else { return Ok(Ending::Passed) };
+        let plan = written.and_then(|text| parse_written(&task.name, text.as_bytes()).map_err(|mistake| mistake.text));
+        match plan {
+            Ok(plan) => {
+                self.joined = plan.tasks.into_iter().map(|task| task.spec).collect();
+                Ok(Ending::Passed)
+            }
+            Err(text) => {
+                text.lines().try_for_each(|line| out.line(line))?;
+                Ok(Ending::Errored(Box::new(ErrorReason::BrokenTasks { text })))
+            }
+        }
+    }
+
     /// Runs one task, again after a failure if it allows retries. Returns its ending, and the word that tells it best.
     fn run(&mut self, task: &TaskSpec, out: &mut Output) -> Result<(Ending, &'static str), CliError> {
         let mut number = 1;
@@ -183,7 +238,11 @@ impl LocalRun {
             let begun = clock::now();
             let (outcome, detail) = self.attempt(task, number, out)?;
             let took = human::duration(clock::now().0.saturating_sub(begun.0));
-            let (ending, word, mut how) = judged(&outcome, detail);
+            let (mut ending, mut word, mut how) = judged(&outcome, detail);
+            if ending == Ending::Passed {
+                ending = self.expand(task, out)?;
+                word = if ending == Ending::Passed { word } else { ending.word() };
+            }
             if number > 1 && ending == Ending::Passed {
                 how.push_str(&format!(" ({})", painted("flaky")));
             }
@@ -209,6 +268,7 @@ impl LocalRun {
         self.place.make_ready()?;
         let temporary = self.temporary.make().map_err(CliError::machine("make a temporary directory"))?;
         let file = (!task.recipe.steps.is_empty()).then(|| StepEnv::beside(&temporary));
+        self.writes_to = task.recipe.expand.then(|| WrittenTasks::beside(&temporary));
         let mut run = StepRun::new(&task.recipe);
         let (mut changes, mut begun) = (Vec::new(), None);
         while let Some(command) = run.next(begun.map_or(0, |begun| clock::now().since(begun))) {
@@ -240,6 +300,8 @@ impl LocalRun {
         }
         self.temporary.clear();
         let (outcome, steps) = run.finish();
+        let written = self.writes_to.take().filter(|_| outcome == Outcome::Passed);
+        self.written = written.and_then(|file| file.read());
         for step in steps.iter().filter(|step| step.outcome.is_none()) {
             out.line(format_args!("    {}: {}", step.name, painted("left out")))?;
         }
@@ -265,6 +327,9 @@ impl LocalRun {
             && let Err(why) = step_environment(&mut env, step, file, changes)
         {
             return could_not_start(why);
+        }
+        if let Some(written) = &self.writes_to {
+            set_all(&mut env, vec![(WRITTEN_TASKS.into(), written.path().into())]);
         }
         let (reader, writer) = io::pipe().map_err(CliError::machine("make a pipe"))?;
         let (end, quiet) = bounded(1);
@@ -404,7 +469,7 @@ fn failure(outcome: &Outcome) -> Option<TaskFailure> {
 
 /// Prints the result of the run, and returns the verdict.
 fn summarize(
-    done: &[(&TaskSpec, Ending)],
+    done: &[(Arc<TaskSpec>, Ending)],
     words: &[&str],
     took_ms: u64,
     out: &mut Output,

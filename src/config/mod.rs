@@ -28,5 +28,5 @@ pub use starter::{MAKEFILES, Starter, starter};
 pub(crate) use tasks::nearest;
 pub use tasks::{
     CheckedSchedule, CheckedTasks, MAX_TASK_FILE_BYTES, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError,
-    UnknownTask, check_directory, choose_tasks, fallback_plan, no_tasks_text, parse_tasks, schema,
+    UnknownTask, check_directory, choose_tasks, fallback_plan, no_tasks_text, parse_tasks, parse_written, schema,
 };

@@ -62,7 +62,7 @@ impl DataDir {
 
     pub(crate) fn log(&self, place: &LogPlace) -> PathBuf {
         let LogPlace { repo, build, task, number } = place;
-        self.logs().join(repo.as_str()).join(build.to_string()).join(format!("{task}.{number}.log"))
+        self.logs().join(repo.as_str()).join(build.to_string()).join(format!("{}.{number}.log", task.file_stem()))
     }
 
     /// The operator's file, which need not exist.

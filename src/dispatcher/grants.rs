@@ -1,12 +1,12 @@
 //! The grants of a session: which sources its runner may ask for, and which streams it may write.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use rustc_hash::FxHashMap;
 
 use super::data_dir::LogPlace;
-use crate::model::{AttemptId, BranchName, CommitId, StreamId, StreamKind};
+use crate::model::{AttemptId, BranchName, BuildSource, CommitId, StreamId, StreamKind};
 use crate::scheduler::Lease;
 use crate::threads;
 
@@ -15,6 +15,8 @@ use crate::threads;
 pub(crate) struct Grant {
     pub(crate) commit: CommitId,
     pub(crate) log: LogPlace,
+    /// The build of a task that may write further tasks.
+    pub(crate) expands: Option<Arc<BuildSource>>,
 }
 
 /// What tasks are told of a repository: the place from which it is observed, and its default branch, if they are known.
@@ -31,7 +33,8 @@ impl Grant {
     pub(crate) fn of(lease: &Lease) -> Self {
         let Lease { source, build, task, number, .. } = lease;
         let log = LogPlace { repo: source.repo.clone(), build: *build, task: task.name.clone(), number: *number };
-        Self { commit: source.commit, log }
+        let expands = task.recipe.expand.then(|| Arc::clone(source));
+        Self { commit: source.commit, log, expands }
     }
 
     /// Returns the place where a stream of this kind is stored; `None` if this dispatcher takes no such stream.

@@ -53,6 +53,7 @@ pub(crate) fn fold(counters: &mut Counters, record: &Record) {
         | Record::JobQueued { .. }
         | Record::JobWaiting { .. }
         | Record::JobHeld { .. }
+        | Record::JobsJoined { .. }
         | Record::TaskGiven { .. }
         | Record::RunnerSaved(_)
         | Record::StepsEnded { .. }

@@ -19,12 +19,14 @@ worded! {
         QuietTimeout = "quiet_timeout",
         /// The task has several commands.
         Steps = "steps",
+        /// The task may write a file with further tasks. A runner that knows it also knows the names of such tasks.
+        Expand = "expand",
     }
 }
 
 impl Ability {
     /// The abilities of this program.
-    pub const ALL: [Self; 3] = [Self::Dir, Self::QuietTimeout, Self::Steps];
+    pub const ALL: [Self; 4] = [Self::Dir, Self::QuietTimeout, Self::Steps, Self::Expand];
 
     /// Returns the abilities that a runner needs to execute a recipe.
     pub fn needed_for(recipe: &Recipe) -> impl Iterator<Item = Self> {
@@ -32,6 +34,7 @@ impl Ability {
             (Self::Dir, recipe.dir.is_some()),
             (Self::QuietTimeout, recipe.quiet_timeout_ms.is_some()),
             (Self::Steps, !recipe.steps.is_empty()),
+            (Self::Expand, recipe.expand),
         ];
         needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(ability, _)| ability)
     }

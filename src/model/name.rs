@@ -70,7 +70,8 @@ names! {
     "cannot name a repository: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit";
     /// A task's name, unique within its commit. Safe as a file name, and as a word of a shell: 1 to 100 of
     /// `A-Z a-z 0-9 . _ -`, starting with a letter or digit; or `NAME@CELL`, at most 100 bytes, for a cell of a matrix,
-    /// whose values stand behind the `@` with commas between them.
+    /// whose values stand behind the `@` with commas between them. A task that another one wrote has the name of that
+    /// one before its own, with a slash between the two; in file names [`TaskName::file_stem`] stands for it.
     TaskName, TaskNameError, is_task,
     "cannot name a task: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit";
     /// A runner's name, unique at a dispatcher. Safe as a file name: 1 to 100 of `A-Z a-z 0-9 . _ -`, starting with a
@@ -104,6 +105,17 @@ impl TaskName {
     /// Makes the name of a task that is no cell of a matrix.
     pub fn plain(text: &str) -> Result<Self, TaskNameError> {
         if is_plain(text) { Self::new(text) } else { Err(TaskNameError(text.chars().take(120).collect())) }
+    }
+
+    /// Makes the name of a task that another one wrote.
+    pub fn written_by(parent: &Self, own: &Self) -> Result<Self, TaskNameError> {
+        Self::new(&format!("{parent}/{own}"))
+    }
+
+    /// The name as a part of a file's name.
+    #[must_use]
+    pub fn file_stem(&self) -> String {
+        self.0.replace('/', "%")
     }
 
     /// The name that stands in the task file: for a cell, that of its matrix.
@@ -147,8 +159,12 @@ fn is_plain(text: &str) -> bool {
 
 fn is_task(text: &str) -> bool {
     let is_value = |value: &str| !value.is_empty() && value.chars().all(is_of_cell);
-    match text.split_once('@') {
-        None => is_plain(text),
+    let (parent, own) = text.split_once('/').map_or((None, text), |(parent, own)| (Some(parent), own));
+    if parent.is_some_and(|parent| text.len() > MAX_NAME_BYTES || !is_plain(parent)) {
+        return false;
+    }
+    match own.split_once('@') {
+        None => is_plain(own),
         Some((name, cell)) => text.len() <= MAX_NAME_BYTES && is_plain(name) && cell.split(',').all(is_value),
     }
 }
@@ -190,10 +206,11 @@ mod tests {
                 "{name}"
             );
         }
-        for name in ["", ".", "..", ".git", "-x", "a/b", "a b", "é", "a\n", &"a".repeat(101)] {
+        for name in ["", ".", "..", ".git", "-x", "a b", "é", "a\n", &"a".repeat(101)] {
             assert!(RepoName::new(name).is_err() && TaskName::new(name).is_err(), "{name}");
             assert!(RunnerName::new(name).is_err(), "{name}");
         }
+        assert!(RepoName::new("a/b").is_err() && RunnerName::new("a/b").is_err() && TaskName::plain("a/b").is_err());
         assert_eq!(
             TaskName::new("a b").unwrap_err().to_string(),
             "`a b` cannot name a task: use 1 to 100 of A-Z a-z 0-9 . _ - and start with a letter or digit"
@@ -215,6 +232,19 @@ mod tests {
         assert!(cell.is_meant_by("test") && cell.is_meant_by("test@1.85,all") && !cell.is_meant_by("test@1.85"));
         assert_eq!((cell.written(), cell.cell()), ("test", Some("1.85,all")));
         assert_eq!((task.written(), task.cell()), ("test", None));
+    }
+
+    #[test]
+    fn a_task_that_another_one_wrote_has_both_names() {
+        let (parent, own) = (TaskName::plain("plan").unwrap(), TaskName::new("test@1.85,all").unwrap());
+        let name = TaskName::written_by(&parent, &own).unwrap();
+        assert_eq!((name.as_str(), name.written()), ("plan/test@1.85,all", "plan/test"));
+        assert_eq!((name.cell(), &*name.file_stem()), (Some("1.85,all"), "plan%test@1.85,all"));
+        let long = TaskName::new(&"a".repeat(96)).unwrap();
+        assert!(TaskName::written_by(&parent, &long).is_err());
+        for name in ["/a", "a/", "a/b/c", "a@b/c", "../a", "a/..", "a/.b", "a//b"] {
+            assert!(TaskName::new(name).is_err(), "{name}");
+        }
     }
 
     #[test]

@@ -92,6 +92,9 @@ pub struct Recipe {
     /// The commands of a task that has several; empty for a task with one script.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
+    /// Whether the task may write a file with further tasks, to the path in `SURVEIL_TASKS`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub expand: bool,
 }
 
 impl Recipe {
@@ -111,6 +114,7 @@ impl Recipe {
             quiet_timeout_ms: None,
             dir: None,
             steps: Vec::new(),
+            expand: false,
         }
     }
 }

@@ -14,6 +14,9 @@ use super::{
 pub enum Record {
     /// A new build with its jobs, in their first states.
     BuildAdded { build: Box<Build>, jobs: Vec<Job> },
+    /// These jobs joined a build after it was added. Its first task file does not have them: a task of the build wrote
+    /// them.
+    JobsJoined { build: BuildId, jobs: Vec<Job> },
     /// A ref has moved to another head; `None` once the ref is gone. The moves of a repository are numbered from 1,
     /// over all of its refs.
     HeadMoved { repo: RepoName, reference: RefName, head: Option<CommitId>, number: u64 },

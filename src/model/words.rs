@@ -68,6 +68,10 @@ impl Display for ErrorReason {
                 write!(f, "no runner for it within {} s: {fit}", waited_ms / 1000)
             }
             Self::CouldNotStart { text } => write!(f, "could not start: {text}"),
+            Self::BrokenTasks { text } => write!(f, "the tasks that it wrote have a mistake: {text}"),
+            Self::TooManyTasks { tasks, limit } => {
+                write!(f, "with the tasks that it wrote the build would have {tasks}, and may have at most {limit}")
+            }
             Self::Recorded(it) => f.write_str(&it.text),
         }
     }
@@ -222,6 +226,7 @@ impl Display for DecisionKind {
                 }
                 newer.iter().try_for_each(|newer| write!(f, ", although build {newer} is newer"))
             }
+            Self::Expanded { tasks } => write!(f, "{} that it wrote joined the build", count(*tasks, "task")),
             Self::CancelAsked => f.write_str("cancelled by an operator"),
             Self::Cancelled { reason } => write!(f, "cancelled: {reason}"),
             Self::RerunAsked => f.write_str("run again by an operator"),

@@ -45,6 +45,8 @@ pub const MAX_HAVES: usize = 64;
 /// The most values of inputs in a `submit`, and the longest of them in bytes: an environment takes no more.
 pub const MAX_INPUTS: usize = 1_000;
 pub const MAX_INPUT_BYTES: usize = 32 * 1024;
+/// The longest file of further tasks in a result, in bytes. Even if every character is escaped, it fits into a line.
+pub const MAX_WRITTEN_BYTES: usize = 256 * 1024;
 /// The most streams that a result may name beside its log.
 pub const MAX_STREAMS: usize = 256;
 /// The most steps of a task, and the longest name of one, in bytes.

@@ -103,6 +103,9 @@ pub enum FromRunner {
         /// Those of a task with steps, in order.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         steps: Vec<StepEnd>,
+        /// The file of further tasks that a task with `expand` wrote; absent if it wrote none. Only with `passed`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tasks: Option<Box<WrittenFile>>,
     },
     /// States that the runner finishes the attempts that it holds and takes no new ones. No answer.
     Draining,
@@ -252,6 +255,16 @@ pub struct StreamEnd {
     /// The reason why bytes are missing from the stream, if any are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
+}
+
+/// The file of further tasks that a task wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WrittenFile {
+    /// All of it.
+    Text(String),
+    /// The reason why it cannot be sent: it is too long, or is no text.
+    Problem(String),
 }
 
 /// What became of one step of a task.

@@ -72,12 +72,14 @@ pub(super) struct AttemptResult {
     pub(super) streams: Vec<StreamSummary>,
     /// Those of a task with steps.
     pub(super) steps: Vec<StepRecord>,
+    /// The file of further tasks, or the reason why it cannot be sent. `None` if there is none.
+    pub(super) written: Option<Box<Result<String, String>>>,
 }
 
 impl AttemptResult {
     /// The result of an attempt with no stream but its log.
     pub(super) fn new(outcome: Outcome, duration_ms: Option<u64>, log: LogSummary) -> Self {
-        Self { outcome, duration_ms, log, streams: Vec::new(), steps: Vec::new() }
+        Self { outcome, duration_ms, log, streams: Vec::new(), steps: Vec::new(), written: None }
     }
 
     /// The result of an attempt whose process was never started.

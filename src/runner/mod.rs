@@ -44,6 +44,7 @@ mod translate;
 mod upload;
 mod working_directory;
 mod workspace;
+mod written_tasks;
 
 use std::sync::Arc;
 
@@ -55,6 +56,7 @@ pub use step_env::{StepEnv, set_all, step_environment};
 pub use steps::{NextCommand, StepRun, outcome_of};
 pub use temporary::OwnTemporary;
 pub use working_directory::working_directory;
+pub use written_tasks::{VARIABLE as WRITTEN_TASKS, WrittenTasks};
 
 use layout::Layout;
 

@@ -30,6 +30,7 @@ use super::temporary::Temporary;
 use super::upload::Upload;
 use super::working_directory::working_directory;
 use super::workspace::Workspace;
+use super::written_tasks::{VARIABLE as WRITTEN_TASKS, WrittenTasks};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::model::reason::{LossReason, TimeoutReason};
@@ -81,6 +82,8 @@ struct CommandPlaces<'a> {
     temporary: &'a Path,
     /// `SURVEIL_ENV`, if the task has steps.
     file: Option<&'a StepEnv>,
+    /// `SURVEIL_TASKS`, if the task may write further ones.
+    written: Option<&'a WrittenTasks>,
 }
 
 /// A report of a slot to the core.
@@ -235,6 +238,7 @@ impl Slotted {
         let assignment = &*work.assignment;
         let recipe = &*assignment.recipe;
         let file = (!recipe.steps.is_empty()).then(|| StepEnv::beside(temporary));
+        let written = recipe.expand.then(|| WrittenTasks::beside(temporary));
         let mut run = StepRun::new(recipe);
         let mut log = AttemptLog::new(assignment.attempt, writer, self.common.uploads.clone());
         let (mut changes, mut begun, mut duration_ms, mut lost) = (Vec::new(), None, None, None);
@@ -244,7 +248,7 @@ impl Slotted {
             }
             let begun = *begun.get_or_insert_with(clock::now);
             let from = log.position();
-            let places = CommandPlaces { tree, temporary, file: file.as_ref() };
+            let places = CommandPlaces { tree, temporary, file: file.as_ref(), written: written.as_ref() };
             let (ended, was_quiet) = match self.command(assignment, &command, &places, &changes) {
                 Ok(process) => self.run_process(work, &process, &mut log)?,
                 Err(why) => (Ok(Ended::before_start(Exit::CouldNotStart(why))), false),
@@ -279,7 +283,11 @@ impl Slotted {
             run.ended(&command, outcome, ended.duration_ms, section);
         }
         let (outcome, steps) = run.finish();
-        Ok(log.report(lost.unwrap_or(outcome), duration_ms, steps))
+        let mut result = log.report(lost.unwrap_or(outcome), duration_ms, steps);
+        if result.outcome == Outcome::Passed {
+            result.written = written.and_then(|written| written.read()).map(Box::new);
+        }
+        Ok(result)
     }
 
     /// Executes one command and takes its output. Returns how it ended, and whether it was ended because it printed
@@ -363,7 +371,7 @@ impl Slotted {
         places: &CommandPlaces<'_>,
         changes: &[(OsString, OsString)],
     ) -> Result<Command, String> {
-        let CommandPlaces { tree, temporary, file } = *places;
+        let CommandPlaces { tree, temporary, file, written } = *places;
         let directory = working_directory(tree, command.dir)?;
         let before = assignment.before.map(|commit| commit.to_string());
         let facts = AttemptFacts {
@@ -389,6 +397,9 @@ impl Slotted {
         let mut env = attempt_environment(&self.common.inherited, &facts, &places, &assignment.recipe.env);
         if let (Some(step), Some(file)) = (command.step, file) {
             step_environment(&mut env, step, file, changes)?;
+        }
+        if let Some(written) = written {
+            set_all(&mut env, vec![(WRITTEN_TASKS.into(), written.path().into())]);
         }
         Ok(Command {
             script: command.script.clone(),

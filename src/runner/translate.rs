@@ -12,7 +12,7 @@ use crate::protocol::codec;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_SOURCE_BYTES};
 use crate::protocol::runner::{
-    FromRunner, LogOffset, Runtask, StepEnd, StreamEnd, StreamName, ToRunner, WarmTree, WireTask,
+    FromRunner, LogOffset, Runtask, StepEnd, StreamEnd, StreamName, ToRunner, WarmTree, WireTask, WrittenFile,
 };
 use crate::transport::{Frame, FrameReader, TransportError};
 
@@ -198,6 +198,7 @@ pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
         log_missing: missing,
         streams,
         steps,
+        tasks,
     } = message
     else {
         return None;
@@ -218,7 +219,13 @@ pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
     };
     let streams = streams.into_iter().map(stream).collect::<Option<_>>()?;
     let log = LogSummary { bytes, crc32, missing };
-    Some((AttemptId(attempt), AttemptResult { outcome, duration_ms, log, streams, steps }))
+    let written = tasks.map(|file| {
+        Box::new(match *file {
+            WrittenFile::Text(text) => Ok(text),
+            WrittenFile::Problem(problem) => Err(problem),
+        })
+    });
+    Some((AttemptId(attempt), AttemptResult { outcome, duration_ms, log, streams, steps, written }))
 }
 
 /// Reads an outcome of results. Returns `None` if it is none.
@@ -249,6 +256,12 @@ fn wire_results(attempt: AttemptId, report: &AttemptResult) -> FromRunner {
         log_missing: report.log.missing.clone(),
         streams: report.streams.iter().map(stream_end).collect(),
         steps: report.steps.iter().map(step_end).collect(),
+        tasks: report.written.as_deref().map(|written| {
+            Box::new(match written {
+                Ok(text) => WrittenFile::Text(text.clone()),
+                Err(problem) => WrittenFile::Problem(problem.clone()),
+            })
+        }),
     }
 }
 
@@ -372,7 +385,14 @@ mod tests {
             let streams = vec![StreamSummary { kind, summary: log.clone() }];
             let step = |outcome| StepRecord { name: "a".into(), outcome, duration_ms: Some(2), log: 1..3 };
             let steps = vec![step(Some(outcome.clone())), step(None)];
-            let report = AttemptResult { outcome, duration_ms: Some(3), log, streams, steps };
+            let report = AttemptResult {
+                outcome,
+                duration_ms: Some(3),
+                log,
+                streams,
+                steps,
+                written: Some(Box::new(Ok("[task.a]\nrun = 'x'\n".into()))),
+            };
             let mut line = Vec::new();
             results_line(AttemptId(7), &report, &mut line);
             assert_eq!(read_results(line.trim_ascii_end()), Some((AttemptId(7), report)));

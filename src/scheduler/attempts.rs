@@ -159,7 +159,10 @@ impl Scheduler {
         let lease = self.tables.release(turn.now, attempt);
         let id = lease.job;
         let failure = match outcome {
-            Outcome::Passed => return self.finish_job(turn, id, Ending::Passed),
+            Outcome::Passed => {
+                let ending = self.expand(turn, id, attempt);
+                return self.finish_job(turn, id, ending);
+            }
             Outcome::CouldNotStart(text) => {
                 let reason = ErrorReason::CouldNotStart { text: text.clone() };
                 return self.finish_job(turn, id, Ending::Errored(Box::new(reason)));

@@ -40,6 +40,9 @@ pub enum Event {
     RunnerDraining { session: SessionId },
     /// The task's process has started.
     AttemptStarted { session: SessionId, attempt: AttemptId },
+    /// A passed task wrote further tasks. `plan` is made of them, or the mistake in their file. The result of the
+    /// attempt follows.
+    TasksWritten { session: SessionId, attempt: AttemptId, plan: Box<Result<Plan, String>> },
     /// A result arrived, and its log is complete and durable.
     AttemptFinished {
         session: SessionId,

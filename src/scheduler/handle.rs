@@ -30,6 +30,7 @@ impl Scheduler {
             Event::RunnerHeard { session } => self.hear(now, session),
             Event::RunnerDraining { session } => self.begin_drain(&mut turn, session),
             Event::AttemptStarted { session, attempt } => self.start_attempt(&mut turn, session, attempt),
+            Event::TasksWritten { session, attempt, plan } => self.note_written(session, attempt, *plan),
             Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps } => {
                 self.hear(now, session);
                 self.finish_attempt(&mut turn, Finished { session, attempt, outcome, log, duration_ms, steps });

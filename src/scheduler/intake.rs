@@ -147,7 +147,24 @@ impl Scheduler {
             self.tables.set_timer(Timer::Build(build.id), now, timeout_ms);
         }
         self.builds.insert(build.id, live);
-        let by_name: HashMap<TaskName, JobId> = jobs.iter().map(|job| (job.task.name.clone(), job.id)).collect();
+        self.add_jobs(now, build.id, jobs);
+    }
+
+    /// Adds jobs to a build that is in the state already.
+    pub(super) fn join(&mut self, now: Moment, build: BuildId, jobs: Vec<Job>) {
+        let live = self.builds.get_mut(&build).expect("jobs join a live build");
+        live.jobs.extend(jobs.iter().map(|job| job.id));
+        live.unfinished += jobs.iter().filter(|job| job.state.is_awaited()).count();
+        self.add_jobs(now, build, jobs);
+    }
+
+    /// Adds the jobs of a live build to the tables. They may need one another, and jobs that were there before.
+    fn add_jobs(&mut self, now: Moment, build: BuildId, jobs: Vec<Job>) {
+        let live = &self.builds[&build];
+        let (source, settings) = (Arc::clone(&live.source), live.settings.clone());
+        let there = live.jobs.iter().filter_map(|id| Some((self.jobs.get(id)?.task.name.clone(), *id)));
+        let by_name: HashMap<TaskName, JobId> =
+            there.chain(jobs.iter().map(|job| (job.task.name.clone(), job.id))).collect();
         let mut links = Vec::new();
         for job in jobs {
             let (id, is_queued) = (job.id, job.state == JobState::Queued);
@@ -158,7 +175,7 @@ impl Scheduler {
             links.extend(needs.iter().map(|need| (need.job, id)));
             // A held job is in nobody's way: it joins the line of its task when it is started.
             let is_in_line = job.state.is_awaited();
-            let priority = build.settings.priority_of(&job.task);
+            let priority = settings.priority_of(&job.task);
             let job = LiveJob::new(job, source.clone(), needs, now, priority);
             if is_in_line {
                 self.tables.join_lines(now, (job.build, id), job.lines());
@@ -203,7 +220,7 @@ impl Scheduler {
 }
 
 /// Returns the state in which the job of a task begins, as far as the task alone decides.
-fn first_state(task: &PlannedTask) -> JobState {
+pub(super) fn first_state(task: &PlannedTask) -> JobState {
     match &task.left_out {
         Some(reason) => JobState::Finished(Ending::LeftOut(Box::new(reason.clone()))),
         None if task.held => JobState::Held,

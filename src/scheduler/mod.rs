@@ -34,6 +34,7 @@ mod clock_gap;
 mod drains;
 mod effect;
 mod event;
+mod expansion;
 mod explain;
 mod handle;
 mod health;

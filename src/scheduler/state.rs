@@ -11,7 +11,7 @@ use super::tables::{Demand, LaneKey, LiveLease, Standing, Started, Tables};
 use crate::model::reason::LostWith;
 use crate::model::{
     AcceptedHead, Attempt, AttemptId, BuildId, BuildSettings, BuildSource, Condition, Job, JobId, JobState, Line,
-    Moment, PoolId, RefName, RepoName, Runner, RunnerId, RunnerName, ScheduleRule, SpawnId, TaskSpec, WallTime,
+    Moment, Plan, PoolId, RefName, RepoName, Runner, RunnerId, RunnerName, ScheduleRule, SpawnId, TaskSpec, WallTime,
 };
 
 /// A schedule of one branch, under its name.
@@ -132,6 +132,8 @@ pub(super) struct LiveJob {
     /// Runners on which an attempt of it was lost, or failed if the task is to be tried again elsewhere. Others are
     /// preferred. A restart forgets them.
     pub lost_on: Vec<RunnerId>,
+    /// The tasks that this attempt of it wrote, or the mistake in their file. They count with its result.
+    pub written: Option<(AttemptId, Box<Result<Plan, String>>)>,
     /// Its place among the queued jobs of its repository.
     pub standing: Standing,
     pub needs: Vec<LiveNeed>,
@@ -162,6 +164,7 @@ impl LiveJob {
             lost_with: Vec::new(),
             is_retry: false,
             lost_on: Vec::new(),
+            written: None,
             needs,
             needed_by: Vec::new(),
         }

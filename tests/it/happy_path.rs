@@ -3,6 +3,7 @@
 mod asking;
 mod clean_run;
 mod conditions;
+mod expanding;
 mod first_start;
 mod following;
 mod git_as_it_is;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::reason::ErrorReason;
-use surveil::model::{AttemptId, BuildId, Ending, JobId, JobState, Outcome, Record, Verdict};
+use surveil::model::{AttemptId, BuildId, Ending, Job, JobId, JobState, Outcome, Record, Verdict};
 use surveil::scheduler::Event;
 
 use super::checkers::{demand, facts};
@@ -45,16 +45,23 @@ struct Page {
 }
 
 impl Book {
+    fn add(&mut self, job: &Job) {
+        let (build, allow_failure) = (job.build, job.task.placement.allow_failure);
+        let state = if job.state.is_awaited() { JobState::Waiting } else { job.state.clone() };
+        let page = Page { build, allow_failure, state, may_begin_anew: false, last: None, losses: 0 };
+        self.jobs.insert(job.id, page);
+    }
+
     fn take(&mut self, record: &Record, terms: &Terms) -> Result<(), String> {
         match record {
             Record::BuildAdded { build, jobs } => {
                 self.verdicts.insert(build.id, None);
-                for job in jobs {
-                    let (build, allow_failure) = (job.build, job.task.placement.allow_failure);
-                    let state = if job.state.is_awaited() { JobState::Waiting } else { job.state.clone() };
-                    let page = Page { build, allow_failure, state, may_begin_anew: false, last: None, losses: 0 };
-                    self.jobs.insert(job.id, page);
-                }
+                jobs.iter().for_each(|job| self.add(job));
+            }
+            Record::JobsJoined { build, jobs } => {
+                let is_open = self.verdicts.get(build) == Some(&None);
+                demand(is_open, || format!("jobs join {build}, which is unknown or finished"))?;
+                jobs.iter().for_each(|job| self.add(job));
             }
             Record::JobQueued { job, .. } | Record::JobWaiting { job } => {
                 let page = self.page(job)?;

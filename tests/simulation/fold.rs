@@ -76,6 +76,13 @@ impl Fold {
                 let job = self.jobs.get_mut(job).ok_or("an unknown job is held")?;
                 (job.state, job.failures, job.losses) = (JobState::Held, 0, 0);
             }
+            Record::JobsJoined { jobs, .. } => {
+                for job in jobs {
+                    if self.jobs.insert(job.id, job.clone()).is_some() {
+                        return Err(format!("{} joins twice", job.id));
+                    }
+                }
+            }
             Record::TaskGiven { job, task } => {
                 self.jobs.get_mut(job).ok_or("an unknown job gets values")?.task = task.clone();
             }

@@ -42,7 +42,6 @@ impl StepDraft {
 #[derive(Debug, Clone)]
 pub(super) struct Draft<'a> {
     /// For keys whose meaning depends on the occasion.
-    #[expect(dead_code, reason = "no key depends on it yet")]
     pub(super) context: PlanContext<'a>,
     /// With a placeholder for the script until all keys are read.
     pub(super) recipe: Recipe,

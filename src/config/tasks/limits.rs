@@ -2,6 +2,8 @@
 
 /// The task file's name, at the root of a commit.
 pub const TASK_FILE: &str = ".surveil.toml";
+/// The name of a file that a task wrote, in errors: the variable with its path.
+pub(super) const WRITTEN_FILE: &str = "SURVEIL_TASKS";
 /// A commit without a task file has a task for each executable file directly in this directory.
 pub const TASK_DIRECTORY: &str = "tasks";
 

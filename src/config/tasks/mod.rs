@@ -38,7 +38,7 @@ mod value;
 
 use std::borrow::Cow;
 
-use crate::model::{BuildSettings, Need, Plan, TaskSpec, visible};
+use crate::model::{Ability, BuildSettings, Need, Plan, TaskName, TaskSpec, visible};
 use draft::PlacedTask;
 use limits::{EXAMPLE, MAX_PROBLEM_MISTAKES};
 use parse::FileContents;
@@ -46,6 +46,7 @@ use parse::FileContents;
 pub use choice::{UnknownTask, choose_tasks};
 pub use context::PlanContext;
 pub use directory::{check_directory, fallback_plan};
+use limits::WRITTEN_FILE;
 pub use limits::{MAX_TASK_FILE_BYTES, TASK_DIRECTORY, TASK_FILE};
 pub use mistake::TaskFileError;
 pub use schedules::CheckedSchedule;
@@ -76,6 +77,29 @@ pub fn parse_tasks(name: &str, text: &[u8], context: PlanContext<'_>) -> Result<
     let (FileContents { tasks, settings, schedules }, _) = read_file(name, text, context, MAX_PROBLEM_MISTAKES)?;
     let plan = Plan { settings, ..Plan::of(tasks.into_iter().map(with_needs).collect()) };
     Ok(schedules::apply(schedules, context, plan))
+}
+
+/// Reads the file that a task of a build wrote for further tasks. Each of them gets the name of that task before its
+/// own, and needs it besides what it needs in the file. A file without tasks gives a plan without any.
+pub fn parse_written(parent: &TaskName, text: &[u8]) -> Result<Plan, TaskFileError> {
+    let context = PlanContext::WrittenBy(parent);
+    let (FileContents { mut tasks, .. }, _) = read_file(WRITTEN_FILE, text, context, MAX_PROBLEM_MISTAKES)?;
+    let name = |own: &TaskName| TaskName::written_by(parent, own);
+    for task in &mut tasks {
+        let Ok(long) = name(&task.spec.name) else {
+            let message = format!("the name of a task is too long: {}", mistake::quote(&task.spec.name));
+            let help = format!("it has at most 100 characters together with `{parent}/`, which stands before it");
+            let shown = with_newlines(&String::from_utf8_lossy(text)).into_owned();
+            return Err(Mistake::new(task.name_place.clone(), message, help).explain(WRITTEN_FILE, &shown));
+        };
+        task.spec.name = long;
+        let own = task.needed.iter().filter_map(|needed| name(needed).ok());
+        task.needed = std::iter::once(parent.clone()).chain(own).collect();
+        let labels = &mut task.spec.placement.labels;
+        labels.push(Ability::Expand.label());
+        labels.sort();
+    }
+    Ok(Plan::of(tasks.into_iter().map(with_needs).collect()))
 }
 
 /// Reads a task file as [`parse_tasks`] does, and tells all mistakes, or the tasks with all warnings.

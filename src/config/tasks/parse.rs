@@ -64,6 +64,12 @@ pub(super) fn read_tasks(text: &str, context: PlanContext<'_>, found: &mut Findi
 fn read_document(document: &DeTable<'_>, context: PlanContext<'_>, found: &mut Findings) -> FileContents {
     let mut file = FileDraft::new(context);
     let tops = entries(document);
+    let is_written = matches!(context, PlanContext::WrittenBy(_));
+    for top in tops.iter().filter(|top| is_written && matches!(top.key, "build" | "schedule")) {
+        let message = format!("`{}` cannot stand in a file that a task wrote", top.key);
+        let help = "write it into the task file of the commit; the keys here are `defaults`, `template`, `task`";
+        file.found.mistake(Mistake::new(top.key_place.clone(), message, help));
+    }
     // The keys are read in the order of their table: tasks depend on tables that may stand behind them.
     for key in TOP_KEYS {
         for top in tops.iter().filter(|top| top.key == key.name) {
@@ -77,7 +83,7 @@ fn read_document(document: &DeTable<'_>, context: PlanContext<'_>, found: &mut F
     }
     let FileDraft { settings, mut tasks, matrices, schedules, broken, count, found: of_file, .. } = file;
     found.append(of_file);
-    if count == 0 && !found.has_mistakes() {
+    if count == 0 && !is_written && !found.has_mistakes() {
         found.mistake(Mistake::new(0..0, "the file has no tasks", format!("write one, such as\n{EXAMPLE}")));
     }
     graph::find_needs(&mut tasks, &matrices, &broken, found);

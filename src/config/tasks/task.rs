@@ -92,6 +92,10 @@ fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) ->
         add(checked_name?, task.key_place.clone(), draft, file);
         return Some(());
     }
+    if let Some(expand) = keys.iter().find(|set| set.key.name == "expand") {
+        let help = "leave one of them out: a task without a matrix can write tasks that have one";
+        found.mistake(expand.entry.wrong(format!("task {} has both `expand` and a matrix", quote(name)), help));
+    }
     let matrix = matrix::of(name, &keys, found)?;
     let drafts = unfold::cells(&keys, &matrix, *context, has_own_shell, found);
     let name_of_all = checked_name?;

@@ -453,7 +453,9 @@ fn reply_to(answer: &Sender<Reply>, reply: Reply) {
 fn changed_build(scheduler: &Scheduler, record: &Record) -> Option<BuildId> {
     match record {
         Record::BuildAdded { build, .. } => Some(build.id),
-        Record::BuildFinished { build, .. } | Record::BuildReopened { build } => Some(*build),
+        Record::BuildFinished { build, .. } | Record::BuildReopened { build } | Record::JobsJoined { build, .. } => {
+            Some(*build)
+        }
         Record::AttemptLeased(attempt) => Some(attempt.build),
         Record::JobQueued { job, .. }
         | Record::JobWaiting { job }

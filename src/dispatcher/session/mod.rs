@@ -5,6 +5,7 @@
 
 mod admission;
 mod connection;
+mod expansion;
 mod log_stream;
 mod observer;
 mod observers;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::connection::{Session, SessionError, explain};
+use super::expansion;
 use super::runner_outbox::RunnerOutbox;
 use super::shared::Shared;
 use crate::clock;
@@ -15,10 +16,10 @@ use crate::dispatcher::grants::{Grant, Grants, StoredBytes};
 use crate::dispatcher::logs::{Seal, StreamSeal, ToLogs};
 use crate::dispatcher::{limits, translate};
 use crate::git::{GitError, PackStore};
-use crate::model::{AttemptId, CommitId, RepoName, StreamId, StreamSummary};
+use crate::model::{AttemptId, CommitId, Outcome, RepoName, StreamId, StreamSummary};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::MAX_HAVES;
-use crate::protocol::runner::{FromRunner, ToRunner};
+use crate::protocol::runner::{FromRunner, ToRunner, WrittenFile};
 use crate::scheduler::Event;
 use crate::threads;
 use crate::transport::{Frame, Outbox, WeakOutbox};
@@ -152,6 +153,7 @@ impl RunnerSession {
             log_missing,
             streams,
             steps,
+            tasks,
         } = message
         else {
             return Ok(true);
@@ -162,7 +164,23 @@ impl RunnerSession {
         let streams = translate::streams(log.clone(), streams)?;
         let steps = translate::steps(steps, log_bytes)?;
         let session = self.session.id;
-        match self.grants.of(attempt) {
+        let grant = self.grants.of(attempt);
+        let written = tasks.map(|file| match *file {
+            WrittenFile::Text(text) => Ok(text),
+            WrittenFile::Problem(problem) => Err(translate::cut(problem)),
+        });
+        if outcome == Outcome::Passed
+            && let Some((written, grant)) = written.zip(grant.as_ref())
+            && let Some(source) = &grant.expands
+        {
+            let plan = written.and_then(|text| expansion::plan(&self.session, source, &grant.log.task, text));
+            // It comes to the core before the result, and is forgotten if that never counts.
+            let event = Event::TasksWritten { session, attempt, plan: Box::new(plan) };
+            if !self.session.shared.core.send(ToCore::Event(event)) {
+                return Ok(false);
+            }
+        }
+        match grant {
             Some(grant) if log_bytes > 0 || streams.len() > 1 => {
                 let mut seals = Vec::new();
                 for StreamSummary { kind, summary } in streams {
@@ -231,7 +249,7 @@ struct AskedSource {
 
 /// Sends a commit's source. If the mirror has lost it, the observer is asked for it and waited for, up to a limit.
 fn serve_source(shared: &Shared, asked: &AskedSource, weak: &WeakOutbox) -> Result<(), GitError> {
-    let Grant { commit, log: LogPlace { repo, .. } } = &asked.grant;
+    let Grant { commit, log: LogPlace { repo, .. }, .. } = &asked.grant;
     let mirrors = &shared.mirrors;
     let mut has_waited = false;
     loop {

@@ -20,6 +20,10 @@ stored_reason! {
         NoRunnerFits { waited_ms: u64, fit: MissingFit } = "no_runner_fits",
         /// The task's process could not be started.
         CouldNotStart { text: String } = "could_not_start",
+        /// The task passed, and the file that it wrote for further tasks has mistakes.
+        BrokenTasks { text: String } = "broken_tasks",
+        /// The task passed, and with the tasks that it wrote the build would have more than it may have.
+        TooManyTasks { tasks: usize, limit: usize } = "too_many_tasks",
     }
 }
 

@@ -61,6 +61,8 @@ stored_reason! {
             #[serde(default, skip_serializing_if = "std::ops::Not::not")]
             reopened: bool,
         } = "started",
+        /// The task passed, and this many tasks that it wrote joined the build.
+        Expanded { tasks: u64 } = "expanded",
         /// An operator had the job run again.
         RerunAsked = "rerun_asked",
     }
@@ -107,7 +109,9 @@ impl DecisionKind {
             Self::GaveUp { reason } => reason.code(),
             Self::Chosen { reason } => reason.code(),
             Self::Cancelled { reason } => reason.code(),
-            Self::CancelAsked | Self::Started { .. } | Self::RerunAsked | Self::Recorded(_) => None,
+            Self::CancelAsked | Self::Started { .. } | Self::Expanded { .. } | Self::RerunAsked | Self::Recorded(_) => {
+                None
+            }
         }
     }
 }

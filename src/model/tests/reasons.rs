@@ -120,6 +120,16 @@ pub(crate) fn errors() -> Table<ErrorReason> {
             "no runner for it within 60 s: no connected runner offers the label gpu",
         ),
         (
+            ErrorReason::BrokenTasks { text: said("SURVEIL_TASKS:1:1: x") },
+            "broken_tasks",
+            "the tasks that it wrote have a mistake: SURVEIL_TASKS:1:1: x",
+        ),
+        (
+            ErrorReason::TooManyTasks { tasks: 5_001, limit: 5_000 },
+            "too_many_tasks",
+            "with the tasks that it wrote the build would have 5001, and may have at most 5000",
+        ),
+        (
             ErrorReason::CouldNotStart { text: said("no such program") },
             "could_not_start",
             "could not start: no such program",
@@ -238,6 +248,7 @@ pub(crate) fn decisions() -> Table<DecisionKind> {
             "started",
             "started by \u{fffd}[2J with version=1 2, x=, although build b14 is newer",
         ),
+        (DecisionKind::Expanded { tasks: 2 }, "expanded", "2 tasks that it wrote joined the build"),
         (
             DecisionKind::GaveUp { reason: ErrorReason::CouldNotStart { text: said("x") } },
             "gave_up",

@@ -3,6 +3,7 @@
 
 mod builds;
 mod drains;
+mod expansion;
 mod lines;
 mod losses;
 mod plans;

@@ -334,6 +334,10 @@ fn line(effect: &Effect) -> Option<String> {
             Record::LateResult { attempt, .. } => format!("{attempt} late"),
             Record::JobQueued { job, .. } => format!("{job} queued"),
             Record::JobWaiting { job } => format!("{job} waiting"),
+            Record::JobsJoined { build, jobs } => {
+                let names = jobs.iter().map(|job| format!("{} {}", job.id, job.task.name));
+                format!("{build} has {}", names.collect::<Vec<_>>().join(", "))
+            }
             Record::JobHeld { job } => format!("{job} held"),
             Record::TaskGiven { job, task } => {
                 let env = task.recipe.env.iter().map(|(name, value)| format!("{name}={value}"));

@@ -9,10 +9,11 @@ use rusqlite::{CachedStatement, Connection};
 
 use super::failure::{Fault, Kind};
 use super::tables::{
-    Interned, attempts, builds, decisions, heads, jobs, late_results, outcomes, patterns, runners, schedules, steps,
+    Interned, attempts, builds, decisions, heads, jobs, joined, late_results, outcomes, patterns, runners, schedules,
+    steps,
 };
 use super::values::signed;
-use crate::model::{Build, BuildSource, Job, Record};
+use crate::model::{Build, BuildId, BuildSource, Job, Record};
 
 /// The statements of frequent records, prepared once for a batch, and the connection for all others.
 pub(super) struct Batch<'a> {
@@ -33,6 +34,13 @@ impl<'a> Batch<'a> {
     pub(super) fn apply(&mut self, record: &Record) -> Result<(), Fault> {
         match record {
             Record::BuildAdded { build, jobs } => self.add_build(build, jobs),
+            Record::JobsJoined { build, jobs } => {
+                check_jobs(*build, jobs)?;
+                if let [first, ..] = jobs.as_slice() {
+                    joined::insert(self.conn, *build, (first.id, jobs[jobs.len() - 1].id))?;
+                }
+                jobs.iter().try_for_each(|job| self.jobs.insert(&mut self.interned.specs, job))
+            }
             Record::HeadMoved { repo, reference, head, number } => {
                 Ok(heads::move_to(self.conn, &mut self.interned.repos, (repo, reference), head.as_ref(), *number)?)
             }
@@ -76,15 +84,20 @@ impl<'a> Batch<'a> {
     }
 
     fn add_build(&mut self, build: &Build, jobs: &[Job]) -> Result<(), Fault> {
-        if !jobs.is_sorted_by(|a, b| a.id < b.id) || jobs.iter().any(|job| job.build != build.id) {
-            return Err(Fault::Contradiction("its jobs are not its own, or their numbers do not ascend".into()));
-        }
+        check_jobs(build.id, jobs)?;
         // Without jobs the range is empty: its last comes before its first.
         let first_job = jobs.first().map_or(1, |job| signed(job.id.0));
         let last_job = jobs.last().map_or(0, |job| signed(job.id.0));
         builds::insert(self.conn, &mut self.interned.repos, build, (first_job, last_job))?;
         jobs.iter().try_for_each(|job| self.jobs.insert(&mut self.interned.specs, job))
     }
+}
+
+fn check_jobs(build: BuildId, jobs: &[Job]) -> Result<(), Fault> {
+    if !jobs.is_sorted_by(|a, b| a.id < b.id) || jobs.iter().any(|job| job.build != build) {
+        return Err(Fault::Contradiction("its jobs are not its own, or their numbers do not ascend".into()));
+    }
+    Ok(())
 }
 
 /// Names a record in an error.
@@ -94,6 +107,7 @@ pub(super) fn describe(record: &Record) -> String {
             let BuildSource { repo, commit, trigger, .. } = &build.source;
             format!("{} for commit {} of {} in {repo}", build.id, commit.short(), trigger.reference.short())
         }
+        Record::JobsJoined { build, jobs } => format!("{} more jobs of {build}", jobs.len()),
         Record::HeadMoved { repo, reference, .. } => format!("the head of {} in {repo}", reference.short()),
         Record::RefsNoted { repo, refs, .. } => format!("{} refs of {repo} at the first look", refs.len()),
         Record::RunnerSaved(runner) => format!("runner {}, {}", runner.name, runner.id),

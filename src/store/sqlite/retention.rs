@@ -45,7 +45,7 @@ fn delete(conn: &Connection, build: BuildId) -> rusqlite::Result<()> {
     for job in jobs::of_build(conn, build, &mut Tasks::default())? {
         delete_from("jobs WHERE id", &job.id)?;
     }
-    for what in ["decisions WHERE build", "ranges WHERE build", "builds WHERE id"] {
+    for what in ["decisions WHERE build", "ranges WHERE build", "joined WHERE build", "builds WHERE id"] {
         delete_from(what, &build)?;
     }
     Ok(())

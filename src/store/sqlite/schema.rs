@@ -26,11 +26,11 @@ pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 const MIGRATIONS: &[&str] =
-    &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH, ELEVENTH, TWELFTH];
+    &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH, ELEVENTH, TWELFTH, THIRTEENTH];
 
 /// The digest of the tables and indexes that the migrations make. To make them anew for each start, to compare with,
 /// would take longer than the rest of the start.
-const DEFINITIONS: u32 = 2_043_702_966;
+const DEFINITIONS: u32 = 2_624_442_082;
 
 /// The SQL of each table and index, by name.
 type Definitions = BTreeMap<String, Option<String>>;
@@ -217,6 +217,13 @@ const TWELFTH: &str = "
 -- of the branches and tags that it watches by name, one on each line. NULL in both if it told none.
 ALTER TABLE repos ADD COLUMN default_branch TEXT;
 ALTER TABLE repos ADD COLUMN named TEXT;
+";
+
+const THIRTEENTH: &str = "
+-- The jobs that joined a build after it was added: their numbers, as first_job and last_job of builds.
+CREATE TABLE joined (
+    build INTEGER NOT NULL, first_job INTEGER NOT NULL, last_job INTEGER NOT NULL, PRIMARY KEY (build, first_job)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

@@ -45,6 +45,7 @@ macro_rules! over {
                 unfinished_work_is_there_after_a_restart
                 a_reopened_build_is_unfinished_again_and_keeps_its_attempts
                 a_job_has_the_task_with_the_values_that_it_got_last
+                jobs_that_joined_a_build_are_its_own_after_a_restart_and_go_with_it
                 a_build_knows_when_it_was_run_again_last
                 the_same_submission_makes_one_build
                 a_build_is_found_by_its_trigger

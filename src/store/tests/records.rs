@@ -105,6 +105,23 @@ pub(super) fn a_job_has_the_task_with_the_values_that_it_got_last(make: MakePlac
     assert_eq!(leased.task.given_inputs().collect::<Vec<_>>(), [("v", "1.4")]);
 }
 
+pub(super) fn jobs_that_joined_a_build_are_its_own_after_a_restart_and_go_with_it(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
+    // The numbers of the jobs that join are behind those of another build.
+    store.commit(&[added(1, [1]), added(2, [2, 3])]).unwrap();
+    let joined = Record::JobsJoined { build: BuildId(1), jobs: vec![job(4, 1), job(5, 1)] };
+    store.commit(&[joined, added(3, [6]), Record::AttemptLeased(attempt(1, 5, 1, 1))]).unwrap();
+    refused(&mut *store, &[Record::JobsJoined { build: BuildId(1), jobs: vec![job(7, 2)] }]);
+    drop(store);
+    let restored = place.open().snapshot().unwrap();
+    let leased = Job { state: JobState::Leased(AttemptId(1)), attempts: 1, ..job(5, 1) };
+    assert_eq!(restored.builds[0].jobs, [job(1, 1), job(4, 1), leased]);
+    assert_eq!(restored.builds[0].attempts, [attempt(1, 5, 1, 1)]);
+    assert_eq!(restored.builds[1].jobs, [job(2, 2), job(3, 2)]);
+    assert_eq!(place.reader().attempts(BuildId(1)).unwrap().len(), 1);
+}
+
 pub(super) fn a_build_knows_when_it_was_run_again_last(make: MakePlace) {
     let place = make();
     let mut store = place.open();

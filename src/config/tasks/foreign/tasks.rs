@@ -115,7 +115,8 @@ pub(super) const ANSWERS: &[Answer] = &[
     any(&["version", "kind", "type", "apiversion"], "leave it out: the file has no version"),
     any(
         &["fromfile", "generate", "dynamic", "pipelineupload", "childpipeline", "dynamicpipeline"],
-        "no task makes tasks yet: name them in this file; a `matrix` makes one for each of some values",
+        "write `expand = true`: the task may then write further tasks to `$SURVEIL_TASKS`; a `matrix` makes one for each of\n\
+         some values",
     ),
     // The order, and when something runs.
     any(

@@ -1,5 +1,6 @@
 //! Readers of the keys that say what is executed, and where it stands on the runner's disk: environment, limits, files.
 
+use super::super::PlanContext;
 use super::super::draft::Draft;
 use super::super::findings::Findings;
 use super::super::limits::{MAX_KEEP, MAX_TIMEOUT_MS};
@@ -80,6 +81,16 @@ pub(crate) fn read_duration(entry: &TableEntry<'_, '_>, max_ms: u64, instead: &s
         }
         Some(ms) => Ok(ms),
     }
+}
+
+pub(super) fn read_expand(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    draft.recipe.expand = entry.flag()?;
+    if draft.recipe.expand && matches!(draft.context, PlanContext::WrittenBy(_)) {
+        let help =
+            "leave `expand` out, and write all tasks into this file: tasks that a task wrote cannot write further ones";
+        return Err(Mistake::new(entry.key_place.clone(), "`expand` cannot stand in a file that a task wrote", help));
+    }
+    Ok(())
 }
 
 pub(super) fn read_keep(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {

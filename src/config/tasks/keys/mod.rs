@@ -322,6 +322,16 @@ pub(super) static KEYS: &[Key] = &[
         ..Key::USUAL
     },
     Key {
+        name: "expand",
+        row: "`true` or `false` | `false` | whether it may write a file with further tasks, which join the build",
+        schema: r#"{"type": "boolean"}"#,
+        example: "expand = true",
+        aliases: &[],
+        is_common: false,
+        read: execution::read_expand,
+        ..Key::USUAL
+    },
+    Key {
         name: "extends",
         example: r#"extends = ["rust"]"#,
         row: "list of template names | `[]` | templates that the task takes keys from",

@@ -21,6 +21,7 @@ mod shell;
 mod steps;
 mod templates;
 mod when;
+mod written;
 
 /// Reads a file without a build.
 fn read(name: &str, text: &[u8]) -> Result<Vec<TaskSpec>, TaskFileError> {

@@ -65,10 +65,13 @@ macro_rules! select {
 /// The numbers of a build's attempts: from each job's newest along `previous` to its first.
 macro_rules! with_attempts_of_build {
     () => {
-        "WITH RECURSIVE chain (id) AS (
-           SELECT j.attempt FROM builds b JOIN jobs j ON j.id BETWEEN b.first_job AND b.last_job AND j.build = b.id
-           WHERE b.id = ?1 AND j.attempt <> 0
-           UNION SELECT a.previous FROM chain c JOIN attempts a ON a.id = c.id WHERE a.previous IS NOT NULL) "
+        concat!(
+            "WITH RECURSIVE chain (id) AS (SELECT j.attempt FROM ",
+            "(SELECT first_job, last_job FROM builds WHERE id = ?1 ",
+            "UNION ALL SELECT first_job, last_job FROM joined WHERE build = ?1) r ",
+            "JOIN jobs j ON j.id BETWEEN r.first_job AND r.last_job AND j.build = ?1 AND j.attempt <> 0 ",
+            "UNION SELECT a.previous FROM chain c JOIN attempts a ON a.id = c.id WHERE a.previous IS NOT NULL) "
+        )
     };
 }
 pub(super) use with_attempts_of_build;
@@ -87,10 +90,12 @@ pub(crate) fn of_build(conn: &Connection, build: BuildId) -> rusqlite::Result<Ve
 pub(crate) fn unfinished_of_build(conn: &Connection, build: BuildId) -> rusqlite::Result<Vec<Attempt>> {
     const UNFINISHED: &str = concat!(
         select!(
-            "FROM builds b JOIN jobs k ON k.id BETWEEN b.first_job AND b.last_job AND k.build = b.id AND k.attempt <> 0 \
+            "FROM (SELECT first_job, last_job FROM builds WHERE id = ?1 \
+             UNION ALL SELECT first_job, last_job FROM joined WHERE build = ?1) r \
+             JOIN jobs k ON k.id BETWEEN r.first_job AND r.last_job AND k.build = ?1 AND k.attempt <> 0 \
              LEFT JOIN attempts a ON a.id = k.attempt"
         ),
-        "WHERE b.id = ?1 AND o.attempt IS NULL ORDER BY a.id"
+        "WHERE o.attempt IS NULL ORDER BY a.id"
     );
     read_all(conn, UNFINISHED, [build], from_row)
 }

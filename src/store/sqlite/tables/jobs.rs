@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock};
 
 use rusqlite::{CachedStatement, Connection, Row, params};
 
+use super::joined::jobs_of_build;
 use super::read_one;
 use super::specs::{self, Tasks};
 use crate::model::reason::{LeftOutReason, StoredReason};
@@ -272,9 +273,7 @@ impl<'a> Writes<'a> {
 pub(crate) fn of_build(conn: &Connection, build: BuildId, tasks: &mut Tasks) -> rusqlite::Result<Vec<Job>> {
     // Rows between a build's first and last job that are not its own are read too, so that each is checked before it is
     // passed over.
-    let mut statement = conn.prepare_cached(select!(
-        "FROM builds b JOIN jobs j ON j.id BETWEEN b.first_job AND b.last_job WHERE b.id = ?1 ORDER BY j.id"
-    ))?;
+    let mut statement = conn.prepare_cached(concat!(select!("FROM "), jobs_of_build!(), " ORDER BY j.id"))?;
     let mut found = statement.query([build])?;
     let mut jobs = Vec::new();
     while let Some(row) = found.next()? {
@@ -327,9 +326,7 @@ pub(crate) fn passed_or_left_out(
     build: BuildId,
     tasks: &mut Tasks,
 ) -> rusqlite::Result<Vec<(Arc<TaskSpec>, Option<LeftOutReason>)>> {
-    let mut statement = conn.prepare_cached(select!(
-        "FROM builds b JOIN jobs j ON j.id BETWEEN b.first_job AND b.last_job WHERE b.id = ?1 AND j.state IN (3, 8)"
-    ))?;
+    let mut statement = conn.prepare_cached(concat!(select!("FROM "), jobs_of_build!(), " WHERE j.state IN (3, 8)"))?;
     let mut found = statement.query([build])?;
     let mut jobs = Vec::new();
     while let Some(row) = found.next()? {

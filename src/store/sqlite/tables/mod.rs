@@ -13,6 +13,7 @@ pub(super) mod forgotten;
 pub(super) mod heads;
 mod interned;
 pub(super) mod jobs;
+pub(super) mod joined;
 pub(super) mod late_results;
 pub(super) mod meta;
 pub(super) mod outcomes;

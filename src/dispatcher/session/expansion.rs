@@ -1,0 +1,49 @@
+//! The file of further tasks that a task of a build wrote: read and checked as the file of a commit, before the core
+//! hears of it.
+
+use std::sync::Arc;
+
+use super::connection::Session;
+use super::shared::Shared;
+use crate::config;
+use crate::dispatcher::choice;
+use crate::error_chain::chain;
+use crate::model::{BuildSource, Plan, TaskName};
+use crate::protocol::limits::MAX_WRITTEN_BYTES;
+use crate::threads;
+
+/// Returns the plan of the tasks that join the build of the task, or the mistake in the file, for people. The stack of
+/// a runner's session is too small for reading one, so a thread of its own does that.
+pub(super) fn plan(
+    session: &Session,
+    source: &Arc<BuildSource>,
+    task: &TaskName,
+    text: String,
+) -> Result<Plan, String> {
+    let (shared, source, task) = (Arc::clone(&session.shared), Arc::clone(source), task.clone());
+    let name = format!("s{}-tasks", session.id.0 % 100_000);
+    let read = threads::spawn_large(&name, move || read(&shared, &source, &task, &text));
+    let failed = |why: &str| format!("the dispatcher could not read the tasks: {why}");
+    read.map_err(|error| failed(&error.to_string()))?.join().unwrap_or_else(|_| Err(failed("its thread ended")))
+}
+
+/// Returns the plan of the tasks that join the build of the task, or the mistake in the file, for people.
+fn read(shared: &Shared, source: &BuildSource, task: &TaskName, text: &str) -> Result<Plan, String> {
+    if text.len() > MAX_WRITTEN_BYTES {
+        return Err(format!("the file is larger than {} KiB", MAX_WRITTEN_BYTES >> 10));
+    }
+    let mut plan = config::parse_written(task, text.as_bytes()).map_err(|mistake| mistake.text)?;
+    if plan.tasks.iter().any(|task| task.spec.placement.when.is_some()) {
+        match shared.mirrors.open(&source.repo, source.commit) {
+            Ok(mirror) => {
+                choice::choose(&mut plan, source, &[], |scope| shared.readers.open()?.passes(scope), &mirror);
+                mirror.return_to_pool();
+            }
+            Err(error) => {
+                let cause = chain(&error);
+                log::warn!("could not open the mirror of {}: {cause}: all tasks that {task} wrote run", source.repo);
+            }
+        }
+    }
+    Ok(plan)
+}
