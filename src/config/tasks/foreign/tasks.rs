@@ -270,7 +270,8 @@ pub(super) const ANSWERS: &[Answer] = &[
     ),
     any(
         &["resources", "cpu", "cpus", "memory", "mem", "limits"],
-        "there are no limits of memory or processors yet: choose a runner by `labels = [\"big\"]`",
+        "there are no limits of memory or processors yet: `slots = 2` takes two of the runner's places, and\n\
+         `labels = [\"big\"]` chooses a runner",
     ),
     // What a task is given, and leaves.
     any(
