@@ -161,7 +161,10 @@ fn copy_files(from: &DataDir, to: &DataDir, with_tokens: bool) -> Result<Copied,
     if with_tokens && from.tokens().is_dir() {
         copied.tokens = copy_tree(&from.tokens(), &to.tokens())?.0 > 0;
     }
-    Ok(copied)
+    match fs::copy(from.settings(), to.settings()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("copy", &from.settings())(error)),
+        Ok(_) | Err(_) => Ok(copied),
+    }
 }
 
 /// Copies the contents of a directory, and returns the numbers of files and bytes. Files that vanish meanwhile were

@@ -26,6 +26,8 @@ fn a_dispatcher_restored_from_an_old_backup_heals_beside_runners_that_went_on() 
     let first = repository.commit_script("seq 1 20000");
     let [dispatcher, _observer, _runner] = roles(&world, &repository);
     world.expect(&first, "passed");
+    let rules = "[trust]\nbranches = [\"release/*\"]\n";
+    fs::write(world.data().join("surveil.toml"), rules).unwrap();
     let second = repository.commit_script(&format!("seq 1 9; {}; {}; echo end", runs.add("held"), held.wait()));
     runs.reaches(1);
     let backup = world.path("backup");
@@ -40,6 +42,7 @@ fn a_dispatcher_restored_from_an_old_backup_heals_beside_runners_that_went_on() 
     fs::rename(world.data(), world.path("broken")).unwrap();
     let said = world.surveil(&["restore", text(&backup)]).ok();
     assert!(said.contains("next: start the dispatcher"), "{said}");
+    assert_eq!(fs::read_to_string(world.data().join("surveil.toml")).unwrap(), rules);
     let dispatcher = world.dispatcher(&[]);
 
     until("the attempt of the lost time has ended", || world.processes(&["SURVEIL_BUILD=3"]).is_empty());
