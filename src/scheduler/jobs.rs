@@ -41,17 +41,21 @@ impl Scheduler {
         Readiness::of(needs)
     }
 
-    /// Queues the waiting jobs of a build whose needs have all ended, and finishes the build if its verdict waits for
-    /// none of its jobs: some are left out from the beginning, and some are held.
+    /// Queues the waiting jobs of a build whose needs have all ended, ends those that can never start, held ones
+    /// included, and finishes the build if its verdict waits for none of its jobs: some are left out from the beginning,
+    /// and some are held.
     pub(super) fn settle_build(&mut self, turn: &mut Turn, id: BuildId) {
         let Some(build) = self.builds.get(&id) else { return };
-        let waiting: Vec<JobId> =
-            build.jobs.iter().copied().filter(|job| self.jobs[job].state == JobState::Waiting).collect();
-        for job in waiting {
-            if self.jobs.get(&job).is_some_and(|job| job.state == JobState::Waiting)
-                && !matches!(self.readiness(job), Readiness::NotYet)
-            {
-                self.queue_or_wait(turn, job);
+        let is_open = |job: &JobId| matches!(self.jobs[job].state, JobState::Waiting | JobState::Held);
+        let open: Vec<JobId> = build.jobs.iter().copied().filter(is_open).collect();
+        for job in open {
+            // The end of an earlier one may have changed its state, or ended the build.
+            let Some(live) = self.jobs.get(&job) else { continue };
+            match (live.state.clone(), self.readiness(job)) {
+                (JobState::Waiting, Readiness::Ready) => self.requeue(turn, job, 0),
+                // To start a held job would be of no use.
+                (JobState::Waiting | JobState::Held, Readiness::Never(ending)) => self.finish_job(turn, job, ending),
+                _ => {}
             }
         }
         self.finish_build_if_done(turn, id);

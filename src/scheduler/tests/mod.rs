@@ -8,6 +8,7 @@ mod lines;
 mod losses;
 mod plans;
 mod refs;
+mod reruns;
 mod runners;
 mod schedules;
 mod settings;

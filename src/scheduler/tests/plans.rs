@@ -2,20 +2,20 @@
 
 use super::*;
 
-fn plan(tasks: Vec<PlannedTask>) -> Plan {
+pub(super) fn plan(tasks: Vec<PlannedTask>) -> Plan {
     Plan { tasks, ..Plan::default() }
 }
 
-fn left_out(spec: TaskSpec) -> PlannedTask {
+pub(super) fn left_out(spec: TaskSpec) -> PlannedTask {
     PlannedTask { left_out: Some(LeftOutReason::NotOnRef { what: "branch main".into() }), ..PlannedTask::of(spec) }
 }
 
-fn held(mut spec: TaskSpec) -> PlannedTask {
+pub(super) fn held(mut spec: TaskSpec) -> PlannedTask {
     spec.placement.manual = true;
     PlannedTask { held: true, ..PlannedTask::of(spec) }
 }
 
-fn after(name: &str, needs: &[&str], condition: Condition) -> TaskSpec {
+pub(super) fn after(name: &str, needs: &[&str], condition: Condition) -> TaskSpec {
     let mut task = needing(name, needs);
     task.placement.needs.iter_mut().for_each(|need| need.condition = condition);
     task
@@ -41,14 +41,14 @@ impl Story {
         self.tell(Event::StartAsked { request, build, job, by, force, inputs })
     }
 
-    fn rerun(&mut self, build: Build, jobs: Vec<Job>, failed_only: bool, only: Option<u64>) -> Vec<String> {
+    pub(super) fn rerun(&mut self, build: Build, jobs: Vec<Job>, failed_only: bool, only: Option<u64>) -> Vec<String> {
         let (request, build) = (RequestId(0), Box::new(WholeBuild { build, jobs, attempts: vec![] }));
         self.tell(Event::RerunAsked { request, build, failed_only, only: only.map(|job| named("a", &[job])) })
     }
 }
 
 /// A finished build as the store has it, the move `number` of the main branch.
-fn stored(id: u64, number: u64) -> Build {
+pub(super) fn stored(id: u64, number: u64) -> Build {
     let source = source("app", None, id as u8);
     Build {
         id: BuildId(id),
@@ -62,7 +62,7 @@ fn stored(id: u64, number: u64) -> Build {
     }
 }
 
-fn job(id: u64, build: u64, spec: TaskSpec, state: JobState) -> Job {
+pub(super) fn job(id: u64, build: u64, spec: TaskSpec, state: JobState) -> Job {
     let attempts = u32::from(matches!(state, JobState::Finished(Ending::Passed | Ending::Failed)));
     Job { id: JobId(id), build: BuildId(build), task: spec.into(), state, attempts, failures: 0, losses: 0 }
 }
@@ -76,7 +76,7 @@ fn deployment() -> Vec<Job> {
     ]
 }
 
-fn refused(story: &mut Story, lines: &[String], code: &str) {
+pub(super) fn refused(story: &mut Story, lines: &[String], code: &str) {
     assert_eq!(lines, ["> refused"], "{code}");
     assert_eq!(story.refused.take().map(|reason| reason.code()), Some(code));
 }
@@ -319,32 +319,6 @@ fn a_value_that_was_given_stays_until_another_is_given() {
     assert_eq!(lines, ["b1 reopened", "j1 has version=2", "j1 queued", "> done"]);
 }
 
-#[test]
-fn a_rerun_holds_again_what_is_manual_and_keeps_out_what_is_left_out() {
-    let mut story = Story::new();
-    let finished = |ending| JobState::Finished(ending);
-    let left_out = || finished(Ending::LeftOut(Box::new(LeftOutReason::NotAsked)));
-    let jobs = |deploy: JobState| {
-        vec![
-            job(1, 1, task("test"), finished(Ending::Passed)),
-            job(2, 1, held(task("deploy")).spec, deploy),
-            job(3, 1, task("docs"), left_out()),
-        ]
-    };
-    let lines = story.rerun(stored(1, 1), jobs(finished(Ending::Passed)), false, None);
-    assert_eq!(lines, ["b1 reopened", "j2 held", "j1 queued", "> done"]);
-    story.cancel(1);
-    let lines = story.rerun(stored(1, 1), jobs(finished(Ending::Failed)), true, None);
-    assert_eq!(lines, ["b1 reopened", "j2 queued", "> done"], "its failure is to be mended");
-    story.cancel(1);
-    let lines = story.rerun(stored(1, 1), jobs(JobState::Held), true, None);
-    refused(&mut story, &lines, "all_passed");
-    let lines = story.rerun(stored(1, 1), jobs(JobState::Held), false, Some(2));
-    refused(&mut story, &lines, "still_held");
-    let lines = story.rerun(stored(1, 1), jobs(JobState::Held), false, Some(3));
-    assert_eq!(lines, ["b1 reopened", "j3 queued", "> done"], "somebody asked for this very task");
-}
-
 /// The cells of a matrix, a task that needs all of them, and one that needs none.
 fn matrix() -> Vec<TaskSpec> {
     vec![task("test@a"), task("test@b"), task("test@c"), needing("report", &["test@a", "test@b", "test@c"]), task("x")]
@@ -435,39 +409,12 @@ fn a_cancelled_build_runs_nothing_more_not_even_what_cleans_up() {
     );
 }
 
-/// What ran after the end of others runs again after they have run again.
 #[test]
-fn a_rerun_takes_along_what_follows_an_ending() {
+fn a_held_task_that_can_never_start_ends_with_the_first_look_at_its_build() {
     let mut story = Story::new();
-    let jobs = vec![
-        job(1, 1, task("deploy"), JobState::Finished(Ending::Failed)),
-        job(2, 1, after("clean", &["deploy"], Condition::Failed), JobState::Finished(Ending::Passed)),
-        job(3, 1, task("lint"), JobState::Finished(Ending::Passed)),
-    ];
-    assert_eq!(story.rerun(stored(1, 1), jobs, true, None), ["b1 reopened", "j1 queued", "j2 waiting", "> done"]);
-}
-
-/// The store takes no second ending of a job that has not begun anew.
-#[test]
-fn a_rerun_that_comes_to_nothing_is_refused_or_recorded_anew() {
-    let mut story = Story::new();
-    let skipped = || {
-        let reason = SkipReason::NeedNotPassed { task: TaskName::new("test").unwrap(), how: EndingKind::Failed };
-        JobState::Finished(Ending::Skipped(Box::new(reason)))
-    };
-    let jobs = vec![
-        job(1, 1, task("test"), JobState::Finished(Ending::Failed)),
-        job(2, 1, needing("deploy", &["test"]), skipped()),
-        job(3, 1, after("clean", &["lint"], Condition::Failed), JobState::Finished(Ending::Cancelled(None))),
-        job(4, 1, needing("report", &["clean"]), skipped()),
-        job(5, 1, task("lint"), JobState::Finished(Ending::Passed)),
-    ];
-    let lines = story.rerun(stored(1, 1), jobs.clone(), false, Some(2));
-    refused(&mut story, &lines, "needs_other");
-    let lines = story.rerun(stored(1, 1), jobs.clone(), false, Some(3));
-    refused(&mut story, &lines, "nothing_failed");
-    // A cancel may have come before it was known that nothing fails.
-    let lines = story.rerun(stored(1, 1), jobs[2..].to_vec(), true, None);
-    let left_out = "j3 left_out (nothing_failed)";
-    assert_eq!(lines, ["b1 reopened", "j3 waiting", "j4 waiting", left_out, "j4 queued", "> done"]);
+    let roll_back = held(after("roll-back", &["deploy"], Condition::Failed));
+    let tasks = vec![left_out(task("deploy")), roll_back, PlannedTask::of(needing("tell", &["roll-back"]))];
+    let lines = story.observe_plan(None, 1, plan(tasks));
+    let left_out = "j2 left_out (nothing_failed)";
+    assert_eq!(lines, ["build b1 added with 3 jobs", left_out, "b1 passed", "> accepted as b1"]);
 }
