@@ -41,8 +41,8 @@ impl Scheduler {
         Readiness::of(needs)
     }
 
-    /// Queues the waiting jobs of a build whose needs have all ended, ends those that can never start, held ones
-    /// included, and finishes the build if its verdict waits for none of its jobs: some are left out from the beginning,
+    /// Queues the waiting jobs of a build whose needs have all ended, and ends those that can never start, held ones
+    /// included. Finishes the build if its verdict waits for none of its jobs: some are left out from the beginning,
     /// and some are held.
     pub(super) fn settle_build(&mut self, turn: &mut Turn, id: BuildId) {
         let Some(build) = self.builds.get(&id) else { return };

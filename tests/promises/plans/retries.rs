@@ -7,7 +7,7 @@ use surveil::model::{
 };
 use surveil::scheduler::{Effect, Event, RunnerCommand, RunnerJoined};
 
-use super::{Book, Judge, Step, follow, is_failure};
+use super::{Book, Judge, Planned, Step, follow, is_failure};
 use crate::promises::checkers::demand;
 use crate::promises::history::Entry;
 use crate::promises::terms::Terms;
@@ -27,8 +27,8 @@ struct Retries {
     /// The runners on which jobs have failed. A restart forgets them.
     failed_on: BTreeMap<JobId, BTreeSet<RunnerId>>,
     holders: BTreeMap<AttemptId, RunnerId>,
-    /// The attempts of which their runners have not reported the end.
-    open: BTreeMap<AttemptId, RunnerId>,
+    /// The attempts of which their runners have not reported the end, with the slots that they take.
+    open: BTreeMap<AttemptId, (RunnerId, u32)>,
     names: BTreeMap<RunnerId, RunnerName>,
     runners: BTreeMap<RunnerName, Seen>,
     /// Runners that have lost something, or were drained: the dispatcher may give them nothing.
@@ -38,7 +38,7 @@ struct Retries {
 /// A connected runner.
 struct Seen {
     session: SessionId,
-    slots: usize,
+    slots: u32,
     labels: Vec<Label>,
 }
 
@@ -60,7 +60,7 @@ impl Judge for Retries {
             }
             Event::DrainAsked { runner, .. } => self.doubtful.extend(self.names.get(runner).cloned()),
             Event::AttemptFinished { session, attempt, .. } => {
-                let name = self.open.get(attempt).and_then(|runner| self.names.get(runner));
+                let name = self.open.get(attempt).and_then(|(runner, _)| self.names.get(runner));
                 if name.and_then(|name| self.runners.get(name)).is_some_and(|seen| seen.session == *session) {
                     self.open.remove(attempt);
                 }
@@ -104,13 +104,14 @@ impl Judge for Retries {
                 }
             }
             Record::AttemptLeased(attempt) => {
-                if let Some(job) = book.jobs.get(&attempt.job) {
+                if book.jobs.contains_key(&attempt.job) {
                     let from = self.not_before.remove(&attempt.job).unwrap_or(0);
                     demand(from <= step.at, || format!("{} is leased before {from}", attempt.id))?;
-                    self.judge_place(attempt.job, &job.task, attempt.runner)?;
+                    self.judge_place(book, attempt.job, attempt.runner)?;
                 }
+                let slots = book.jobs.get(&attempt.job).map_or(1, |job| job.task.spec.placement.slots.0);
                 self.holders.insert(attempt.id, attempt.runner);
-                self.open.insert(attempt.id, attempt.runner);
+                self.open.insert(attempt.id, (attempt.runner, slots));
             }
             _ => {}
         }
@@ -143,21 +144,28 @@ impl Retries {
         if joined.draining {
             self.doubtful.insert(joined.name.clone());
         }
-        let (session, slots, labels) = (joined.session, joined.slots as usize, joined.labels.clone());
+        let (session, slots, labels) = (joined.session, joined.slots, joined.labels.clone());
         self.runners.insert(joined.name.clone(), Seen { session, slots, labels });
     }
 
     /// Objects to a runner on which the job failed, if the task wants another and one is free for sure.
-    fn judge_place(&self, id: JobId, task: &PlannedTask, runner: RunnerId) -> Result<(), String> {
+    /// A runner may be kept for a queued job that takes several slots, so that none is free for sure then.
+    fn judge_place(&self, book: &Book, id: JobId, runner: RunnerId) -> Result<(), String> {
+        let task = &book.jobs[&id].task;
         let Some(failed_on) = self.failed_on.get(&id) else { return Ok(()) };
         if !task.spec.placement.retry.elsewhere || !failed_on.contains(&runner) {
             return Ok(());
         }
         let failed_on: BTreeSet<&RunnerName> = failed_on.iter().filter_map(|id| self.names.get(id)).collect();
-        let labels = &task.spec.placement.labels;
+        let (labels, slots) = (&task.spec.placement.labels, task.spec.placement.slots.0);
+        let takes_several = |job: &Planned| job.state == JobState::Queued && job.task.spec.placement.slots.0 > 1;
+        if book.jobs.values().any(takes_several) {
+            return Ok(());
+        }
         let better = self.runners.iter().find(|(name, seen)| {
-            let held = self.open.values().filter(|runner| self.names.get(runner) == Some(*name)).count();
-            let is_free = held < seen.slots && labels.iter().all(|label| seen.labels.contains(label));
+            let held = self.open.values().filter(|(runner, _)| self.names.get(runner) == Some(*name));
+            let used: u32 = held.map(|(_, slots)| slots).sum();
+            let is_free = used + slots <= seen.slots && labels.iter().all(|label| seen.labels.contains(label));
             is_free && !failed_on.contains(name) && !self.doubtful.contains(*name)
         });
         demand(better.is_none(), || {
