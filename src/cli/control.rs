@@ -17,10 +17,13 @@ use crate::model::RepoName;
 use crate::protocol::operator::FromOperator;
 
 const CANCEL_EXAMPLES: &str = "\
+The name of a matrix means all of its cells.
+
 Examples:
   surveil cancel b12
   surveil cancel b12 deploy
-  surveil cancel b12/test           (all cells of a matrix, or test@stable,all for one)
+  surveil cancel b12/test
+  surveil cancel b12/test@stable,all
   surveil cancel HEAD";
 
 const RERUN_EXAMPLES: &str = "\
