@@ -23,9 +23,10 @@ use crate::model::{CommitId, EndingKind, JobStateKind};
 use crate::protocol::operator::{BuildReport, FromOperator, SubmitOrder};
 
 const EXAMPLES: &str = "\
-What is built is what `git add --all` and `git commit` would make of the work tree now: changed and new files, without \
-those that are ignored. Index, work tree, branches, stash and objects of the repository stay as they are. Submodules \
-are at the commits that the index names. Files with conflicts of a merge are taken as they are, with a warning.
+The command builds the commit that `git add --all` and `git commit` would make of the work tree now: changed and new \
+files, without those that are ignored. Index, work tree, branches, stash and objects of the repository stay as they \
+are. Submodules are at the commits that the index names; a warning names those with other commits or changed files. \
+Files with conflicts of a merge are taken as they are, with a warning.
 
 The build is never trusted, and moves no branch. The exit code is the verdict: 0 passed, 1 failed, 3 errored, \
 4 cancelled. With --first-failure, the command ends at the first task that fails, with 1 (or 3 if it errored), and \

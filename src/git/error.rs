@@ -15,6 +15,11 @@ pub enum GitError {
     /// A person's own repository has no such commit.
     #[error("{} has no commit `{}`: fetch it first, or name another one", path.display(), revision.escape_debug())]
     NoCommit { path: PathBuf, revision: String },
+    #[error(
+        "HEAD of {} has no commit yet: make one with `git commit`; `surveil try` and `surveil run` take the work tree as it is",
+        path.display()
+    )]
+    Unborn { path: PathBuf },
     #[error("`{}` means several commits in {}: give more digits", revision.escape_debug(), path.display())]
     AmbiguousCommit { path: PathBuf, revision: String },
     #[error("could not open {} as a git repository", path.display())]
@@ -127,6 +132,7 @@ impl GitError {
             Self::Owner { .. }
             | Self::RefStorage { .. }
             | Self::NoCommit { .. }
+            | Self::Unborn { .. }
             | Self::AmbiguousCommit { .. }
             | Self::NoRemote { .. }
             | Self::SeveralRemotes { .. }

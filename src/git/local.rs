@@ -107,8 +107,20 @@ impl Local {
 
     /// Like [`Self::resolve`], but a revision that names no commit is an error.
     pub fn commit(&self, revision: &str) -> Result<CommitId, GitError> {
-        let none = || GitError::NoCommit { path: self.root().to_owned(), revision: revision.to_owned() };
-        self.resolve(revision)?.ok_or_else(none)
+        if let Some(commit) = self.resolve(revision)? {
+            return Ok(commit);
+        }
+        let path = self.root().to_owned();
+        if (matches!(revision, "HEAD" | "@") || self.has_no_ref()) && self.resolve("HEAD")?.is_none() {
+            return Err(GitError::Unborn { path });
+        }
+        Err(GitError::NoCommit { path, revision: revision.to_owned() })
+    }
+
+    /// Whether the repository surely has no ref. False if that cannot be told.
+    fn has_no_ref(&self) -> bool {
+        let references = self.repository.as_ref().and_then(|repository| repository.references().ok());
+        references.is_some_and(|mut references| references.next().is_none())
     }
 
     /// Like [`Self::commit`], with the full name of the ref that is named. `HEAD` stands for its branch.
@@ -197,6 +209,19 @@ mod tests {
         }
         assert!(local.commit("nosuch").unwrap_err().to_string().contains("has no commit `nosuch`"));
         assert!(Local::discover(Path::new("/")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_repository_without_commits_says_so() {
+        let repo = Repo::new();
+        let error = |name: &str| Local::discover(repo.path()).unwrap().unwrap().commit(name).unwrap_err().to_string();
+        for name in ["HEAD", "@", "main", "nosuch"] {
+            assert!(error(name).contains("has no commit yet: make one with `git commit`"), "{name}: {}", error(name));
+        }
+        repo.write("a", "1").commit("first");
+        repo.git(&["checkout", "--quiet", "--orphan", "new"]);
+        assert!(error("HEAD").contains("has no commit yet"), "{}", error("HEAD"));
+        assert!(error("nosuch").contains("has no commit `nosuch`: fetch it first"), "{}", error("nosuch"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{
     Index, ObjectFormat, ObjectType, Odb, Oid, Repository, RepositoryInitOptions, Status, StatusOptions, StatusShow,
+    SubmoduleIgnore, SubmoduleStatus,
 };
 use tempfile::TempDir;
 
@@ -183,6 +184,8 @@ impl WorkFiles<'_> {
             }
         }
         self.warn(&nested, "repositories within this one are left out");
+        let changed = self.changed_submodules(repository);
+        self.warn(&changed, "submodules are taken at the commits in the index, without what has changed in them");
         let conflicts: BTreeSet<Vec<u8>> =
             index.iter().filter(|entry| entry.flags >> 12 & 3 != 0).map(|entry| entry.path).collect();
         let unmerged: Vec<_> = conflicts.iter().cloned().collect();
@@ -195,6 +198,25 @@ impl WorkFiles<'_> {
             found.insert(path, there);
         }
         Ok(found)
+    }
+
+    /// Returns the submodules whose work trees are not as the index says.
+    fn changed_submodules(&self, repository: &Repository) -> Vec<Vec<u8>> {
+        let is_changed = |path: &str| {
+            // Nothing is said of a submodule that is not checked out, or that `.gitmodules` says to ignore.
+            let status = repository.submodule_status(path, SubmoduleIgnore::Unspecified);
+            status.is_ok_and(|status| {
+                status.intersects(
+                    SubmoduleStatus::WD_MODIFIED
+                        | SubmoduleStatus::WD_INDEX_MODIFIED
+                        | SubmoduleStatus::WD_WD_MODIFIED
+                        | SubmoduleStatus::WD_UNTRACKED,
+                )
+            })
+        };
+        let submodules = self.tracked.iter().filter(|(_, tracked)| tracked.entry.0 == SUBMODULE);
+        let changed = submodules.filter(|(path, _)| std::str::from_utf8(path).is_ok_and(is_changed));
+        changed.map(|(path, _)| path.clone()).collect()
     }
 
     /// Returns what is at a path; `None` if nothing is there that git would keep.

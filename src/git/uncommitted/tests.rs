@@ -139,10 +139,17 @@ fn submodules_are_at_the_commits_of_the_index_and_other_repositories_are_left_ou
     repo.write("inner/a", "changed").write("inner/new", "x").write("a", "2");
     let work = capture(&repo, None).unwrap();
     assert_eq!(tree_of(&work), by_git(&repo));
+    let submodule = "submodules are taken at the commits in the index, without what has changed in them: inner";
+    assert_eq!(work.warnings, [submodule]);
     repo.git(&["init", "--quiet", "nested"]);
     repo.write("nested/file", "x");
     let work = capture(&repo, None).unwrap();
-    assert_eq!(work.warnings, ["repositories within this one are left out: nested"]);
+    assert_eq!(work.warnings, ["repositories within this one are left out: nested", submodule]);
+    repo.git(&["-C", "inner", "checkout", "--quiet", "--", "a"]);
+    fs::remove_file(repo.path().join("inner/new")).unwrap();
+    assert_eq!(capture(&repo, None).unwrap().warnings, ["repositories within this one are left out: nested"]);
+    repo.git(&["-C", "inner", "commit", "--quiet", "--allow-empty", "--message=new"]);
+    assert_eq!(capture(&repo, None).unwrap().warnings.last().unwrap(), submodule);
     repo.git(&["rm", "--quiet", "-rf", "inner"]);
     assert!(capture(&repo, None).is_ok());
 }
