@@ -52,7 +52,7 @@ pub(crate) struct PlanFlags {
     /// The build is of this tag
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
-    /// What asks for the build: push, tag, pull, ref, schedule, manual or try [default: push, or tag with --tag]
+    /// The event of the build: push, tag, pull, ref, schedule, manual or try [default: push, or tag with --tag]
     #[arg(long, value_name = "EVENT", value_parser = event)]
     event: Option<TriggerEvent>,
     /// A path that counts as changed since every task passed; may be repeated. All others count as not changed
@@ -92,6 +92,8 @@ struct TaskReport {
     detail: Option<String>,
     reason_code: Option<String>,
     needs: Vec<String>,
+    /// Whether it may write further tasks, which join the build when it passes.
+    expand: bool,
     /// The median of the last passes.
     median_ms: Option<u64>,
 }
@@ -301,6 +303,7 @@ fn report(task: &PlannedTask, given: Option<Given>, past: &Past) -> TaskReport {
         detail,
         reason_code: code.map(str::to_owned),
         needs: spec.placement.needs.iter().map(|need| need.task.to_string()).collect(),
+        expand: spec.recipe.expand,
         median_ms: past.tasks.get(&*spec.name).and_then(|it| it.median_ms),
     }
 }
@@ -334,7 +337,8 @@ fn print(report: &PlanReport, out: &mut Output) -> Result<(), CliError> {
     for task in &report.tasks {
         let time = task.median_ms.filter(|_| task.state != "left_out").map(human::duration);
         let needs = fold::names(task.needs.iter().map(String::as_str));
-        let detail = task.detail.clone().unwrap_or_default();
+        let writes = (task.expand && task.state != "left_out").then(|| "may write further tasks".to_owned());
+        let detail = task.detail.clone().into_iter().chain(writes).collect::<Vec<_>>().join("; ");
         let mut cells = vec![human::words(task.state), task.task.clone(), needs];
         cells.extend(is_timed.then(|| time.unwrap_or_default()));
         cells.push(detail);

@@ -132,7 +132,7 @@ fn a_plan_says_what_a_push_would_run_and_why() {
     let world = World::new();
     let repository = world.repository("app");
     let first = repository.commit_tasks(&format!(
-        "{TWO_TASKS}[task.package]\nneeds = ['code']\nrun = 'true'\nwhen = {{ tags = ['v*'] }}\n\
+        "{TWO_TASKS}expand = true\n[task.package]\nneeds = ['code']\nrun = 'true'\nwhen = {{ tags = ['v*'] }}\n\
          [task.check]\nneeds = ['package']\nrun = 'true'\n"
     ));
     let plan = |more: &[&str]| {
@@ -150,12 +150,13 @@ fn a_plan_says_what_a_push_would_run_and_why() {
     let alone = plan(&[]);
     assert_eq!(rows(&alone)[0], row(&[&format!("push of main at {}:", &first[..7])]));
     let left_out = row(&["left out", "package", "code", "it does not run for branch main"]);
-    let expected = [row(&["runs", "code"]), row(&["runs", "docs"]), left_out, row(&["runs", "check", "package"])];
+    let docs = row(&["runs", "docs", "may write further tasks"]);
+    let expected = [row(&["runs", "code"]), docs, left_out, row(&["runs", "check", "package"])];
     assert_eq!(rows(&alone)[2..6], expected);
     assert_eq!(rows(&alone)[6], row(&["3 of 4 tasks run"]));
     let given = plan(&["--changed", "docs/x", "--branch", "topic"]);
     assert_eq!(rows(&given)[2], row(&["left out", "code", "no given path matches src/**"]));
-    assert_eq!(rows(&given)[3], row(&["runs", "docs", "docs/x changed"]));
+    assert_eq!(rows(&given)[3], row(&["runs", "docs", "docs/x changed; may write further tasks"]));
     let tag = plan(&["--tag", "v1"]);
     assert_eq!(rows(&tag)[4], row(&["runs", "package", "code"]));
 
@@ -178,6 +179,7 @@ fn a_plan_says_what_a_push_would_run_and_why() {
     );
     assert_eq!(of(0, "detail"), format!("no file matching src/** changed {since}"));
     assert_eq!((of(1, "state"), of(1, "detail")), ("runs".into(), format!("docs/index changed {since}").into()));
+    assert_eq!((of(0, "expand"), of(1, "expand")), (false.into(), true.into()));
     assert!(of(3, "median_ms").is_u64() && report["expected_ms"].is_u64(), "{report}");
     // A new branch is compared with where it comes from.
     let topic = plan(&["--branch", "topic"]);

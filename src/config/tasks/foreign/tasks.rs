@@ -202,7 +202,8 @@ pub(super) const ANSWERS: &[Answer] = &[
     any(
         &["trigger", "triggers", "downstream", "bridge"],
         "nothing starts the build of another repository yet: let `run` call `surveil submit --repo PATH`, on a runner\n\
-         whose user has an operator's credential; a build for the clock is a table `[schedule.NAME]`",
+         whose user has an operator's credential; a build for the clock is a table `[schedule.NAME]`; a task that\n\
+         writes further tasks of its own build has `expand = true`",
     ),
     any(
         &["block", "gate", "approve", "approvals", "manualapproval"],
