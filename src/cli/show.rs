@@ -273,6 +273,7 @@ fn print_job(
         facts.push(format!("needs {}", fold::names(job.needs.iter().map(String::as_str))));
     }
     facts.extend(job.detail.as_deref().map(one_line));
+    facts.extend(job.slots.map(|slots| format!("takes {slots} slots")));
     if job.flaky {
         facts.push(painted("flaky"));
     }

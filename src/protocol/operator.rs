@@ -392,6 +392,9 @@ pub struct JobReport {
     pub needs: Vec<String>,
     #[serde(default)]
     pub allow_failure: bool,
+    /// The number of a runner's slots that an attempt takes. Absent if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<u32>,
     /// The values that people gave to its inputs, by name. Long values are cut and end with `…`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, String>,

@@ -76,7 +76,7 @@ impl Display {
     /// Shows a happening.
     pub(crate) fn show(&mut self, build: &BuildReport, news: &Happening, connect: Connect<'_>) -> Result<(), CliError> {
         match news {
-            Happening::Seen | Happening::MatrixEnded { .. } | Happening::Finished => {}
+            Happening::Seen | Happening::TooLarge { .. } | Happening::MatrixEnded { .. } | Happening::Finished => {}
             Happening::Started { job, attempt } => self.spin(build, job, attempt, connect),
             Happening::Again { job, .. } | Happening::Ended { job } => self.stop_spinning(job.job),
         }
@@ -151,6 +151,16 @@ fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
         Happening::Seen => {
             let (branch, subject) = (one_line(&build.branch), one_line(&build.subject));
             vec![format!("{name} {} {branch}: {subject}", short(&build.commit))]
+        }
+        Happening::TooLarge { job, slots, room } => {
+            let here = human::count((*room).into(), "slot");
+            vec![
+                format!(
+                    "b{number} {}: waits for a runner with {slots} slots; the one of this process has {here}",
+                    job.task
+                ),
+                format!("  to run it here: `surveil up` with `--slots {slots}`, or fewer `slots` in the task"),
+            ]
         }
         // The cells of a matrix are told together at its end, and before that only those that did not just pass.
         Happening::Started { job, .. } if Cells::of(&build.jobs, job).is_some() => Vec::new(),

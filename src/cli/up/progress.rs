@@ -11,6 +11,8 @@ use crate::protocol::operator::{AttemptReport, BuildReport, JobReport};
 pub(crate) enum Happening {
     /// The build appears for the first time.
     Seen,
+    /// A job waits that takes more slots than the runner of this process has.
+    TooLarge { job: JobReport, slots: u32, room: u32 },
     /// An attempt at a job has started.
     Started { job: JobReport, attempt: AttemptReport },
     /// An attempt ended, but its job did not: it is tried again.
@@ -27,6 +29,8 @@ pub(crate) enum Happening {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     builds: HashMap<u64, Told>,
+    /// The slots of the runner of this process, if it has one.
+    room: Option<u32>,
 }
 
 /// The news told of one build.
@@ -40,6 +44,8 @@ struct Told {
 #[derive(Debug, Default)]
 struct ToldJob {
     is_ended: bool,
+    /// Whether it was told that the job takes more slots than the runner of this process has.
+    is_too_large: bool,
     /// Number of attempts whose start was told.
     started: usize,
     /// Number of attempts whose end was told.
@@ -47,11 +53,16 @@ struct ToldJob {
 }
 
 impl Progress {
+    /// The news for a process whose runner has this number of slots.
+    pub(crate) fn with_room(slots: u32) -> Self {
+        Self { room: Some(slots), ..Self::default() }
+    }
+
     /// Takes a build that is older than the watch. Returns only its present activity as news.
     pub(crate) fn know(&mut self, build: &BuildReport) -> Vec<Happening> {
         let mut happenings = self.update(build);
         happenings.retain(|happening| match happening {
-            Happening::Seen => build.finished_ms.is_none(),
+            Happening::Seen | Happening::TooLarge { .. } => build.finished_ms.is_none(),
             Happening::Started { attempt, .. } => attempt.outcome.is_none(),
             Happening::Again { .. } | Happening::Ended { .. } | Happening::MatrixEnded { .. } | Happening::Finished => {
                 false
@@ -63,6 +74,7 @@ impl Progress {
     /// Takes a report and returns its news, in the order in which they happened.
     pub(crate) fn update(&mut self, build: &BuildReport) -> Vec<Happening> {
         let mut happenings = Vec::new();
+        let room = self.room;
         let told = self.builds.entry(build.build).or_insert_with(|| {
             happenings.push(Happening::Seen);
             Told::default()
@@ -70,7 +82,9 @@ impl Progress {
         for cells in build.jobs.chunk_by(|one, next| fold::written(&one.task) == fold::written(&next.task)) {
             let before = happenings.len();
             for job in cells {
-                told.jobs.entry(job.job).or_default().update(job, &mut happenings);
+                let told = told.jobs.entry(job.job).or_default();
+                told.check_room(job, room, &mut happenings);
+                told.update(job, &mut happenings);
             }
             let has_news = happenings[before..].iter().any(|news| matches!(news, Happening::Ended { .. }));
             let is_over = cells.iter().all(|job| told.jobs.get(&job.job).is_some_and(|told| told.is_ended));
@@ -91,6 +105,15 @@ impl Progress {
 }
 
 impl ToldJob {
+    fn check_room(&mut self, job: &JobReport, room: Option<u32>, happenings: &mut Vec<Happening>) {
+        let (Some(slots), Some(room)) = (job.slots, room) else { return };
+        let waits = matches!(JobStateKind::of_word(&job.state), Some(JobStateKind::Waiting | JobStateKind::Queued));
+        if slots > room && waits && !self.is_too_large {
+            self.is_too_large = true;
+            happenings.push(Happening::TooLarge { job: job.clone(), slots, room });
+        }
+    }
+
     fn update(&mut self, job: &JobReport, happenings: &mut Vec<Happening>) {
         let state = JobStateKind::of_word(&job.state);
         let is_ended = state.is_none_or(|state| matches!(state, JobStateKind::Finished(_)));
@@ -136,6 +159,7 @@ mod tests {
             .iter()
             .map(|happening| match happening {
                 Happening::Seen => "seen".into(),
+                Happening::TooLarge { slots, room, .. } => format!("{slots} slots of {room}"),
                 Happening::Started { attempt, .. } => format!("started {}", attempt.number),
                 Happening::Again { attempt, .. } => format!("again after {}", attempt.number),
                 Happening::Ended { job } => format!("{} {}", job.task, job.state),
@@ -156,6 +180,21 @@ mod tests {
         let finished = build(1, "passed", vec![job("test", "passed", vec![attempt(1)])]);
         assert_eq!(update(&finished), ["test passed", "finished"]);
         assert_eq!(update(&finished), [""; 0]);
+    }
+
+    #[test]
+    fn a_job_that_takes_more_slots_than_the_runner_of_this_process_has_is_told_once() {
+        let large = |slots, state: &str| JobReport { slots: Some(slots), ..job("huge", state, vec![]) };
+        let mut progress = Progress::with_room(2);
+        let mut update = |job: JobReport| words(&progress.update(&unfinished(vec![job])));
+        assert_eq!(update(large(3, "waiting")), ["seen", "3 slots of 2"]);
+        assert_eq!(update(large(3, "queued")), [""; 0]);
+        assert_eq!(
+            words(&Progress::with_room(2).know(&unfinished(vec![large(64, "queued")]))),
+            ["seen", "64 slots of 2"]
+        );
+        assert_eq!(words(&Progress::with_room(2).update(&unfinished(vec![large(2, "queued")]))), ["seen"]);
+        assert_eq!(words(&Progress::default().update(&unfinished(vec![large(64, "queued")]))), ["seen"]);
     }
 
     #[test]

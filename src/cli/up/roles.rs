@@ -64,13 +64,18 @@ impl RoleSettings {
         }
     }
 
+    /// The number of slots of the runner.
+    fn slots(&self) -> u32 {
+        self.flags.slots.unwrap_or_else(defaults::slots)
+    }
+
     fn runner(&self, dispatch: Address) -> config::RunnerSettings {
         config::RunnerSettings {
             name: default_runner_name(),
             dispatch: vec![dispatch],
             token: TokenSource::of_role(&self.data, "runner"),
             work: self.work.clone(),
-            slots: self.flags.slots.unwrap_or_else(defaults::slots),
+            slots: self.slots(),
             labels: Vec::new(),
             listen: None,
             local_source: None,
@@ -178,6 +183,11 @@ impl Roles {
     /// Opens a session with the dispatcher.
     pub(crate) fn session(&self) -> Result<Session, CliError> {
         Session::open(std::slice::from_ref(&self.address), &TokenSource::of_role(&self.settings.data, "operator"))
+    }
+
+    /// The number of slots of the runner of this process.
+    pub(crate) fn slots(&self) -> u32 {
+        self.settings.slots()
     }
 
     /// The repository's name at the dispatcher.

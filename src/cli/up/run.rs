@@ -79,7 +79,7 @@ fn follow(
     display: &mut Display,
     (stop, signal): (Receiver<Stop>, &FirstSignal),
 ) -> Result<ExitCode, CliError> {
-    let mut progress = Progress::default();
+    let mut progress = Progress::with_room(roles.slots());
     let mut watch = Some(watch);
     let mut again = never();
     loop {

@@ -97,6 +97,7 @@ fn job(view: JobView) -> wire::JobReport {
         reason_code: ending.and_then(Ending::reason_code).map(str::to_owned),
         needs: job.task.placement.needs.iter().map(|need| need.task.to_string()).collect(),
         allow_failure: job.task.placement.allow_failure,
+        slots: Some(job.task.placement.slots.0).filter(|slots| *slots > 1),
         inputs: job
             .task
             .given_inputs()

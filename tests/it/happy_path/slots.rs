@@ -1,6 +1,6 @@
 //! Tasks that take several slots of a runner.
 
-use crate::harness::{World, job, until};
+use crate::harness::{World, job, text, until};
 
 #[test]
 fn a_task_of_two_slots_never_runs_beside_another_on_a_runner_of_two() {
@@ -53,4 +53,19 @@ fn a_task_that_needs_more_slots_than_the_runners_have_says_so() {
     world.build_that("is there", |_| true);
     let wanted = "no connected runner that fits has 8 slots, the largest has 2";
     until("it is told", || world.surveil(&["why", "b1"]).ok().contains(wanted));
+    let build = world.build_that("is there", |_| true);
+    assert_eq!(job(&build, "huge").slots, Some(8));
+    let shown = world.surveil(&["show", "b1"]).ok();
+    assert!(shown.contains("queued     huge  takes 8 slots"), "{shown}");
+}
+
+#[test]
+fn up_says_at_once_that_a_task_takes_more_slots_than_its_runner_has() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.commit_tasks("[task.huge]\nslots = 64\nrun = 'true'\n[task.small]\nrun = 'true'\n");
+    let up = world.start("up", &["up", text(&repository.path), "--port=0", "--slots=2"]);
+    up.says("b1 huge: waits for a runner with 64 slots; the one of this process has 2 slots");
+    up.says("to run it here: `surveil up` with `--slots 64`, or fewer `slots` in the task");
+    up.says("b1 small: passed");
 }
