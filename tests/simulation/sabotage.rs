@@ -288,7 +288,7 @@ impl World {
             return vec![(now, event)];
         }
         let last = self.last_tick.replace(now).unwrap_or(now);
-        if step == LEASE_CHECK_MS && now.since(last) > 2 * HEARTBEAT_MS {
+        if step == LEASE_CHECK_MS && now.since(last) > 3 * HEARTBEAT_MS {
             return vec![(now, event)];
         }
         let mut ticks: Vec<(Moment, Event)> = Vec::new();
