@@ -3,7 +3,8 @@
 //! meanwhile. A cycle is a lease received, a result sent and its `ok` received, as in `leases`.
 //!
 //! `cargo bench --bench queue`; without `--bench` (as `cargo test --all-targets` runs it) the queue is short and
-//! nothing is asserted. `SURVEIL_BENCH_REPOS` changes the number of repositories, each with 1,000 jobs.
+//! nothing is asserted. `SURVEIL_BENCH_REPOS` changes the number of repositories, each with 1,000 jobs;
+//! `SURVEIL_BENCH_GROUPS` that of groups in each of them, 0 for none.
 
 mod stage;
 
@@ -61,8 +62,9 @@ fn nearly_empty(tasks: usize) -> f64 {
 /// Returns the cycles a second at the beginning of a long queue.
 fn full(repos: usize, tasks: usize, asked: &mut Sample, resident: &mut Sample) -> f64 {
     let stage = Stage::with_dispatcher(&["--heartbeat-timeout", "10m"]);
-    let file: String =
-        (0..tasks).map(|n| format!("[task.t{n}]\nrun = \"true\"\ngroup = \"g{}\"\n", n % GROUPS_PER_REPO)).collect();
+    let groups = setting("SURVEIL_BENCH_GROUPS", GROUPS_PER_REPO);
+    let group = |n: usize| n.checked_rem(groups).map(|group| format!("group = \"g{group}\"\n")).unwrap_or_default();
+    let file: String = (0..tasks).map(|n| format!("[task.t{n}]\nrun = \"true\"\n{}", group(n))).collect();
     for repo in 0..repos {
         Submitter::connect(&stage, &format!("repo{repo}")).submit(&file);
     }

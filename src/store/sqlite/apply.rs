@@ -21,13 +21,13 @@ pub(super) struct Batch<'a> {
     interned: &'a mut Interned,
     jobs: jobs::Writes<'a>,
     attempts: CachedStatement<'a>,
-    outcomes: CachedStatement<'a>,
+    outcomes: outcomes::Writes<'a>,
 }
 
 impl<'a> Batch<'a> {
     pub(super) fn new(conn: &'a Connection, interned: &'a mut Interned) -> rusqlite::Result<Self> {
         let jobs = jobs::Writes::new(conn)?;
-        let (attempts, outcomes) = (conn.prepare_cached(attempts::INSERT)?, conn.prepare_cached(outcomes::INSERT)?);
+        let (attempts, outcomes) = (conn.prepare_cached(attempts::INSERT)?, outcomes::Writes::new(conn)?);
         Ok(Self { conn, interned, jobs, attempts, outcomes })
     }
 
@@ -59,7 +59,7 @@ impl<'a> Batch<'a> {
             }
             Record::AttemptFinished { attempt, outcome, log, duration_ms, at } => {
                 let seq = self.interned.sequence.next(self.conn)?;
-                outcomes::insert(&mut self.outcomes, *attempt, outcome, (log, *duration_ms), (*at, seq))
+                self.outcomes.insert(*attempt, outcome, (log, *duration_ms), (*at, seq))
             }
             Record::StepsEnded { attempt, steps } => Ok(steps::insert(self.conn, *attempt, steps)?),
             Record::LateResult { attempt, outcome, at } => {

@@ -99,39 +99,54 @@ pub(crate) fn checksum(
     }
 }
 
-/// The statement that [`insert`] executes. The row comes from `attempts`, so that an attempt that was never leased gets
-/// none.
-pub(crate) const INSERT: &str = "INSERT INTO outcomes (attempt, outcome, code, detail, finished_at, duration_ms,
-       log_bytes, log_crc32, log_missing, seal, reason, seq)
-     SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 FROM attempts WHERE id = ?1";
+/// The statements that add outcomes, prepared once for a batch. They are two, because one that copies from `attempts`
+/// would keep a journal of its own, to be undone alone.
+pub(crate) struct Writes<'a> {
+    find: CachedStatement<'a>,
+    insert: CachedStatement<'a>,
+}
 
-/// Adds an outcome.
-pub(crate) fn insert(
-    statement: &mut CachedStatement<'_>,
-    attempt: AttemptId,
-    outcome: &Outcome,
-    (log, duration_ms): (&LogSummary, Option<u64>),
-    (at, seq): (WallTime, i64),
-) -> Result<(), Fault> {
-    let columns = Columns::of(outcome);
-    let seal = checksum(attempt, &columns, log, duration_ms, at).value();
-    let Columns { number, code, detail, reason } = columns;
-    let (duration_ms, log_bytes) = (duration_ms.map(signed), signed(log.bytes));
-    let added = statement.execute(params![
-        attempt,
-        number,
-        code,
-        detail,
-        at,
-        duration_ms,
-        log_bytes,
-        log.crc32,
-        log.missing,
-        seal,
-        reason,
-        seq
-    ])?;
-    one_row(added, || format!("{attempt} was never leased"))
+impl<'a> Writes<'a> {
+    pub(crate) fn new(conn: &'a Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            find: conn.prepare_cached("SELECT 1 FROM attempts WHERE id = ?1")?,
+            insert: conn.prepare_cached(
+                "INSERT INTO outcomes (attempt, outcome, code, detail, finished_at, duration_ms, log_bytes, log_crc32,
+                   log_missing, seal, reason, seq)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            )?,
+        })
+    }
+
+    /// Adds an outcome. An attempt that was never leased gets none.
+    pub(crate) fn insert(
+        &mut self,
+        attempt: AttemptId,
+        outcome: &Outcome,
+        (log, duration_ms): (&LogSummary, Option<u64>),
+        (at, seq): (WallTime, i64),
+    ) -> Result<(), Fault> {
+        one_row(usize::from(self.find.exists([attempt])?), || format!("{attempt} was never leased"))?;
+        let columns = Columns::of(outcome);
+        let seal = checksum(attempt, &columns, log, duration_ms, at).value();
+        let Columns { number, code, detail, reason } = columns;
+        let (duration_ms, log_bytes) = (duration_ms.map(signed), signed(log.bytes));
+        self.insert.execute(params![
+            attempt,
+            number,
+            code,
+            detail,
+            at,
+            duration_ms,
+            log_bytes,
+            log.crc32,
+            log.missing,
+            seal,
+            reason,
+            seq
+        ])?;
+        Ok(())
+    }
 }
 
 /// The attempts that [`Snapshot::recorded`] names.
