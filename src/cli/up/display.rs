@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::progress::Happening;
 use super::tail::Tail;
-use crate::cli::fold::Cells;
+use crate::cli::fold::{self, Cells};
 use crate::cli::hints::Hints;
 use crate::cli::output::{bold, dim, painted};
 use crate::cli::report::{job_word, lasted, short, verdict_note};
@@ -153,12 +153,9 @@ fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
             vec![format!("{name} {} {branch}: {subject}", short(&build.commit))]
         }
         Happening::TooLarge { job, slots, room } => {
-            let here = human::count((*room).into(), "slot");
+            let (task, here) = (fold::written(&job.task), human::count((*room).into(), "slot"));
             vec![
-                format!(
-                    "b{number} {}: waits for a runner with {slots} slots; the one of this process has {here}",
-                    job.task
-                ),
+                format!("b{number} {task}: waits for a runner with {slots} slots; the one of this process has {here}"),
                 format!("  to run it here: `surveil up` with `--slots {slots}`, or fewer `slots` in the task"),
             ]
         }

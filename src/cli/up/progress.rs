@@ -81,10 +81,9 @@ impl Progress {
         });
         for cells in build.jobs.chunk_by(|one, next| fold::written(&one.task) == fold::written(&next.task)) {
             let before = happenings.len();
+            happenings.extend(room.and_then(|room| told.check_room(cells, room)));
             for job in cells {
-                let told = told.jobs.entry(job.job).or_default();
-                told.check_room(job, room, &mut happenings);
-                told.update(job, &mut happenings);
+                told.jobs.entry(job.job).or_default().update(job, &mut happenings);
             }
             let has_news = happenings[before..].iter().any(|news| matches!(news, Happening::Ended { .. }));
             let is_over = cells.iter().all(|job| told.jobs.get(&job.job).is_some_and(|told| told.is_ended));
@@ -104,16 +103,22 @@ impl Progress {
     }
 }
 
-impl ToldJob {
-    fn check_room(&mut self, job: &JobReport, room: Option<u32>, happenings: &mut Vec<Happening>) {
-        let (Some(slots), Some(room)) = (job.slots, room) else { return };
-        let waits = matches!(JobStateKind::of_word(&job.state), Some(JobStateKind::Waiting | JobStateKind::Queued));
-        if slots > room && waits && !self.is_too_large {
-            self.is_too_large = true;
-            happenings.push(Happening::TooLarge { job: job.clone(), slots, room });
+impl Told {
+    /// Returns news if a job takes more slots than the runner of this process has, once for all cells of a matrix.
+    fn check_room(&mut self, cells: &[JobReport], room: u32) -> Option<Happening> {
+        let waits = |job: &&JobReport| {
+            matches!(JobStateKind::of_word(&job.state), Some(JobStateKind::Waiting | JobStateKind::Queued))
+        };
+        let job = cells.iter().filter(waits).find(|job| job.slots.is_some_and(|slots| slots > room))?;
+        if cells.iter().any(|cell| self.jobs.get(&cell.job).is_some_and(|told| told.is_too_large)) {
+            return None;
         }
+        self.jobs.entry(job.job).or_default().is_too_large = true;
+        Some(Happening::TooLarge { job: job.clone(), slots: job.slots?, room })
     }
+}
 
+impl ToldJob {
     fn update(&mut self, job: &JobReport, happenings: &mut Vec<Happening>) {
         let state = JobStateKind::of_word(&job.state);
         let is_ended = state.is_none_or(|state| matches!(state, JobStateKind::Finished(_)));
@@ -189,6 +194,11 @@ mod tests {
         let mut update = |job: JobReport| words(&progress.update(&unfinished(vec![job])));
         assert_eq!(update(large(3, "waiting")), ["seen", "3 slots of 2"]);
         assert_eq!(update(large(3, "queued")), [""; 0]);
+        let cell = |number: u64| JobReport { job: number, task: format!("huge@{number}"), ..large(3, "queued") };
+        let cells = unfinished(vec![cell(1), cell(2)]);
+        let mut progress = Progress::with_room(2);
+        assert_eq!(words(&progress.update(&cells)), ["seen", "3 slots of 2"]);
+        assert_eq!(progress.update(&cells), []);
         assert_eq!(
             words(&Progress::with_room(2).know(&unfinished(vec![large(64, "queued")]))),
             ["seen", "64 slots of 2"]
