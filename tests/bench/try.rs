@@ -1,6 +1,7 @@
-//! `surveil try` of a tree of 5,000 files in which one was changed: from Enter to the task's process, on a warm runner.
-//! That is the start of the program, the comparison of the tree with its index, the upload, the plan, the lease and the
-//! checkout. The time of the whole command, to its exit with the verdict, is told as well.
+//! `surveil try` of a tree of 5,000 files in which one was changed: from Enter to the task's process, on a warm runner
+//! and a dispatcher that has the commit that the work follows. That is the start of the program, the comparison of the
+//! tree with its index, the upload, the plan, the lease and the checkout. The time of the whole command, to its exit
+//! with the verdict, is told as well.
 //!
 //! `cargo bench --bench try`; `SURVEIL_BENCH_FILES` changes the number of files.
 
@@ -33,6 +34,9 @@ fn main() {
     let work = stage.path("app");
     git(&stage.path("."), &["clone", "-q", path(&origin.path), path(&work)]);
     stage.start_runner("r1", &["--slots", "1"]);
+    // The dispatcher has HEAD, as it has what a person's work follows.
+    stage.start_observer(&work);
+    signals.read_exact(&mut [0]).expect("a signal");
     let address = stage.address().to_string();
     let (mut starts, mut ends) = (Sample::default(), Sample::default());
     for round in 0..=rounds {
@@ -51,7 +55,7 @@ fn main() {
         signals.read_exact(&mut [0]).expect("a signal");
         let started = ms_since(begun);
         assert!(child.wait().expect("it ends").success());
-        // The first round sends all files.
+        // The first round finds cold caches.
         if round > 0 {
             starts.add(started);
             ends.add(ms_since(begun));
