@@ -1,6 +1,6 @@
 //! Reasons as data: why the scheduler decided as it did. Each enum is closed, and each variant has a code in snake_case
-//! that never changes its meaning: the store, the wire and `--format json` carry it beside the text. `words.rs` is the
-//! only file that makes text of a reason.
+//! that never changes its meaning: the store, the wire and `--format json` carry it beside the text. `words/` is the
+//! only folder that makes text of a reason.
 //!
 //! Reasons that are stored are JSON there, tagged by their code. A field is only ever added with a default, and a
 //! variant is never renamed.

@@ -222,7 +222,7 @@ fn outside_packages_stay_in_their_rooms() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// Reasons are data, and `model/words.rs` makes text of them. The texts of `invariants.rs` are for whoever breaks one.
+/// Reasons are data, and `model/words/` makes text of them. The texts of `invariants.rs` are for whoever breaks one.
 #[test]
 fn the_scheduler_composes_no_text() {
     let composing: Vec<PathBuf> = files("src/scheduler", ".rs")

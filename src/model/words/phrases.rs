@@ -1,0 +1,75 @@
+//! Parts of sentences, and the texts of outcomes.
+
+use std::fmt::Display;
+
+use crate::model::reason::TimeoutReason;
+use crate::model::{GroupName, LogSummary, Outcome, RunnerName, StepRecord};
+
+/// The exit code, the signal or the reason that goes with an outcome.
+#[must_use]
+pub fn outcome_detail(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Failed(code) => Some(format!("exit code {code}")),
+        Outcome::Killed(signal) => Some(format!("signal {signal}")),
+        Outcome::CouldNotStart(why) => Some(why.clone()),
+        Outcome::Lost(reason) => Some(reason.to_string()),
+        Outcome::TimedOut(reason) => reason.detail(),
+        Outcome::Passed | Outcome::Cancelled => None,
+    }
+}
+
+/// Like [`outcome_detail`], of an attempt with these steps: names the step that decided.
+#[must_use]
+pub fn attempt_detail(outcome: &Outcome, steps: &[StepRecord]) -> Option<String> {
+    let detail = outcome_detail(outcome)?;
+    // The text of a step's own timeout names it.
+    let is_named = matches!(outcome, Outcome::TimedOut(TimeoutReason::Step { .. }));
+    let decided = steps.iter().find(|step| step.outcome.as_ref() == Some(outcome) && !is_named);
+    Some(decided.map_or_else(|| detail.clone(), |step| format!("{detail} in step `{}`", step.name)))
+}
+
+/// Why output of an attempt is missing: the runner or the dispatcher said so, or the attempt was lost and could not
+/// deliver all of it. A cancelled attempt's log ends with the cancel, and nothing of it is missing.
+#[must_use]
+pub fn missing_output(outcome: &Outcome, log: &LogSummary) -> Option<String> {
+    match (&log.missing, outcome) {
+        (Some(why), _) => Some(why.clone()),
+        (None, Outcome::Lost(reason)) => Some(reason.to_string()),
+        (None, _) => None,
+    }
+}
+
+/// Why a drained runner gets no jobs, and how that ends.
+#[must_use]
+pub fn drained_words(runner: &RunnerName) -> String {
+    format!("drained by an operator: no jobs until `surveil resume {runner}`")
+}
+
+/// Formats `exclusive`, or `in group staging`: what makes the jobs of a task take turns.
+pub(super) fn taking_turns(group: Option<&GroupName>) -> String {
+    group.map_or_else(|| "exclusive".to_owned(), |group| format!("in group {group}"))
+}
+
+pub(super) fn until_resumed(runner: &RunnerName) -> String {
+    format!("it gets no jobs until `surveil resume {runner}`")
+}
+
+/// The outcome in words: `timed out`.
+#[must_use]
+pub fn outcome_words(outcome: &Outcome) -> String {
+    outcome.word().replace('_', " ")
+}
+
+/// The verb for a number of things.
+pub(super) fn are(number: usize) -> &'static str {
+    if number == 1 { "is" } else { "are" }
+}
+
+/// Formats a number of things: `1 job`, `3 jobs`.
+pub(super) fn count(number: u64, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+}
+
+pub(super) fn join<T: Display>(items: &[T], between: &str) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
+}
