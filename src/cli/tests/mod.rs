@@ -10,7 +10,11 @@ use crate::config::RepoLocation;
 use crate::model::Address;
 
 fn parse(typed: &str) -> Result<Arguments, clap::Error> {
-    let words = std::iter::once("surveil").chain(typed.split_whitespace()).map(OsString::from).collect();
+    parse_words(typed.split_whitespace().map(OsString::from).collect())
+}
+
+fn parse_words(words: Vec<OsString>) -> Result<Arguments, clap::Error> {
+    let words = std::iter::once("surveil".into()).chain(words).collect();
     let words = implicit_observer::with_command(words, &Arguments::command());
     Arguments::from_arg_matches(&without_variables().try_get_matches_from(words)?)
 }
@@ -42,8 +46,10 @@ fn the_definition_of_the_command_line_is_sound() {
 
 #[test]
 fn the_original_programs_command_lines_are_valid() {
-    // Tests run in the package's directory, which exists.
-    let Subcommand::Observer(flags) = parsed("--dispatch=localhost:9000 .") else { panic!("not an observer") };
+    let repository = tempfile::tempdir().unwrap();
+    git2::Repository::init(repository.path()).unwrap();
+    let words = vec!["--dispatch=localhost:9000".into(), repository.path().into()];
+    let Subcommand::Observer(flags) = parse_words(words).unwrap().command else { panic!("not an observer") };
     let settings = flags.settings(&Arguments::command()).unwrap();
     assert_eq!(settings.dispatch, [address("localhost:9000")]);
     assert!(matches!(settings.repos[0].location, RepoLocation::Path(_)));
