@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use surveil::model::{AttemptId, CommitId, Incarnation, JobId, Record, RepoName, RunnerName, TaskName};
-use surveil::scheduler::{Effect, Event};
+use surveil::model::{AttemptId, CommitId, Incarnation, JobId, Record, RepoName, RunnerName, SessionId, TaskName};
+use surveil::scheduler::{Effect, Event, RunnerCommand};
 
 use super::checkers::{demand, facts};
 use super::history::{Entry, Fact};
@@ -13,6 +13,7 @@ use super::terms::Terms;
 pub(super) fn slots(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut specs: BTreeMap<(RepoName, CommitId, TaskName), u32> = BTreeMap::new();
     let mut jobs: BTreeMap<JobId, u32> = BTreeMap::new();
+    let mut joining: BTreeMap<SessionId, (RunnerName, u32)> = BTreeMap::new();
     let mut room: BTreeMap<RunnerName, u32> = BTreeMap::new();
     let mut running: BTreeMap<AttemptId, (RunnerName, Incarnation, u32)> = BTreeMap::new();
     for fact in facts(story) {
@@ -22,7 +23,13 @@ pub(super) fn slots(story: &[Entry], _: &Terms) -> Result<(), String> {
                 let key = |name: &TaskName| (source.repo.clone(), source.commit, name.clone());
                 specs.extend(of_commit.map(|task| (key(&task.name), task.placement.slots.0)));
             }
-            Fact::Arrived(Event::RunnerJoined(joined)) => drop(room.insert(joined.name.clone(), joined.slots)),
+            Fact::Arrived(Event::RunnerJoined(joined)) => {
+                joining.insert(joined.session, (joined.name.clone(), joined.slots));
+            }
+            // Another runner may have tried to take the name.
+            Fact::Released(Effect::Send { session, message: RunnerCommand::Registered { .. } }) => {
+                room.extend(joining.remove(session));
+            }
             Fact::Decided(Effect::Persist(Record::BuildAdded { build, jobs: added })) => {
                 let (repo, commit) = (&build.source.repo, build.source.commit);
                 let slots = |name: &TaskName| specs.get(&(repo.clone(), commit, name.clone())).copied();

@@ -111,9 +111,9 @@ fn a_bad_operators_file_stops_the_start_and_check_says_where_the_mistake_is() {
     let (path, data) = (text(&file).to_owned(), text(&world.data()).to_owned());
     fs::write(&file, "[trust]\nbranches = ['main', 'v[0-9]']\n[repos.app]\n").unwrap();
     let mut dispatcher = world.start("dispatcher", &["dispatcher", "--port=0", "--data", &data]);
-    assert_eq!(dispatcher.exit_code(), 2);
     let place = format!("{path}:2:21: `v[0-9]` has a class of characters");
-    assert!(dispatcher.log().contains(&place), "{}", dispatcher.log());
+    dispatcher.says(&place);
+    assert_eq!(dispatcher.exit_code(), 2);
     assert!(!world.data().join("surveil.db").exists(), "nothing is begun");
     for server in [vec!["check", "--server", &path], vec!["check", "--server", &data]] {
         let error = world.surveil(&server).error(2);
