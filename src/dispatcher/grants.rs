@@ -19,7 +19,8 @@ pub(crate) struct Grant {
     pub(crate) expands: Option<Arc<BuildSource>>,
 }
 
-/// What tasks are told of a repository: the place from which it is observed, and its default branch, if they are known.
+/// The facts of a repository that tasks are told: the place from which it is observed, and its default branch, if they
+/// are known.
 #[derive(Debug, Clone)]
 pub(crate) struct RepoPlace {
     pub(crate) url: Option<String>,

@@ -4,7 +4,7 @@
 use super::reason::{LeftOutReason, SkipReason};
 use super::{Condition, Ending, EndingKind, TaskSpec};
 
-/// What the tasks that a task needs decide about it.
+/// The decision about a task that follows from the tasks that it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
     /// The task may start.

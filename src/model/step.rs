@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Outcome;
 
-/// What became of one step of an attempt.
+/// The result of one step of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepRecord {
     pub name: String,

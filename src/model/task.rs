@@ -65,7 +65,7 @@ pub struct Input {
     /// The value if nobody gives one. Without it, whoever asks for the task must give one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
-    /// What it is, for people.
+    /// A description for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// The value that a person gave. A later one takes its place.

@@ -1,4 +1,5 @@
-//! What decides whether a build is trusted: the operator's rule, and what an observer tells of the repository's refs.
+//! The trust of a build: the operator's rule decides it, with the facts that an observer tells of the repository's
+//! refs.
 
 use super::glob::matches_name;
 use super::{BranchName, RefName, Trust};

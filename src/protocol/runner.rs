@@ -267,7 +267,7 @@ pub enum WrittenFile {
     Problem(String),
 }
 
-/// What became of one step of a task.
+/// The result of one step of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepEnd {
     pub name: String,

@@ -7,7 +7,7 @@ use super::keys::{KEYS, Key};
 use super::top_level::TOP_KEYS;
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
-/// What a text with a placeholder has, whatever its form is otherwise.
+/// The pattern that every text with a placeholder matches, whatever its form is otherwise.
 const PLACEHOLDER: &str = r"\$\{matrix\.";
 
 /// Returns the schema as JSON for people, with a line feed at its end.

@@ -90,7 +90,7 @@ pub(super) fn notify_paths(git_dir: &Path, common_dir: &Path, namespaces: &[&str
     let mut pending: Vec<PathBuf> = namespaces.iter().map(|namespace| common_dir.join(namespace)).collect();
     let mut seen = HashSet::new();
     if !namespaces.is_empty() {
-        // Where a namespace begins.
+        // The namespaces begin there.
         paths.push(common_dir.join("refs"));
     }
     // The branches come first.

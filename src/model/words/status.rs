@@ -1,4 +1,4 @@
-//! What a job waits for, warnings of a status, and the notices in the log.
+//! The things that jobs wait for, the warnings of a status, and the notices in the log.
 
 use std::fmt::{Display, Formatter, Result};
 

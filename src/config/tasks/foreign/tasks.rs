@@ -4,7 +4,7 @@ use super::answer::{Answer, Level, any, at};
 
 /// The answers. Words that are aliases of a key are not here.
 pub(super) const ANSWERS: &[Answer] = &[
-    // What is executed, and with what.
+    // Commands, and the machine and the tools for them.
     any(
         &[
             "image",
@@ -274,7 +274,7 @@ pub(super) const ANSWERS: &[Answer] = &[
         "there are no limits of memory or processors yet: `slots = 2` takes two of the runner's places, and\n\
          `labels = [\"big\"]` chooses a runner",
     ),
-    // What a task is given, and leaves.
+    // The input and the output of a task.
     any(
         &["secrets", "secret", "credentials", "withcredentials", "idtokens", "permissions", "fromsecret"],
         "there are no secrets yet: put them into a file on the runner that only its user can read, and choose\n\
