@@ -116,16 +116,20 @@ fn a_build_whose_tasks_are_all_left_out_has_passed() {
     assert!(story.scheduler.explain(story.now, BuildId(1)).is_empty(), "it is not in the state any more");
 }
 
+/// A deployment is held between two tasks.
+fn with_held_deployment() -> Plan {
+    plan(vec![
+        PlannedTask::of(task("test")),
+        held(needing("deploy", &["test"])),
+        PlannedTask::of(needing("verify", &["deploy"])),
+    ])
+}
+
 #[test]
 fn a_held_task_and_what_needs_it_hold_up_no_verdict() {
     let mut story = Story::new();
     story.join(1, "w1", 2);
-    let tasks = vec![
-        PlannedTask::of(task("test")),
-        held(needing("deploy", &["test"])),
-        PlannedTask::of(needing("verify", &["deploy"])),
-    ];
-    story.observe_plan(None, 1, plan(tasks));
+    story.observe_plan(None, 1, with_held_deployment());
     let words = |story: &Story| {
         let statuses = story.scheduler.explain(story.now, BuildId(1)).into_iter();
         statuses.map(|(task, status)| format!("{task}: {status}")).collect::<Vec<_>>()
@@ -141,12 +145,7 @@ fn a_held_task_and_what_needs_it_hold_up_no_verdict() {
 fn a_held_task_whose_need_fails_is_skipped_with_what_needs_it() {
     let mut story = Story::new();
     story.join(1, "w1", 1);
-    let tasks = vec![
-        PlannedTask::of(task("test")),
-        held(needing("deploy", &["test"])),
-        PlannedTask::of(needing("verify", &["deploy"])),
-    ];
-    story.observe_plan(None, 1, plan(tasks));
+    story.observe_plan(None, 1, with_held_deployment());
     assert_eq!(
         story.finish(1, 1, Outcome::Failed(1)),
         [
@@ -201,12 +200,7 @@ fn a_held_task_is_started_and_its_build_gets_a_new_verdict() {
 fn a_held_task_of_an_unfinished_build_waits_for_what_it_needs() {
     let mut story = Story::new();
     story.join(1, "w1", 1);
-    let tasks = vec![
-        PlannedTask::of(task("test")),
-        held(needing("deploy", &["test"])),
-        PlannedTask::of(needing("verify", &["deploy"])),
-    ];
-    story.observe_plan(None, 1, plan(tasks));
+    story.observe_plan(None, 1, with_held_deployment());
     let lines = story.start(stored(1, 1), deployment(), 3, false);
     refused(&mut story, &lines, "needs_held");
     assert_eq!(story.start(stored(1, 1), deployment(), 2, false), ["j2 waiting", "j3 waiting", "> done"]);
