@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The commands of a task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", try_from = "ScriptForm")]
 pub enum Script {
     /// A text for the platform's shell, executed as `sh -c TEXT`.

@@ -1,6 +1,7 @@
 //! A task: one table of the commit's own configuration, checked. It has no state.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,14 @@ pub struct TaskSpec {
     pub recipe: Arc<Recipe>,
     #[serde(flatten)]
     pub placement: Placement,
+}
+
+/// The name and the script tell tasks apart nearly always. To hash everything would cost several times as much.
+impl Hash for TaskSpec {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+        self.recipe.script.hash(state);
+    }
 }
 
 /// Everything that the dispatcher needs to decide when, where and how often a task runs. No runner is told of it.

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-
 use super::health::Health;
 use super::policy::{self, Policy};
 use super::tables::{Demand, LaneKey, LiveLease, Standing, Started, Tables};
@@ -37,8 +35,9 @@ pub struct Scheduler {
     pub(super) schedule_changes: u64,
     /// Unfinished builds.
     pub(super) builds: BTreeMap<BuildId, LiveBuild>,
-    /// All jobs of unfinished builds.
-    pub(super) jobs: FxHashMap<JobId, LiveJob>,
+    /// All jobs of unfinished builds. Sorted, because those of one build come and go about in that order, so the
+    /// processor's cache has the part that is in use.
+    pub(super) jobs: BTreeMap<JobId, LiveJob>,
     /// Leases, runners, the queue and all deadlines.
     pub(super) tables: Tables,
     /// Every runner ever seen, by name, with the drain that is in force.
@@ -66,7 +65,7 @@ impl Scheduler {
             schedules: BTreeMap::new(),
             schedule_changes: 0,
             builds: BTreeMap::new(),
-            jobs: FxHashMap::default(),
+            jobs: BTreeMap::new(),
             tables: Tables::default(),
             known_runners: HashMap::new(),
             past_health: HashMap::new(),
@@ -209,7 +208,7 @@ impl LiveJob {
 pub(super) struct RecentResults {
     order: VecDeque<AttemptId>,
     /// The runner that executed each of them: no other one may speak for it.
-    runners: FxHashMap<AttemptId, RunnerId>,
+    runners: BTreeMap<AttemptId, RunnerId>,
 }
 
 impl RecentResults {

@@ -37,7 +37,8 @@ pub(crate) struct Core {
     /// Messages that arrived while nothing could be made durable.
     backlog: VecDeque<ToCore>,
     inbox: Receiver<ToCore>,
-    /// The records of the batch, which are not durable yet.
+    /// The records of the batch, which are not durable yet. Its memory and that of `held` are used again by the next
+    /// batch.
     records: Vec<Record>,
     /// The source of the commit that is being handled, for the leases that follow from it.
     arrival: Option<Arrival>,
@@ -158,6 +159,8 @@ impl Core {
                 self.handle(Event::LeaseCheck);
                 if self.rest.is_due() {
                     self.pulse.excused(|| self.store.release_memory());
+                    self.records.shrink_to_fit();
+                    self.held.shrink_to_fit();
                 }
             }
             ToCore::Event(event) => self.handle(event),
@@ -332,20 +335,23 @@ impl Core {
             let pulse = self.pulse.clone();
             pulse.excused(|| self.commit())?;
         }
-        for effect in std::mem::take(&mut self.held) {
+        let mut held = std::mem::take(&mut self.held);
+        for effect in held.drain(..) {
             self.release(effect)?;
         }
+        self.held = held;
         let addressed = self.addressed.drain(..).filter_map(|session| self.peers.by_session.get(&session));
         addressed.for_each(|peer| peer.outbox.flush());
-        let records = std::mem::take(&mut self.records);
+        let mut records = std::mem::take(&mut self.records);
         records.iter().for_each(|record| metrics::fold(&mut self.counters, record));
         self.tell_watchers(&records);
-        for record in records {
+        for record in records.drain(..) {
             if let Record::AttemptFinished { attempt, outcome, log, .. } = record {
                 self.peers.settle(attempt, &outcome);
                 self.logs.ended(attempt, &outcome, &log);
             }
         }
+        self.records = records;
         Ok(())
     }
 

@@ -35,7 +35,7 @@ impl RunnerOutbox {
     pub(crate) fn gather(&self, command: RunnerCommand, stored: &StoredBytes, place: Option<&RepoPlace>) -> bool {
         let message = translate::to_runner(command, stored, place);
         let message = if self.takes_cells { message } else { translate::with_plain_name(message) };
-        self.outbox.gather(&Frame::new(&message))
+        self.outbox.gather_message(&message)
     }
 
     pub(crate) fn flush(&self) {

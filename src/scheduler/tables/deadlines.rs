@@ -3,7 +3,7 @@
 //! A renewal is frequent and costs one write into a map. `order` has most timers under the moment at which they
 //! were last filed, which is never later than the deadline. When that moment comes, the timer is filed anew.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
+use std::collections::{BTreeMap, BTreeSet, hash_map};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -78,7 +78,7 @@ pub(crate) struct Deadlines {
     /// Not in the order of time, because such a deadline has no consequence while a busy runner fits the job: the check
     /// of the queue reads it instead.
     fits: BTreeMap<JobId, Entry>,
-    filed: HashMap<Timer, Entry>,
+    filed: FxHashMap<Timer, Entry>,
     /// The timers of `filed` by the moment under which they stand.
     order: BTreeSet<(Moment, Timer)>,
 }

@@ -12,9 +12,12 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::{Frame, Stream, TransportError, write_frame};
 use crate::clock;
 use crate::model::SessionId;
+use crate::protocol::codec;
 use crate::threads::{self, Thread};
 
 /// Bytes that may wait to be written to one peer: several times the leases and answers for as many slots as a runner
@@ -113,6 +116,15 @@ impl Outbox {
     pub fn gather(&self, frame: &Frame) -> bool {
         let mut queue = self.inner.lock();
         queue.add(frame);
+        !std::mem::replace(&mut queue.is_gathering, true)
+    }
+
+    /// Like [`Outbox::gather`], for a message without a payload, which is encoded just where it waits.
+    pub fn gather_message<M: Serialize>(&self, message: &M) -> bool {
+        let mut queue = self.inner.lock();
+        if queue.phase == Phase::Open {
+            codec::encode(message, &mut queue.lines);
+        }
         !std::mem::replace(&mut queue.is_gathering, true)
     }
 

@@ -248,7 +248,7 @@ impl<'a> Writes<'a> {
     }
 
     /// Gives another task to a job that has not begun.
-    pub(crate) fn give(&mut self, specs: &mut specs::Ids, job: JobId, task: &TaskSpec) -> Result<(), Fault> {
+    pub(crate) fn give(&mut self, specs: &mut specs::Ids, job: JobId, task: &Arc<TaskSpec>) -> Result<(), Fault> {
         let spec = specs.get(self.conn, task)?;
         let changed = self.conn.prepare_cached(&GIVE)?.execute(params![job, spec])?;
         one_row(changed, || format!("{job} is unknown or finished"))

@@ -12,20 +12,20 @@ use crate::model::TaskSpec;
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::values::damaged;
 
-/// Tasks remembered by their text; with more the memory starts anew, to bound its size.
-const REMEMBERED_MAX: usize = 4096;
+/// Tasks that are remembered; with more the memory starts anew, to bound its size.
+const REMEMBERED_MAX: usize = 2048;
 
-/// The row numbers of tasks by their text.
+/// The row numbers of tasks.
 #[derive(Debug, Default)]
-pub(crate) struct Ids(HashMap<String, i64>);
+pub(crate) struct Ids(HashMap<Arc<TaskSpec>, i64>);
 
 impl Ids {
     /// The row of a task, added if it is new.
-    pub(crate) fn get(&mut self, conn: &Connection, task: &TaskSpec) -> rusqlite::Result<i64> {
-        let body = to_json(task);
-        if let Some(id) = self.0.get(&body) {
+    pub(crate) fn get(&mut self, conn: &Connection, task: &Arc<TaskSpec>) -> rusqlite::Result<i64> {
+        if let Some(id) = self.0.get(task) {
             return Ok(*id);
         }
+        let body = to_json(task);
         let id = match read_one(conn, "SELECT id FROM specs WHERE body = ?1", [&body], |row| row.get(0))? {
             Some(id) => id,
             None => conn
@@ -35,7 +35,7 @@ impl Ids {
         if self.0.len() >= REMEMBERED_MAX {
             self.0.clear();
         }
-        self.0.insert(body, id);
+        self.0.insert(Arc::clone(task), id);
         Ok(id)
     }
 }
