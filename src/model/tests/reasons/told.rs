@@ -1,61 +1,15 @@
-//! Every reason with its code and its text, in tables. The store's tests take their samples from here.
+//! Tables of the reasons that are told and not stored, with code and text: answers to `why`, and refusals. Nothing is
+//! asserted here.
 
-use std::collections::BTreeMap;
-
-use super::super::reason::{
-    AttemptStatus, CancelReason, ChangeReason, DecisionKind, ErrorReason, FirstInLine, HistoryEntry, JobStatus,
-    LeftOutReason, LossReason, LostWith, MissingFit, PlacementReason, Quarantine, RecordedReason, RefusalReason,
-    SkipReason, StoredReason, TaskFailure,
+use super::stored::skips;
+use super::{Table, labels, quarantine, runner, said, task};
+use crate::model::reason::{
+    AttemptStatus, DecisionKind, FirstInLine, HistoryEntry, JobStatus, LeftOutReason, MissingFit, PlacementReason,
+    RefusalReason,
 };
-use super::super::*;
+use crate::model::*;
 
-type Table<T> = Vec<(T, &'static str, &'static str)>;
-
-pub(super) fn runner() -> RunnerName {
-    RunnerName::recorded("w1")
-}
-
-pub(super) fn task() -> TaskName {
-    TaskName::recorded("test")
-}
-
-fn labels(labels: &[&str]) -> Vec<Label> {
-    labels.iter().map(|label| Label::recorded(label)).collect()
-}
-
-fn said(text: &str) -> String {
-    text.to_owned()
-}
-
-pub(super) fn quarantine() -> Quarantine {
-    Quarantine { rest_ms: 1_500, failures: 3, last: LossReason::disk_full() }
-}
-
-pub(crate) fn losses() -> Table<LossReason> {
-    vec![
-        (LossReason::ConnectionClosed, "connection_closed", "its runner's connection closed and it did not come back"),
-        (LossReason::Silent { silent_ms: 20_900 }, "silent", "its runner was silent for 20 s"),
-        (LossReason::LeaseExpired, "lease_expired", "its lease ran out"),
-        (LossReason::RunnerRestarted, "runner_restarted", "its runner restarted"),
-        (LossReason::NotHeld, "not_held", "its runner came back without it"),
-        (LossReason::RunnerStopped, "runner_stopped", "its runner was stopped"),
-        (LossReason::disk_full(), "disk_full", "disk full"),
-        (LossReason::SourceMissing { text: said("the source is missing") }, "source_missing", "the source is missing"),
-        (LossReason::CutOff { text: said("cut off") }, "cut_off", "cut off"),
-        (LossReason::Interrupted { text: said("the runner restarted") }, "interrupted", "the runner restarted"),
-        (LossReason::from("it rained"), "reported", "it rained"),
-    ]
-}
-
-pub(crate) fn placements() -> Table<PlacementReason> {
-    vec![
-        (PlacementReason::CommitWarm, "commit_warm", "its tree is at this commit already"),
-        (PlacementReason::RepoWarm, "repo_warm", "it has this repository already"),
-        (PlacementReason::FreeSlot, "free_slot", "it had a free slot"),
-    ]
-}
-
-fn fits() -> Table<MissingFit> {
+pub(super) fn fits() -> Table<MissingFit> {
     vec![
         (MissingFit::NoRunner, "no_runner", "no runner is connected"),
         (
@@ -92,180 +46,7 @@ fn fits() -> Table<MissingFit> {
     ]
 }
 
-pub(crate) fn errors() -> Table<ErrorReason> {
-    let lost = |reason| LostWith { runner: runner(), reason };
-    vec![
-        (
-            ErrorReason::GivenUp {
-                losses: 3,
-                with: vec![lost(LossReason::LeaseExpired), lost(LossReason::RunnerRestarted)],
-            },
-            "given_up",
-            "given up after 3 lost attempts: w1 (its lease ran out), w1 (its runner restarted), and 1 before the last \
-             restart",
-        ),
-        (
-            ErrorReason::GivenUp { losses: 1, with: vec![lost(LossReason::from("it rained"))] },
-            "given_up",
-            "given up after 1 lost attempts: w1 (it rained)",
-        ),
-        (
-            ErrorReason::NeverStarted { attempts: 20, last: lost(LossReason::disk_full()) },
-            "never_started",
-            "given up after 20 attempts that came to nothing, the last on w1: disk full",
-        ),
-        (
-            ErrorReason::NoRunnerFits { waited_ms: 60_400, fit: MissingFit::Labels { labels: labels(&["gpu"]) } },
-            "no_runner_fits",
-            "no runner for it within 60 s: no connected runner offers the label gpu",
-        ),
-        (
-            ErrorReason::BrokenTasks { text: said("SURVEIL_TASKS:1:1: x") },
-            "broken_tasks",
-            "the tasks that it wrote have a mistake: SURVEIL_TASKS:1:1: x",
-        ),
-        (
-            ErrorReason::TooManyTasks { tasks: 5_001, limit: 5_000 },
-            "too_many_tasks",
-            "with the tasks that it wrote the build would have 5001, and may have at most 5000",
-        ),
-        (
-            ErrorReason::CouldNotStart { text: said("no such program") },
-            "could_not_start",
-            "could not start: no such program",
-        ),
-    ]
-}
-
-pub(crate) fn skips() -> Table<SkipReason> {
-    let how = EndingKind::Failed;
-    vec![(SkipReason::NeedNotPassed { task: task(), how }, "need_not_passed", "test did not pass")]
-}
-
-pub(crate) fn cancels() -> Table<CancelReason> {
-    vec![
-        (CancelReason::FailFast { task: task() }, "fail_fast", "test failed, and the build stops at its first failure"),
-        (
-            CancelReason::BuildTimedOut { timeout_ms: 7_200_000 },
-            "build_timed_out",
-            "the build took longer than its timeout of 7200 s",
-        ),
-        (CancelReason::RefDeleted { what: "tag v1".into() }, "ref_deleted", "tag v1 was deleted"),
-        (CancelReason::Superseded { by: BuildId(13) }, "superseded", "build b13 superseded this one"),
-    ]
-}
-
-pub(crate) fn left_outs() -> Table<LeftOutReason> {
-    vec![
-        (LeftOutReason::NotOnRef { what: said("branch topic") }, "not_on_ref", "it does not run for branch topic"),
-        (LeftOutReason::NotForEvent { event: said("tag") }, "not_for_event", "it does not run for the event tag"),
-        (
-            LeftOutReason::NothingChanged {
-                since: said("4f2a91c04f2a91c0"),
-                build: BuildId(12),
-                globs: ["src/**", "a", "!**/*.md", "b", "c"].map(String::from).into(),
-            },
-            "nothing_changed",
-            "no file matching src/**, a, b, … but not **/*.md changed since 4f2a91c passed (b12)",
-        ),
-        (LeftOutReason::NotAsked, "not_asked", "nobody asked for it"),
-        (LeftOutReason::NothingFailed, "nothing_failed", "it runs after a failure, and nothing that it needs failed"),
-    ]
-}
-
-pub(crate) fn choices() -> Table<ChangeReason> {
-    let (since, build) = (said("4f2a91c04f2a91c0"), BuildId(12));
-    vec![
-        (ChangeReason::NoPass, "no_pass", "it has not passed here before"),
-        (
-            ChangeReason::PathChanged { path: said("src/a.rs"), since: since.clone(), build },
-            "path_changed",
-            "src/a.rs changed since 4f2a91c passed (b12)",
-        ),
-        (
-            ChangeReason::ManyChanged { since: since.clone(), build },
-            "many_changed",
-            "very many files changed since 4f2a91c passed (b12)",
-        ),
-        (
-            ChangeReason::DefinitionChanged { since: since.clone(), build },
-            "definition_changed",
-            "the task itself changed since 4f2a91c passed (b12)",
-        ),
-        (
-            ChangeReason::NotComparable { since, build },
-            "not_comparable",
-            "what changed since 4f2a91c passed (b12) cannot be read any more",
-        ),
-    ]
-}
-
-pub(crate) fn decisions() -> Table<DecisionKind> {
-    let lost = |loss_of, quarantine| DecisionKind::Lost {
-        runner: runner(),
-        reason: LossReason::RunnerRestarted,
-        loss_of,
-        quarantine,
-    };
-    let retried = |failure| DecisionKind::Retried { failure, next: 2, tries: 3, delay_ms: 0 };
-    vec![
-        (lost(None, None), "lost", "lost on w1: its runner restarted; queued again"),
-        (
-            lost(Some((1, 3)), Some(quarantine())),
-            "lost",
-            "lost on w1: its runner restarted; queued again (loss 1 of 3); w1 is in quarantine for 2 s more: 3 \
-             failures in a row with different commits, the last: disk full",
-        ),
-        (
-            retried(TaskFailure::ExitCode { exit_code: 4 }),
-            "retried",
-            "failed with exit code 4: queued again (retry 1 of 2)",
-        ),
-        (retried(TaskFailure::Signal { signal: 9 }), "retried", "killed by signal 9: queued again (retry 1 of 2)"),
-        (retried(TaskFailure::TimedOut), "retried", "timed out: queued again (retry 1 of 2)"),
-        (
-            DecisionKind::Retried { failure: TaskFailure::TimedOut, next: 3, tries: 3, delay_ms: 29_001 },
-            "retried",
-            "timed out: queued again in 30 s (retry 2 of 2)",
-        ),
-        (
-            DecisionKind::NotRetried { failure: TaskFailure::ExitCode { exit_code: 4 } },
-            "not_retried",
-            "failed with exit code 4: not tried again, because `retry` of the task does not name this failure",
-        ),
-        (
-            DecisionKind::Started { by: said("ann@box"), inputs: BTreeMap::new(), newer: None, reopened: false },
-            "started",
-            "started by ann@box",
-        ),
-        (
-            DecisionKind::Started {
-                by: said("\u{1b}[2J"),
-                inputs: [("version".to_owned(), "1\n2".to_owned()), ("x".to_owned(), String::new())].into(),
-                newer: Some(BuildId(14)),
-                reopened: true,
-            },
-            "started",
-            "started by \u{fffd}[2J with version=1 2, x=, although build b14 is newer",
-        ),
-        (DecisionKind::Expanded { tasks: 2 }, "expanded", "2 tasks that it wrote joined the build"),
-        (
-            DecisionKind::GaveUp { reason: ErrorReason::CouldNotStart { text: said("x") } },
-            "gave_up",
-            "could not start: x",
-        ),
-        (DecisionKind::Chosen { reason: ChangeReason::NoPass }, "chosen", "chosen: it has not passed here before"),
-        (DecisionKind::CancelAsked, "cancel_asked", "cancelled by an operator"),
-        (
-            DecisionKind::Cancelled { reason: CancelReason::Superseded { by: BuildId(13) } },
-            "cancelled",
-            "cancelled: build b13 superseded this one",
-        ),
-        (DecisionKind::RerunAsked, "rerun_asked", "run again by an operator"),
-    ]
-}
-
-fn history() -> Table<HistoryEntry> {
+pub(super) fn history() -> Table<HistoryEntry> {
     let (branch, from) = (BranchName::new("main"), CommitId::from_bytes(&[0xab; 20]).unwrap());
     let moved = |commits| HistoryEntry::BranchMoved { branch: branch.clone(), from, to: from, commits };
     let ended = |outcome| HistoryEntry::Ended { number: 2, runner: runner(), outcome };
@@ -318,7 +99,7 @@ fn history() -> Table<HistoryEntry> {
     ]
 }
 
-fn refusals() -> Table<RefusalReason> {
+pub(super) fn refusals() -> Table<RefusalReason> {
     let build = BuildId(12);
     vec![
         (
@@ -412,7 +193,7 @@ fn refusals() -> Table<RefusalReason> {
     ]
 }
 
-fn statuses() -> Table<JobStatus> {
+pub(super) fn statuses() -> Table<JobStatus> {
     let waited_ms = 5_500;
     let running = |status| JobStatus::Running { number: 2, runner: runner(), status };
     vec![
@@ -537,73 +318,4 @@ fn statuses() -> Table<JobStatus> {
             "attempt 2 runs on w1, which is away; if it is not back within 0 s, another gets the job",
         ),
     ]
-}
-
-fn stored<T: StoredReason + PartialEq + std::fmt::Debug>(table: &Table<T>) {
-    for (reason, code, text) in table {
-        assert_eq!((reason.code(), reason.to_string().as_str()), (Some(*code), *text), "{reason:?}");
-        let json = serde_json::to_value(reason).unwrap();
-        assert_eq!(json["code"], **code, "the code in the store is the code on the wire");
-        assert_eq!(serde_json::from_value::<T>(json).unwrap(), *reason);
-    }
-    let old = T::from(RecordedReason { code: Some("of_tomorrow".into()), text: "it rained".into() });
-    assert_eq!((old.code(), &*old.to_string()), (Some("of_tomorrow"), "it rained"));
-    assert!(serde_json::to_string(&old).is_err(), "it is kept as its text alone");
-}
-
-#[test]
-fn every_stored_reason_has_a_code_and_a_text_and_reads_back() {
-    stored(&losses());
-    stored(&placements());
-    stored(&errors());
-    stored(&skips());
-    stored(&cancels());
-    stored(&left_outs());
-    stored(&choices());
-    stored(&decisions());
-}
-
-#[test]
-fn every_other_reason_has_a_code_and_a_text() {
-    let fits = fits().into_iter().map(|(it, code, text)| (it.code(), it.to_string(), code, text));
-    let refusals = refusals().into_iter().map(|(it, code, text)| (it.code(), it.to_string(), code, text));
-    let statuses = statuses().into_iter().map(|(it, code, text)| (it.code(), it.to_string(), code, text));
-    for (code, said, expected, text) in fits.chain(refusals).chain(statuses) {
-        assert_eq!((code, &*said), (expected, text));
-    }
-    for (entry, code, text) in history() {
-        assert_eq!((entry.code(), &*entry.to_string()), (Some(code), text));
-    }
-}
-
-#[test]
-fn a_runners_code_is_known_again_and_another_leaves_its_text() {
-    for (reason, code, text) in losses().into_iter().filter(|(reason, ..)| reason.is_reported()) {
-        assert_eq!(LossReason::reported(Some(code), text.to_owned()), reason);
-    }
-    for code in [None, Some("of_tomorrow"), Some("silent")] {
-        assert_eq!(LossReason::reported(code, said("it rained")), LossReason::from("it rained"));
-    }
-}
-
-/// A code that the protocol document does not explain helps nobody.
-#[test]
-fn every_code_is_in_the_protocol_document() {
-    let document = include_str!("../../../docs/protocol.md");
-    let (_, reasons) = document.split_once("\n## 14. Reasons").unwrap();
-    let stored = codes(losses())
-        .chain(codes(placements()))
-        .chain(codes(errors()))
-        .chain(codes(skips()))
-        .chain(codes(cancels()))
-        .chain(codes(left_outs()))
-        .chain(codes(choices()));
-    let told = codes(decisions()).chain(codes(history())).chain(codes(statuses())).chain(codes(fits()));
-    for code in stored.chain(told).chain(codes(refusals())) {
-        assert!(reasons.contains(&format!("`{code}`")), "`{code}` is missing");
-    }
-}
-
-fn codes<T>(table: Table<T>) -> impl Iterator<Item = &'static str> {
-    table.into_iter().map(|(_, code, _)| code)
 }
