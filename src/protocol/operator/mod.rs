@@ -1,0 +1,244 @@
+//! Messages between an operator's command and the dispatcher: the questions and orders with their fields, and the
+//! answers. The longer answers are the reports of [`reports`].
+
+mod reports;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::hello::Refusal;
+
+pub use reports::{
+    AttemptReport, BuildReport, CountersReport, JobReport, PassReport, PassesReport, RunnerReport, RunnersReport,
+    ScheduleReport, StatusReport, StepReport, WhyLine, WhyReport,
+};
+
+/// The reason code of the answer to a `cancel` of what is finished already. A command takes it as done.
+pub const NOTHING_TO_CANCEL: &str = "nothing_to_cancel";
+
+/// Operator to dispatcher. A `build` is a number, a commit prefix of at least 4 digits, or `latest`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromOperator {
+    /// Asks for builds and runners, of one repository if `repo` is given. Answer: `status`.
+    Status {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repo: Option<String>,
+        /// The number of finished builds to list.
+        limit: u32,
+    },
+    /// Asks for one build, of this repository and branch if they are given. Answer: `build`.
+    Show {
+        build: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repo: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        branch: Option<String>,
+    },
+    /// Asks why a build, or one of its jobs, is in its state. Answer: `why`.
+    Why {
+        build: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<String>,
+    },
+    /// Asks for all runners. Answer: `runners`.
+    Runners,
+    /// Asks for the log of a task's newest attempt, or of attempt `number`, from the byte at `offset` (default 0). With
+    /// `follow`, the log is followed until the attempt is finished. Answer: `log` pieces, then `log_end`.
+    Logs(LogQuestion),
+    /// Asks in which build each of these tasks passed last, as a build of a commit would be compared with, and how long
+    /// the tasks take. Answer: `passes`.
+    Passes(PassQuestion),
+    /// Cancels the unfinished jobs of a build, or one of them. Answer: `ok`.
+    Cancel {
+        build: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<String>,
+    },
+    /// Runs a finished build's jobs again, or only those that did not pass, or one task with what needs it. Answer:
+    /// `ok`.
+    Rerun {
+        build: String,
+        failed: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<String>,
+    },
+    /// Starts a held task of a build. Answer: `ok`.
+    Start {
+        build: String,
+        task: String,
+        /// Who asks for it, as `USER@HOST`. It is recorded as it is, and proves nothing.
+        #[serde(default)]
+        by: String,
+        /// Also if the build is not the newest of its ref.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
+        /// Values for inputs of the tasks that start, by name.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        inputs: BTreeMap<String, String>,
+    },
+    /// Gives a runner no more jobs, over all restarts, until `resume`. Its present process finishes the attempts that
+    /// it holds and then ends. Answer: `ok`.
+    Drain { runner: String },
+    /// Lets a drained runner take jobs again. Answer: `ok`.
+    Resume { runner: String },
+    /// Has the observers of a repository look at it at once. Answer: `ok` once they are told.
+    Wake { repo: String },
+    /// Asks for a `build` for every build that changes from now on, until the session ends.
+    Watch,
+    /// Asks of which of these commits the dispatcher has the source, and how large a file of a commit may be. At most
+    /// [`super::limits::MAX_HAVES`] count. Answer: `haves`.
+    Haves { repo: String, commits: Vec<String> },
+    /// Carries a piece of a pack, for the `submit` that follows the last piece: `bytes` raw bytes follow this line. No
+    /// answer of its own.
+    Pack { repo: String, last: bool, bytes: u64 },
+    /// Asks for a build of a commit. The pack before has its source, or the dispatcher has it already. Answer:
+    /// `submitted` or `need_source`.
+    Submit(Box<SubmitOrder>),
+    /// Shows that an operator that waits is alive, every `ping_interval_ms`. Answer: `ack`.
+    Ping,
+}
+
+/// The fields of `logs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogQuestion {
+    pub build: String,
+    /// May be absent if the build has a single task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+    #[serde(default)]
+    pub offset: u64,
+    #[serde(default)]
+    pub follow: bool,
+    /// Whether pieces are cut where another time begins, and have `at_ms`. False by default.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub times: bool,
+}
+
+impl LogQuestion {
+    /// The question for the log of one attempt.
+    #[must_use]
+    pub fn of_attempt(build: u64, task: &str, number: u32, offset: u64, follow: bool) -> Self {
+        Self {
+            build: build.to_string(),
+            task: Some(task.to_owned()),
+            number: Some(number),
+            offset,
+            follow,
+            times: false,
+        }
+    }
+}
+
+/// The fields of `submit`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmitOrder {
+    /// 32 hexadecimal digits, drawn at random. The same order with the same id makes no second build.
+    pub id: String,
+    /// The kind of the trigger, `manual` by default.
+    #[serde(default = "manual", skip_serializing_if = "is_manual")]
+    pub trigger: String,
+    pub repo: String,
+    /// The place of the repository, as an observer tells it. It is kept if no place of the repository is known.
+    pub source: String,
+    /// The full name of the ref that the build is for; absent for a commit that no ref stands for.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    pub commit: String,
+    /// The tasks to run, with those that they need. Empty, the default, stands for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<String>,
+    /// Values for inputs of the tasks, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
+    /// It is added to the priority of each task of the build, which stays from -100 to 100. 0 by default.
+    #[serde(default, skip_serializing_if = "reports::is_zero")]
+    pub priority: i32,
+    #[serde(default)]
+    pub subject: String,
+    #[serde(default)]
+    pub author: String,
+}
+
+/// The trigger of an order that names none.
+fn manual() -> String {
+    "manual".to_owned()
+}
+
+fn is_manual(trigger: &String) -> bool {
+    trigger == "manual"
+}
+
+/// The fields of `passes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassQuestion {
+    pub repo: String,
+    /// The full name of the ref.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// The commit, and before it its first parents, the nearest first: for a ref that has had no build.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commits: Vec<String>,
+    pub tasks: Vec<String>,
+}
+
+/// Dispatcher to operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToOperator {
+    /// Answers `status`.
+    Status(StatusReport),
+    /// Answers `show`, or tells of a build to `watch`.
+    Build(Box<BuildReport>),
+    /// Answers `why`.
+    Why(WhyReport),
+    /// Answers `runners`.
+    Runners(RunnersReport),
+    /// Answers `passes`.
+    Passes(PassesReport),
+    /// Carries a piece of a log: `bytes` raw bytes follow, which belong at `offset`.
+    Log {
+        build: u64,
+        task: String,
+        number: u32,
+        offset: u64,
+        bytes: u64,
+        /// The time of the first byte, if times were asked for and are known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_ms: Option<i64>,
+    },
+    /// States that the log ends here: for good, or for now if the attempt is executing.
+    LogEnd {
+        build: u64,
+        task: String,
+        number: u32,
+        /// The attempt's outcome; absent while it is executing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outcome: Option<String>,
+        /// The reason why output is missing, if it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        missing: Option<String>,
+    },
+    /// Confirms that the order is durable.
+    Ok { text: String },
+    /// Answers `haves`: those of the commits that the dispatcher has.
+    Haves {
+        repo: String,
+        commits: Vec<String>,
+        /// The most bytes of a file in a commit that is built; absent for no limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_file: Option<u64>,
+    },
+    /// Answers `submit`: this build is durable, made now or when the order came first.
+    Submitted { build: u64 },
+    /// Answers `submit`: asks for a pack of the whole commit, then the same `submit` again. The dispatcher lacks
+    /// objects of it.
+    NeedSource { repo: String, commit: String },
+    /// Answers `ping`.
+    Ack,
+    /// Refuses a message, or ends the session.
+    Error(Refusal),
+}
