@@ -1,185 +1,20 @@
-//! Random histories of valid records, which read back as a plain model says, however they are cut into batches.
+//! The plain model: makes valid records of wishes, and says what a store that has them must return. It writes nothing
+//! to a store.
 
 use std::collections::BTreeMap;
 
-use proptest::collection::vec;
-use proptest::option;
-use proptest::prelude::*;
-
-use super::values::{attempt, commit_id};
-use super::{MakePlace, Place};
-use crate::model::reason::{DecisionKind, PlacementReason, RecordedReason, TimeoutReason};
-use crate::model::tests::reasons as samples;
+use super::wishes::Wish;
+use crate::model::reason::DecisionKind;
 use crate::model::*;
 use crate::store::Store;
-
-/// Random input for one record. If such a record does not fit the history so far, it becomes another record or none.
-#[derive(Debug, Clone)]
-struct Wish {
-    kind: u8,
-    pick: usize,
-    number: u64,
-    text: String,
-    jobs: Vec<TaskSpec>,
-    outcome: Outcome,
-    ending: Ending,
-    placement: PlacementReason,
-    decision: DecisionKind,
-    commits: Vec<CommitId>,
-}
-
-fn text() -> impl Strategy<Value = String> {
-    prop_oneof![Just(String::new()), "[a-z ]{1,12}", any::<String>(), Just("the first free runner".to_owned())]
-}
-
-fn any_commit() -> impl Strategy<Value = CommitId> {
-    let raw = prop_oneof![vec(any::<u8>(), 20), vec(any::<u8>(), 32)];
-    raw.prop_map(|raw| CommitId::from_bytes(&raw).unwrap())
-}
-
-fn input(name: &str, description: &str) -> Input {
-    let default = (!name.is_empty()).then(|| description.to_owned());
-    Input { name: name.to_owned(), default, description: description.to_owned(), given: None }
-}
-
-fn task() -> impl Strategy<Value = TaskSpec> {
-    let script = prop_oneof![text().prop_map(Script::Shell), vec(text(), 1..4).prop_map(Script::Program)];
-    let texts = || vec(text(), 0..3);
-    let names = || vec(text().prop_map(|text| TaskName::recorded(&text)), 0..3);
-    let labels = || vec(text().prop_map(|text| Label::recorded(&text)), 0..3);
-    let flags = (any::<u64>(), any::<u32>(), any::<bool>(), any::<bool>(), any::<bool>(), option::of(text()));
-    ("[a-z]{1,3}", script, names(), vec((text(), text()), 0..3), labels(), texts(), flags).prop_map(
-        |(name, script, needs, env, labels, keep, (timeout_ms, retries, allow_failure, exclusive, manual, dir))| {
-            TaskSpec {
-                name: TaskName::new(&name).unwrap(),
-                placement: Placement {
-                    inputs: env.iter().map(|(name, value)| input(name, value)).collect(),
-                    needs: needs.into_iter().map(|task| Need { task, condition: condition(retries) }).collect(),
-                    retries,
-                    retry: RetryRule { on: causes(retries), delay_ms: timeout_ms / 2, elsewhere: manual },
-                    manual,
-                    allow_failure,
-                    labels,
-                    priority: (timeout_ms % 201) as i32 - 100,
-                    slots: SlotCount(1 + retries % 9),
-                    group: (retries % 2 == 0)
-                        .then(|| Group { limit: retries, ..Group::new(GroupName::recorded(&name)) }),
-                    when: (!keep.is_empty()).then(|| {
-                        let (branches, changed) = (keep.clone(), keep.clone());
-                        Box::new(When { branches, tags: Vec::new(), events: TriggerEvent::ALL.to_vec(), changed })
-                    }),
-                },
-                recipe: Recipe { env, timeout_ms, keep, exclusive, dir, ..Recipe::new(script) }.into(),
-            }
-        },
-    )
-}
-
-fn settings(number: u64) -> BuildSettings {
-    let supersede = [Supersede::No, Supersede::Queued, Supersede::Running][(number % 3) as usize];
-    BuildSettings {
-        timeout_ms: Some(number).filter(|ms| ms.is_multiple_of(2)),
-        fail_fast: number % 5 == 1,
-        supersede,
-        priority: (number % 7) as i32,
-    }
-}
-
-fn condition(number: u32) -> Condition {
-    [Condition::Passed, Condition::Failed, Condition::Finished][number as usize % 3]
-}
-
-fn causes(number: u32) -> Vec<RetryCause> {
-    let all = [RetryCause::Exit(number.cast_signed()), RetryCause::Signal, RetryCause::Timeout, RetryCause::Failed];
-    all[number as usize % 4..].to_vec()
-}
-
-fn reference(wish: &Wish) -> RefName {
-    match wish.pick % 3 {
-        0 => RefName::new(&format!("refs/tags/{}", wish.text)),
-        _ => RefName::of_branch(&wish.text),
-    }
-}
-
-/// A trigger of any kind. The text may name any ref.
-fn trigger(wish: &Wish) -> Trigger {
-    let (number, before) = (wish.number >> 3, wish.commits.get(1).copied());
-    let id = TriggerId((u128::from(wish.number) << 64 | wish.pick as u128).to_be_bytes());
-    let kind = match wish.number % 7 {
-        0 => TriggerKind::Tag { number, before },
-        1 => TriggerKind::Ref { number, before },
-        2 => {
-            let name = wish.text.replace('\0', "").into();
-            TriggerKind::Schedule { name, due: WallTime(number.cast_signed()), timezone: wish.text.as_str().into() }
-        }
-        3 => TriggerKind::Manual { id },
-        4 => TriggerKind::Try { id },
-        _ => Trigger::push(&BranchName::new(&wish.text), before, wish.commits[1..].to_vec()).numbered(number).kind,
-    };
-    let reference = reference(wish);
-    let trust = if wish.number.is_multiple_of(2) { Trust::Trusted } else { Trust::Untrusted };
-    Trigger { kind, reference, trust }
-}
-
-/// Each variant as the table of the model has it, and what an older program wrote: a text alone.
-fn reason<T: From<RecordedReason> + Clone + std::fmt::Debug + 'static>(
-    table: Vec<(T, &'static str, &'static str)>,
-) -> impl Strategy<Value = T> {
-    let known: Vec<T> = table.into_iter().map(|(reason, ..)| reason).collect();
-    // No text of a code, because a reason of that text is read back with the code.
-    let old = text().prop_map(|text| T::from(RecordedReason { code: None, text: format!("old: {text}") }));
-    prop_oneof![prop::sample::select(known), old]
-}
-
-fn outcome() -> impl Strategy<Value = Outcome> {
-    prop_oneof![
-        Just(Outcome::Passed),
-        any::<i32>().prop_map(Outcome::Failed),
-        any::<i32>().prop_map(Outcome::Killed),
-        Just(Outcome::TimedOut(TimeoutReason::Whole)),
-        Just(Outcome::TimedOut(TimeoutReason::quiet(600_000))),
-        Just(Outcome::Cancelled),
-        text().prop_map(Outcome::CouldNotStart),
-        reason(samples::losses()).prop_map(Outcome::Lost),
-    ]
-}
-
-fn ending() -> impl Strategy<Value = Ending> {
-    prop_oneof![
-        Just(Ending::Passed),
-        Just(Ending::Failed),
-        reason(samples::errors()).prop_map(|reason| Ending::Errored(Box::new(reason))),
-        Just(Ending::Cancelled(None)),
-        reason(samples::cancels()).prop_map(|reason| Ending::Cancelled(Some(Box::new(reason)))),
-        reason(samples::left_outs()).prop_map(|reason| Ending::LeftOut(Box::new(reason))),
-        reason(samples::skips()).prop_map(|reason| Ending::Skipped(Box::new(reason))),
-    ]
-}
-
-fn wish() -> impl Strategy<Value = Wish> {
-    let numbers = (any::<u8>(), any::<usize>(), any::<u64>());
-    let reasons = (outcome(), ending(), reason(samples::placements()), reason(samples::decisions()));
-    (numbers, text(), vec(task(), 0..4), reasons, vec(any_commit(), 1..4)).prop_map(
-        |((kind, pick, number), text, jobs, (outcome, ending, placement, decision), commits)| Wish {
-            kind,
-            pick,
-            number,
-            text,
-            jobs,
-            outcome,
-            ending,
-            placement,
-            decision,
-            commits,
-        },
-    )
-}
+use crate::store::tests::Place;
+use crate::store::tests::values::{attempt, commit_id};
 
 type Late = (AttemptId, Outcome, WallTime);
 
 /// The plain model: everything that should be stored.
 #[derive(Debug, Default)]
-struct World {
+pub(super) struct World {
     builds: BTreeMap<BuildId, Build>,
     jobs: BTreeMap<JobId, Job>,
     attempts: BTreeMap<AttemptId, Attempt>,
@@ -192,7 +27,7 @@ struct World {
 }
 
 impl World {
-    fn apply(&mut self, wish: Wish) -> Option<Record> {
+    pub(super) fn apply(&mut self, wish: Wish) -> Option<Record> {
         match wish.kind % 13 {
             0 | 1 => Some(self.add_build(wish)),
             2 => Some(self.move_head(wish)),
@@ -403,7 +238,7 @@ impl World {
         Some(Record::Decided(decision))
     }
 
-    fn check(&self, place: &dyn Place, store: &dyn Store) {
+    pub(super) fn check(&self, place: &dyn Place, store: &dyn Store) {
         let reader = place.reader();
         for (id, build) in &self.builds {
             assert_eq!(reader.build(*id).unwrap().as_ref(), Some(build));
@@ -453,41 +288,39 @@ fn pick<T>(all: impl Iterator<Item = T>, at: usize) -> Option<T> {
     if all.is_empty() { None } else { Some(all.swap_remove(at % all.len())) }
 }
 
-fn apply_singly(make: MakePlace, world: &World, records: &[Record], reopen: Option<usize>) {
-    let place = make();
-    let mut store = place.open();
-    for (at, record) in records.iter().enumerate() {
-        if reopen == Some(at) {
-            drop(store);
-            store = place.open();
+fn reference(wish: &Wish) -> RefName {
+    match wish.pick % 3 {
+        0 => RefName::new(&format!("refs/tags/{}", wish.text)),
+        _ => RefName::of_branch(&wish.text),
+    }
+}
+
+/// A trigger of any kind. The text may name any ref.
+fn trigger(wish: &Wish) -> Trigger {
+    let (number, before) = (wish.number >> 3, wish.commits.get(1).copied());
+    let id = TriggerId((u128::from(wish.number) << 64 | wish.pick as u128).to_be_bytes());
+    let kind = match wish.number % 7 {
+        0 => TriggerKind::Tag { number, before },
+        1 => TriggerKind::Ref { number, before },
+        2 => {
+            let name = wish.text.replace('\0', "").into();
+            TriggerKind::Schedule { name, due: WallTime(number.cast_signed()), timezone: wish.text.as_str().into() }
         }
-        store.commit(std::slice::from_ref(record)).unwrap();
-    }
-    world.check(&*place, &*store);
+        3 => TriggerKind::Manual { id },
+        4 => TriggerKind::Try { id },
+        _ => Trigger::push(&BranchName::new(&wish.text), before, wish.commits[1..].to_vec()).numbered(number).kind,
+    };
+    let reference = reference(wish);
+    let trust = if wish.number.is_multiple_of(2) { Trust::Trusted } else { Trust::Untrusted };
+    Trigger { kind, reference, trust }
 }
 
-fn apply_in_batches(make: MakePlace, world: &World, records: &[Record], cuts: Vec<usize>) {
-    let place = make();
-    let mut store = place.open();
-    let mut rest = records;
-    for cut in cuts {
-        let (batch, later) = rest.split_at(cut.min(rest.len()));
-        store.commit(batch).unwrap();
-        rest = later;
+fn settings(number: u64) -> BuildSettings {
+    let supersede = [Supersede::No, Supersede::Queued, Supersede::Running][(number % 3) as usize];
+    BuildSettings {
+        timeout_ms: Some(number).filter(|ms| ms.is_multiple_of(2)),
+        fail_fast: number % 5 == 1,
+        supersede,
+        priority: (number % 7) as i32,
     }
-    store.commit(rest).unwrap();
-    world.check(&*place, &*store);
-}
-
-pub(super) fn any_history_reads_back_however_it_was_cut_into_batches(make: MakePlace) {
-    proptest!(ProptestConfig { cases: 24, ..ProptestConfig::default() }, |(
-        wishes in vec(wish(), 1..80),
-        cuts in vec(1usize..30, 80),
-        reopen in option::of(0usize..80),
-    )| {
-        let mut world = World::default();
-        let records: Vec<Record> = wishes.into_iter().filter_map(|wish| world.apply(wish)).collect();
-        apply_singly(make, &world, &records, reopen);
-        apply_in_batches(make, &world, &records, cuts);
-    });
 }
