@@ -14,6 +14,7 @@ mod clean_tree;
 mod commit_object;
 mod commit_text;
 mod credentials;
+mod database;
 mod deltas;
 mod discovery;
 mod encoding;

@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use flate2::{Compress, Compression, FlushCompress, Status};
 use git2::{ObjectType, Odb, Oid};
 
+use super::database::Database;
 use super::deltas::DELTA_BYTES_MAX;
 use super::error::GitError;
 use super::hash::Hash;
 use super::large::{LARGE_BYTES, LargeObject};
-use super::objects::{Database, Objects, header_of, read_verified};
+use super::objects::{Objects, header_of, read_verified};
 use super::select::select;
 use super::stored::Stored;
 use crate::model::CommitId;

@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex};
 
 use git2::{Indexer, ObjectFormat, ObjectType, OdbLookupFlags, Oid};
 
+use super::database::Database;
 use super::deltas::{self, DELTA_BYTES_MAX};
 use super::error::GitError;
 use super::incoming::{IncomingDirectory, NOTED_BYTES_MAX, abandoned, files_of, sync};
-use super::objects::{Database, EntryKind, Objects, commit_id, entries, id_bytes, incomplete};
+use super::objects::{EntryKind, Objects, commit_id, entries, id_bytes, incomplete};
 use super::stored::{Stored, StoredPack};
 use crate::model::CommitId;
 use crate::threads;

@@ -15,9 +15,10 @@ use std::sync::Arc;
 use git2::{ObjectFormat, Odb, Oid, Repository, RepositoryInitOptions};
 
 use super::commit_text::CommitText;
+use super::database::Database;
 use super::error::{GitError, shown_path};
 use super::incoming::sync;
-use super::objects::{Database, EntryKind, Objects, entries, format_of, incomplete, of_its_type};
+use super::objects::{EntryKind, Objects, entries, format_of, incomplete, of_its_type};
 use super::pack::{self, Sink};
 use super::receiver::{Landing, Receiver, recover};
 use super::watched::Watched;

@@ -23,9 +23,10 @@ use git2::{
 };
 use tempfile::TempDir;
 
+use super::database::Database;
 use super::error::{GitError, shown_path};
 use super::local::Local;
-use super::objects::{Database, commit_id};
+use super::objects::commit_id;
 use super::pack::{self, Sink};
 use super::watched::Watched;
 use crate::model::{BranchName, CommitId, RefName};

@@ -13,8 +13,9 @@ use git2::{ErrorClass, ErrorCode, ObjectFormat, Repository};
 use wildmatch::WildMatch;
 
 use super::commit_text::CommitText;
+use super::database::Database;
 use super::error::GitError;
-use super::objects::{Database, Peeled, commit_id};
+use super::objects::{Peeled, commit_id};
 use super::pack::{self, Sink};
 use super::refs::{HeadPointer, RefFiles, RefProgram, Refs};
 use super::{program, remote, tree_changes};
