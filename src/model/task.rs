@@ -213,9 +213,9 @@ impl TaskSpec {
 
     /// Returns how many jobs of a line may be executed while one of this task is.
     #[must_use]
-    pub fn limit_in(&self, line: &Line) -> usize {
+    pub fn limit_in(&self, line: &Line) -> u32 {
         match (line, &self.placement.group) {
-            (Line::Group(..), Some(group)) => group.limit as usize,
+            (Line::Group(..), Some(group)) => group.limit,
             (Line::Group(..) | Line::Task(..), _) => 1,
         }
     }

@@ -165,8 +165,8 @@ impl Scheduler {
         for id in released {
             let job = self.jobs.get_mut(id).expect("a held job of a live build");
             job.state = JobState::Waiting;
-            let (build, lines) = (job.build, job.lines());
-            self.tables.join_lines(now, (build, *id), lines);
+            let build = job.build;
+            job.lines = self.tables.join_lines(now, (build, *id), job.lines_of_task());
             self.builds.get_mut(&build).expect("a live job has a live build").unfinished += 1;
         }
     }

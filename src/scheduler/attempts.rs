@@ -278,7 +278,8 @@ impl Scheduler {
 
     /// Loses the attempts whose leases were not renewed in time, and those of runners that did not come back.
     pub(super) fn check_leases(&mut self, turn: &mut Turn) {
-        self.tables.wake(turn.now);
+        let jobs = &self.jobs;
+        self.tables.wake(turn.now, |job| jobs[&job].in_line(job));
         if !self.tables.deadlines().is_set(&Timer::OldExclusives)
             || self.tables.deadlines().is_over(&Timer::OldExclusives, turn.now)
         {

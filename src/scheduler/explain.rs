@@ -44,7 +44,7 @@ impl Scheduler {
 
     fn explain_queued(&self, now: Moment, id: JobId, job: &LiveJob) -> JobStatus {
         let (waited_ms, roster) = (self.queued_ms(now, id), self.tables.roster());
-        if let Some(obstacle) = self.tables.lines().obstacle(id) {
+        if let Some(obstacle) = self.tables.lines().obstacle(job.in_line(id)) {
             return self.explain_line(now, waited_ms, job, &obstacle);
         }
         let demand = job.demand();

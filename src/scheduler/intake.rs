@@ -176,11 +176,11 @@ impl Scheduler {
             // A held job is in nobody's way: it joins the line of its task when it is started.
             let is_in_line = job.state.is_awaited();
             let priority = settings.priority_of(&job.task);
-            let job = LiveJob::new(job, source.clone(), needs, now, priority);
+            let mut job = LiveJob::new(job, source.clone(), needs, now, priority);
             if is_in_line {
-                self.tables.join_lines(now, (job.build, id), job.lines());
+                job.lines = self.tables.join_lines(now, (job.build, id), job.lines_of_task());
             }
-            self.jobs.insert(id, job);
+            self.jobs.insert(id, Box::new(job));
             if is_queued {
                 self.enqueue(now, now, id);
             }

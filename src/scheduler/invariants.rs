@@ -66,7 +66,7 @@ impl Scheduler {
             return Err(format!("more attempts of {line:?} run than one of them allows"));
         }
         for (job, demand) in self.tables.queue().candidates() {
-            if let Some(obstacle) = self.tables.lines().obstacle(job) {
+            if let Some(obstacle) = self.tables.lines().obstacle(self.jobs[&job].in_line(job)) {
                 return Err(format!("job {job} is a candidate beside {obstacle:?}"));
             }
             if !self.tables.kept().contains_key(&job) && self.tables.roster().keepable(demand).is_some() {
@@ -107,7 +107,7 @@ impl Scheduler {
         for lease in self.tables.leases().live() {
             *leased.entry(&lease.repo).or_default() += 1;
         }
-        if !self.tables.queue().leased().eq(leased.iter().map(|(repo, count)| (*repo, *count))) {
+        if self.tables.queue().leased() != leased {
             return Err(format!("the queue does not count what is leased: {leased:?}"));
         }
         if let Some((attempt, _)) = self.tables.leases().iter().find(|(attempt, _)| !is_set(Timer::Lease(*attempt))) {

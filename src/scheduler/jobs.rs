@@ -13,7 +13,7 @@ impl Scheduler {
     pub(super) fn enqueue(&mut self, now: Moment, from: Moment, id: JobId) {
         let job = self.jobs.get_mut(&id).expect("only live jobs are queued");
         job.state = JobState::Queued;
-        self.tables.enqueue(now, from, id, job.lane(), self.policy.queue_timeout_ms);
+        self.tables.enqueue(now, from, job.in_line(id), job.lane(), self.policy.queue_timeout_ms);
     }
 
     /// Queues a job again and records that, with its counters. No runner gets it before `pause_ms` have passed.
@@ -80,12 +80,12 @@ impl Scheduler {
                 JobState::Queued => self.tables.dequeue(turn.now, id, job.lane()),
                 JobState::Waiting | JobState::Held | JobState::Leased(_) => {}
             }
-            let needed_by = job.needed_by.clone();
+            let (needed_by, place) = (job.needed_by.clone(), job.in_line(id));
             let is_bad = matches!(job.state, JobState::Finished(Ending::Failed | Ending::Errored(_)));
             if is_bad && !job.task.placement.allow_failure {
                 failure = failure.or(Some(id));
             }
-            self.tables.leave_lines(turn.now, id);
+            self.tables.leave_lines(turn.now, place);
             turn.persist(Record::JobFinished { job: id, ending });
             let of = self.builds.get_mut(&build).expect("a live job has a live build");
             of.unfinished -= usize::from(before.is_awaited());

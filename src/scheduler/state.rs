@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::health::Health;
 use super::policy::{self, Policy};
-use super::tables::{Demand, LaneKey, LiveLease, Standing, Started, Tables};
+use super::tables::{Demand, InLine, LaneKey, LiveLease, OwnLines, Standing, Started, Tables};
 use crate::model::reason::LostWith;
 use crate::model::{
     AcceptedHead, Attempt, AttemptId, BuildId, BuildSettings, BuildSource, Condition, Job, JobId, JobState, Line,
@@ -37,7 +37,7 @@ pub struct Scheduler {
     pub(super) builds: BTreeMap<BuildId, LiveBuild>,
     /// All jobs of unfinished builds. Sorted, because those of one build come and go about in that order, so the
     /// processor's cache has the part that is in use.
-    pub(super) jobs: BTreeMap<JobId, LiveJob>,
+    pub(super) jobs: BTreeMap<JobId, Box<LiveJob>>,
     /// Leases, runners, the queue and all deadlines.
     pub(super) tables: Tables,
     /// Every runner ever seen, by name, with the drain that is in force.
@@ -135,6 +135,8 @@ pub(super) struct LiveJob {
     pub written: Option<(AttemptId, Box<Result<Plan, String>>)>,
     /// Its place among the queued jobs of its repository.
     pub standing: Standing,
+    /// The lines in which it takes turns with others. A held job is in none.
+    pub lines: OwnLines,
     pub needs: Vec<LiveNeed>,
     pub needed_by: Vec<JobId>,
 }
@@ -152,6 +154,7 @@ impl LiveJob {
     pub(super) fn new(job: Job, source: Arc<BuildSource>, needs: Vec<LiveNeed>, came: Moment, priority: i32) -> Self {
         Self {
             standing: Standing::of(came, priority),
+            lines: [None; 2],
             build: job.build,
             source,
             task: job.task,
@@ -178,6 +181,7 @@ impl LiveJob {
             runner: attempt.runner,
             repo: self.source.repo.clone(),
             task: Arc::clone(&self.task),
+            lines: self.lines,
             exclusive: self.task.recipe.exclusive,
             given_to: None,
             started,
@@ -185,12 +189,17 @@ impl LiveJob {
         }
     }
 
-    /// Its lines, each with the number of places that it allows.
-    pub(super) fn lines(&self) -> impl Iterator<Item = (Line, usize)> {
+    /// The lines of its task, each with the number of places that it allows.
+    pub(super) fn lines_of_task(&self) -> impl Iterator<Item = (Line, u32)> {
         self.task.lines(&self.source.repo).map(|line| {
             let limit = self.task.limit_in(&line);
             (line, limit)
         })
+    }
+
+    /// Its place among the jobs that take turns with it.
+    pub(super) fn in_line(&self, id: JobId) -> InLine {
+        InLine { build: self.build, job: id, lines: self.lines }
     }
 
     pub(super) fn demand(&self) -> Demand<'_> {

@@ -47,7 +47,7 @@ pub(super) fn s35(story: &[Entry], _: &Terms) -> Result<(), String> {
                     let Some(task) = specs.get(&(repo.clone(), build.source.commit, job.task.name.clone())) else {
                         continue;
                     };
-                    let lines = task.lines(repo).map(|line| (line.clone(), task.limit_in(&line))).collect();
+                    let lines = task.lines(repo).map(|line| (line.clone(), task.limit_in(&line) as usize)).collect();
                     turns.lines.insert(job.id, (build.id, lines));
                     if job.state.is_awaited() {
                         turns.open.insert(job.id);

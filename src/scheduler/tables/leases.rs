@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{AttemptId, BuildId, Incarnation, JobId, Line, RepoName, RunnerId, TaskSpec};
+use super::lines::{InLine, OwnLines};
+use crate::model::{AttemptId, BuildId, Incarnation, JobId, RepoName, RunnerId, TaskSpec};
 
 /// An attempt that occupies a slot.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(crate) struct LiveLease {
     pub runner: RunnerId,
     pub repo: RepoName,
     pub task: Arc<TaskSpec>,
+    /// The lines in which it has a place.
+    pub lines: OwnLines,
     /// Whether nobody else may take its place while its runner may still execute it. Copied from the task, which is
     /// seldom in the processor's cache.
     pub exclusive: bool,
@@ -32,9 +35,8 @@ impl LiveLease {
         self.task.placement.slots.0
     }
 
-    /// Returns the lines in which it has a place. Only exclusive attempts have one.
-    pub(crate) fn lines(&self) -> impl Iterator<Item = Line> {
-        self.exclusive.then(|| self.task.lines(&self.repo)).into_iter().flatten()
+    pub(super) fn in_line(&self) -> InLine {
+        InLine { build: self.build, job: self.job, lines: self.lines }
     }
 }
 

@@ -19,41 +19,63 @@ use rustc_hash::FxHashMap;
 
 use crate::model::{AttemptId, BuildId, JobId, Line};
 
-/// All lines that are not empty.
+/// All lines that are not empty. Each has a number, by which jobs and leases know it.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
-    by_line: FxHashMap<Arc<Line>, Places>,
-    of_job: FxHashMap<JobId, InLine>,
+    numbers: FxHashMap<Arc<Line>, LineId>,
+    /// The lines by number. Those that are empty are given to new lines.
+    places: Vec<Places>,
+    empty: Vec<LineId>,
     /// Lines of which a cancelled attempt may still be executed since before the dispatcher started.
     doubtful: BTreeSet<Line>,
 }
 
-/// The build of a job, and the lines in which it stands: that of its task, and that of its group.
-#[derive(Debug)]
-struct InLine {
-    build: BuildId,
-    lines: [Option<Arc<Line>>; 2],
+/// The number of a line, as long as a job or an attempt stands in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LineId(u32);
+
+/// The lines in which a job or an attempt stands: that of its task, and that of its group.
+pub(crate) type OwnLines = [Option<LineId>; 2];
+
+/// An unfinished job, with its place among the others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InLine {
+    pub(crate) build: BuildId,
+    pub(crate) job: JobId,
+    pub(crate) lines: OwnLines,
+}
+
+impl InLine {
+    /// Whether it stands in any line.
+    pub(super) fn has_line(self) -> bool {
+        self.lines[0].is_some()
+    }
 }
 
 /// The jobs and attempts of one line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Places {
+    line: Arc<Line>,
     /// The unfinished jobs, in their order.
     jobs: BTreeMap<(BuildId, JobId), LineJob>,
     /// The attempts that may be executing, each with the number of places that its task allows.
-    attempts: BTreeMap<AttemptId, usize>,
-    /// The jobs that may be leased now.
-    allowed: Vec<JobId>,
+    attempts: BTreeMap<AttemptId, u32>,
+    /// The jobs that may be leased now, each with the other line in which it stands.
+    allowed: Vec<(JobId, Option<LineId>)>,
     /// The largest number of places that any of its jobs has allowed.
-    most: usize,
+    most: u32,
+    /// Whether a cancelled attempt may still be executed since before the dispatcher started.
+    is_doubtful: bool,
 }
 
 /// An unfinished job in a line.
 #[derive(Debug, Clone, Copy)]
 struct LineJob {
     /// How many places its task allows.
-    limit: usize,
+    limit: u32,
     stage: Stage,
+    /// The other line in which it stands.
+    other: Option<LineId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,62 +107,70 @@ pub(crate) enum First {
     Doubt,
 }
 
+/// The change in who has a place in a line.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// The jobs that have lost theirs.
+    pub(super) out: Vec<JobId>,
+    /// The jobs that have got one and have one in their other line as well.
+    pub(super) into: Vec<JobId>,
+}
+
 /// The jobs before another one that are counted: nobody reads a larger number.
 const BEFORE_MAX: usize = 5_000;
 
 impl Lines {
     /// Adds an unfinished job that is not queued yet to its lines, each with the number of places that it allows.
-    pub(super) fn add_job(&mut self, job: JobId, build: BuildId, lines: impl Iterator<Item = (Line, usize)>) {
-        let mut added = InLine { build, lines: [None, None] };
+    /// Returns their numbers.
+    pub(super) fn add_job(&mut self, build: BuildId, job: JobId, lines: impl Iterator<Item = (Line, u32)>) -> OwnLines {
+        let (mut added, mut limits) = ([None; 2], [0; 2]);
         for (at, (line, limit)) in lines.take(2).enumerate() {
-            let line = self.shared(line);
-            let places = self.by_line.entry(Arc::clone(&line)).or_default();
-            places.jobs.insert((build, job), LineJob { limit, stage: Stage::Waiting });
+            (added[at], limits[at]) = (Some(self.number(line)), limit);
+        }
+        for (at, id) in added.iter().enumerate() {
+            let Some(id) = id else { continue };
+            let places = self.of_mut(*id);
+            let (limit, other) = (limits[at], added[1 - at]);
+            places.jobs.insert((build, job), LineJob { limit, stage: Stage::Waiting, other });
             places.most = places.most.max(limit);
-            added.lines[at] = Some(line);
         }
-        if added.lines[0].is_some() {
-            self.of_job.insert(job, added);
+        added
+    }
+
+    /// Removes a finished job.
+    pub(super) fn remove_job(&mut self, of: InLine) {
+        for line in of.lines.into_iter().flatten() {
+            self.of_mut(line).jobs.remove(&(of.build, of.job));
         }
     }
 
-    /// Removes a finished job. Returns the lines in which it was.
-    pub(super) fn remove_job(&mut self, job: JobId) -> [Option<Arc<Line>>; 2] {
-        let Some(InLine { build, lines }) = self.of_job.remove(&job) else { return [None, None] };
-        for line in lines.iter().flatten() {
-            if let Some(places) = self.by_line.get_mut(line) {
-                places.jobs.remove(&(build, job));
-            }
-        }
-        lines
-    }
-
-    /// Notes that a job is queued, or is not any more.
-    pub(super) fn set_queued(&mut self, job: JobId, is_queued: bool) {
-        let Some(InLine { build, lines }) = self.of_job.get(&job) else { return };
-        for line in lines.iter().flatten() {
-            let standing = self.by_line.get_mut(line).and_then(|places| places.jobs.get_mut(&(*build, job)));
-            if let Some(standing) = standing {
-                standing.stage = if is_queued { Stage::Queued } else { Stage::Waiting };
+    /// Notes that a job is queued.
+    pub(super) fn set_queued(&mut self, of: InLine) {
+        for line in of.lines.into_iter().flatten() {
+            if let Some(standing) = self.of_mut(line).jobs.get_mut(&(of.build, of.job)) {
+                standing.stage = Stage::Queued;
             }
         }
     }
 
-    /// Adds an attempt of a job to a line.
-    pub(super) fn add_attempt(&mut self, attempt: AttemptId, (build, job): (BuildId, JobId), line: Line, limit: usize) {
-        let line = self.shared(line);
-        let places = self.by_line.entry(line).or_default();
-        places.attempts.insert(attempt, limit);
-        if let Some(standing) = places.jobs.get_mut(&(build, job)) {
+    /// Adds an attempt of a job to its lines.
+    pub(super) fn add_attempt(&mut self, attempt: AttemptId, of: InLine) {
+        for line in of.lines.into_iter().flatten() {
+            let places = self.of_mut(line);
+            let standing = places.jobs.get_mut(&(of.build, of.job)).expect("an unfinished job stands in its lines");
             standing.stage = Stage::Leased;
+            places.attempts.insert(attempt, standing.limit);
         }
     }
 
-    pub(super) fn remove_attempt(&mut self, attempt: AttemptId, (build, job): (BuildId, JobId), line: &Line) {
-        let Some(places) = self.by_line.get_mut(line) else { return };
-        places.attempts.remove(&attempt);
-        if let Some(standing) = places.jobs.get_mut(&(build, job)).filter(|it| it.stage == Stage::Leased) {
-            standing.stage = Stage::Waiting;
+    pub(super) fn remove_attempt(&mut self, attempt: AttemptId, of: InLine) {
+        for line in of.lines.into_iter().flatten() {
+            let places = self.of_mut(line);
+            places.attempts.remove(&attempt);
+            // The job of a cancelled attempt may have left, or be queued again.
+            if let Some(standing) = places.jobs.get_mut(&(of.build, of.job)).filter(|it| it.stage == Stage::Leased) {
+                standing.stage = Stage::Waiting;
+            }
         }
     }
 
@@ -149,81 +179,117 @@ impl Lines {
     }
 
     /// Ends all doubts, and returns the lines that had one.
-    pub(super) fn end_doubts(&mut self) -> BTreeSet<Line> {
-        std::mem::take(&mut self.doubtful)
-    }
-
-    /// Returns the lines in which an unfinished job stands.
-    pub(super) fn of_job(&self, job: JobId) -> [Option<Arc<Line>>; 2] {
-        self.of_job.get(&job).map(|it| it.lines.clone()).unwrap_or_default()
-    }
-
-    /// Gives the places of a line anew. Returns the jobs that have lost theirs, and those that have got one.
-    pub(super) fn settle(&mut self, line: &Line) -> (Vec<JobId>, Vec<JobId>) {
-        let Some(places) = self.by_line.get_mut(line) else { return Default::default() };
-        let allowed = if self.doubtful.contains(line) { Vec::new() } else { places.next() };
-        let before = std::mem::replace(&mut places.allowed, allowed);
-        let only_in = |these: &[JobId], those: &[JobId]| -> Vec<JobId> {
-            these.iter().filter(|job| !those.contains(job)).copied().collect()
-        };
-        let changed = (only_in(&before, &places.allowed), only_in(&places.allowed, &before));
-        if places.jobs.is_empty() && places.attempts.is_empty() {
-            self.by_line.remove(line);
+    pub(super) fn end_doubts(&mut self) -> Vec<LineId> {
+        if std::mem::take(&mut self.doubtful).is_empty() {
+            return Vec::new();
         }
-        changed
+        let doubtful = self.places.iter_mut().enumerate().filter(|(_, places)| places.is_doubtful);
+        let ended = doubtful.map(|(at, places)| {
+            places.is_doubtful = false;
+            LineId(u32::try_from(at).expect("there are fewer lines than jobs in memory"))
+        });
+        ended.collect()
     }
 
-    /// Whether an unfinished job stands in any line.
-    pub(super) fn has_job(&self, job: JobId) -> bool {
-        self.of_job.contains_key(&job)
+    /// Gives the places of a line anew.
+    pub(super) fn settle(&mut self, line: LineId) -> Settled {
+        let places = self.of_mut(line);
+        let before = std::mem::take(&mut places.allowed);
+        if !places.is_doubtful {
+            places.allowed = places.next();
+        }
+        let out = before.iter().map(|(job, _)| *job).filter(|job| !places.allows(*job)).collect();
+        let is_new = |(job, _): &&(JobId, Option<LineId>)| before.iter().all(|(of, _)| of != job);
+        let new: Vec<_> = places.allowed.iter().filter(is_new).copied().collect();
+        if places.jobs.is_empty() && places.attempts.is_empty() {
+            // A doubt is remembered under the line's name.
+            places.is_doubtful = false;
+            if self.numbers.remove(&*self.places[line.0 as usize].line).is_some() {
+                self.empty.push(line);
+            }
+        }
+        let may_run = |(job, other): &(JobId, Option<LineId>)| other.is_none_or(|other| self.of(other).allows(*job));
+        let into = new.into_iter().filter(may_run).map(|(job, _)| job).collect();
+        Settled { out, into }
     }
 
     /// Whether a queued job has a place in each of its lines.
-    pub(super) fn may_run(&self, job: JobId) -> bool {
-        let Some(InLine { lines, .. }) = self.of_job.get(&job) else { return true };
-        lines.iter().flatten().all(|line| self.by_line.get(line).is_some_and(|it| it.allowed.contains(&job)))
+    pub(super) fn may_run(&self, of: InLine) -> bool {
+        of.lines.into_iter().flatten().all(|line| self.of(line).allows(of.job))
     }
 
     /// Returns the obstacle that keeps an unfinished job from its turn; `None` if there is none.
-    pub(crate) fn obstacle(&self, job: JobId) -> Option<Obstacle> {
-        let InLine { build, lines } = self.of_job.get(&job)?;
-        lines.iter().flatten().find_map(|line| {
-            let places = self.by_line.get(line).filter(|places| !places.allowed.contains(&job))?;
-            let earlier = places.jobs.range(..(*build, job));
-            let mut waiting = earlier.filter(|((of, _), standing)| match standing.stage {
+    pub(crate) fn obstacle(&self, of: InLine) -> Option<Obstacle> {
+        of.lines.into_iter().flatten().find_map(|line| {
+            let places = Some(self.of(line)).filter(|places| !places.allows(of.job))?;
+            let earlier = places.jobs.range(..(of.build, of.job));
+            let mut waiting = earlier.filter(|((build, _), standing)| match standing.stage {
                 Stage::Leased => false,
                 Stage::Queued => true,
-                Stage::Waiting => of < build,
+                Stage::Waiting => *build < of.build,
             });
             let first = match places.attempts.keys().next() {
                 Some(attempt) => First::Attempt(*attempt),
-                None if self.doubtful.contains(&**line) => First::Doubt,
+                None if places.is_doubtful => First::Doubt,
                 None => First::Job(waiting.clone().next().map(|((_, job), _)| *job)?),
             };
             let before = places.attempts.len() + waiting.by_ref().take(BEFORE_MAX).count();
-            Some(Obstacle { line: Arc::clone(line), first, before })
+            Some(Obstacle { line: Arc::clone(&places.line), first, before })
         })
     }
 
     /// Returns a line that executes more jobs than one of them allows, for the invariants.
     pub(crate) fn crowded(&self) -> Option<&Line> {
-        let is_crowded = |places: &Places| places.attempts.values().any(|limit| places.attempts.len() > *limit);
-        self.by_line.iter().find(|(_, places)| is_crowded(places)).map(|(line, _)| &**line)
+        let is_crowded = |it: &&Places| it.attempts.values().any(|limit| it.attempts.len() > *limit as usize);
+        self.places.iter().find(is_crowded).map(|places| &*places.line)
     }
 
-    /// Returns the line as it is shared by its jobs.
-    fn shared(&self, line: Line) -> Arc<Line> {
-        self.by_line.get_key_value(&line).map_or_else(|| Arc::new(line), |(shared, _)| Arc::clone(shared))
+    fn of(&self, line: LineId) -> &Places {
+        &self.places[line.0 as usize]
+    }
+
+    fn of_mut(&mut self, line: LineId) -> &mut Places {
+        &mut self.places[line.0 as usize]
+    }
+
+    /// Returns the number of a line, which is new if nothing stands in it.
+    fn number(&mut self, line: Line) -> LineId {
+        if let Some(id) = self.numbers.get(&line) {
+            return *id;
+        }
+        let (is_doubtful, line) = (self.doubtful.contains(&line), Arc::new(line));
+        let new = Places {
+            line: Arc::clone(&line),
+            jobs: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            allowed: Vec::new(),
+            most: 0,
+            is_doubtful,
+        };
+        let id = if let Some(id) = self.empty.pop() {
+            self.places[id.0 as usize] = new;
+            id
+        } else {
+            self.places.push(new);
+            LineId(u32::try_from(self.places.len() - 1).expect("there are fewer lines than jobs in memory"))
+        };
+        self.numbers.insert(line, id);
+        id
     }
 }
 
 impl Places {
+    /// Whether a job may be leased, as far as this line decides it.
+    fn allows(&self, job: JobId) -> bool {
+        self.allowed.iter().any(|(allowed, _)| *allowed == job)
+    }
+
     /// Returns the jobs that may be leased, in their order. Looks at no more jobs than there are places, apart from
     /// waiting ones of the same build.
-    fn next(&self) -> Vec<JobId> {
+    fn next(&self) -> Vec<(JobId, Option<LineId>)> {
         let mut allowed = Vec::new();
         let mut taken = self.attempts.len();
-        let mut limit = self.attempts.values().copied().min().unwrap_or(self.most);
+        let mut limit = self.attempts.values().copied().min().unwrap_or(self.most) as usize;
         let (mut of, mut waiting) = (None, 0);
         for ((build, job), standing) in &self.jobs {
             if of != Some(*build) {
@@ -234,13 +300,14 @@ impl Places {
             if taken >= limit {
                 break;
             }
+            let own_limit = standing.limit as usize;
             match standing.stage {
                 Stage::Leased => {}
                 Stage::Waiting => waiting += 1,
-                Stage::Queued if taken < standing.limit => {
-                    allowed.push(*job);
+                Stage::Queued if taken < own_limit => {
+                    allowed.push((*job, standing.other));
                     taken += 1;
-                    limit = limit.min(standing.limit);
+                    limit = limit.min(own_limit);
                 }
                 // It waits until fewer are executed, and lets nobody pass.
                 Stage::Queued => break,

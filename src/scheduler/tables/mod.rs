@@ -17,12 +17,13 @@ mod tests;
 pub(crate) use deadlines::{Deadlines, Timer};
 pub(crate) use demands::Demand;
 pub(crate) use leases::{Leases, LiveLease, Started};
-pub(crate) use lines::{First, Lines, Obstacle};
+pub(crate) use lines::{First, InLine, Lines, Obstacle, OwnLines};
 pub(crate) use queue::{LaneKey, Queue, Standing};
 pub(crate) use roster::{Member, Roster};
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+
+use lines::{LineId, Settled};
 
 use crate::model::{AttemptId, BuildId, CommitId, Incarnation, JobId, Line, Moment, RunnerId, SessionId};
 
@@ -63,45 +64,47 @@ impl Tables {
 
     /// Queues a job at once, or after a pause if `from` is later than `now`. The job may wait for `patience_ms` without
     /// a runner that fits. The pause is no part of that, because no runner is sought for the job meanwhile.
-    pub(crate) fn enqueue(&mut self, now: Moment, from: Moment, job: JobId, lane: LaneKey<'_>, patience_ms: u64) {
-        self.deadlines.set(Timer::Fit(job), from, patience_ms);
+    pub(crate) fn enqueue(&mut self, now: Moment, from: Moment, of: InLine, lane: LaneKey<'_>, patience_ms: u64) {
+        self.deadlines.set(Timer::Fit(of.job), from, patience_ms);
         // A job that pauses keeps its place in its lines.
-        self.lines.set_queued(job, true);
-        self.settle_lines(now, &self.lines.of_job(job));
+        self.lines.set_queued(of);
+        self.settle_lines(now, of.lines);
         if from > now {
-            self.queue.pause(job, lane);
-            self.deadlines.set(Timer::Retry(job), now, from.since(now));
+            self.queue.pause(of.job, lane);
+            self.deadlines.set(Timer::Retry(of.job), now, from.since(now));
         } else {
-            self.line_up(job, lane);
+            self.line_up(of, lane);
         }
     }
 
     /// Makes a job a candidate if it has no line, or a place in each of its lines. Another job is held until its turn.
-    fn line_up(&mut self, job: JobId, lane: LaneKey<'_>) {
-        if !self.lines.has_job(job) {
-            return self.queue.push(job, lane);
+    fn line_up(&mut self, of: InLine, lane: LaneKey<'_>) {
+        if !of.has_line() {
+            return self.queue.push(of.job, lane);
         }
-        self.queue.hold(job, lane);
-        if self.lines.may_run(job) {
-            self.queue.let_in(job);
+        self.queue.hold(of.job, lane);
+        if self.lines.may_run(of) {
+            self.queue.let_in(of.job);
         }
     }
 
     /// Adds an unfinished job to its lines, each with the number of places that it allows, before the job is queued.
+    /// Returns its lines.
     pub(crate) fn join_lines(
         &mut self,
         now: Moment,
         (build, job): (BuildId, JobId),
-        lines: impl Iterator<Item = (Line, usize)>,
-    ) {
-        self.lines.add_job(job, build, lines);
-        self.settle_lines(now, &self.lines.of_job(job));
+        lines: impl Iterator<Item = (Line, u32)>,
+    ) -> OwnLines {
+        let own = self.lines.add_job(build, job, lines);
+        self.settle_lines(now, own);
+        own
     }
 
     /// Removes a finished job from its lines.
-    pub(crate) fn leave_lines(&mut self, now: Moment, job: JobId) {
-        let lines = self.lines.remove_job(job);
-        self.settle_lines(now, &lines);
+    pub(crate) fn leave_lines(&mut self, now: Moment, of: InLine) {
+        self.lines.remove_job(of);
+        self.settle_lines(now, of.lines);
     }
 
     /// Holds up lines whose cancelled attempts may be executing since before the dispatcher started.
@@ -111,26 +114,26 @@ impl Tables {
 
     pub(crate) fn end_doubts(&mut self, now: Moment) {
         for line in self.lines.end_doubts() {
-            self.settle_line(now, &line);
+            self.settle_line(now, line);
         }
     }
 
-    fn settle_lines(&mut self, now: Moment, lines: &[Option<Arc<Line>>]) {
-        for line in lines.iter().flatten() {
+    fn settle_lines(&mut self, now: Moment, lines: OwnLines) {
+        for line in lines.into_iter().flatten() {
             self.settle_line(now, line);
         }
     }
 
     /// Makes the queued jobs of a line that have a place candidates, and no other.
-    fn settle_line(&mut self, now: Moment, line: &Line) {
-        let (out, into) = self.lines.settle(line);
+    fn settle_line(&mut self, now: Moment, line: LineId) {
+        let Settled { out, into } = self.lines.settle(line);
         for job in out {
             // A job of an earlier build is to run again, and comes first.
             self.queue.hold_back(job);
             self.keep_no_longer(now, job);
         }
         for job in into {
-            if self.lines.may_run(job) && self.queue.let_in(job) {
+            if self.queue.let_in(job) {
                 // While it waited for its turn, no runner was sought for it.
                 self.deadlines.renew(&Timer::Fit(job), now);
             }
@@ -142,18 +145,18 @@ impl Tables {
         self.keep_no_longer(now, job);
         self.deadlines.clear(&Timer::Fit(job));
         // Its lines are settled when its lease begins, or when it leaves them.
-        self.lines.set_queued(job, false);
         if self.queue.remove(job, lane) {
             self.deadlines.clear(&Timer::Retry(job));
         }
     }
 
-    /// Ends the pauses of jobs and the rests of runners that are over.
-    pub(crate) fn wake(&mut self, now: Moment) {
+    /// Ends the pauses of jobs and the rests of runners that are over. `of` says where a queued job stands.
+    pub(crate) fn wake(&mut self, now: Moment, of: impl Fn(JobId) -> InLine) {
         let job = |timer: &Timer| if let Timer::Retry(job) = timer { Some(*job) } else { None };
         for job in self.deadlines.over(now, job) {
             self.deadlines.clear(&Timer::Retry(job));
-            if self.queue.resume(job, self.lines.has_job(job)) && self.lines.may_run(job) {
+            let of = of(job);
+            if self.queue.resume(job, of.has_line()) && self.lines.may_run(of) {
                 self.queue.let_in(job);
             }
         }
@@ -230,11 +233,8 @@ impl Tables {
     pub(crate) fn insert_lease(&mut self, now: Moment, attempt: AttemptId, lease: LiveLease, lasts_ms: u64) {
         let (runner, slots) = (lease.runner, lease.slots());
         self.queue.add_leased(&lease.repo);
-        for line in lease.lines() {
-            let limit = lease.task.limit_in(&line);
-            self.lines.add_attempt(attempt, (lease.build, lease.job), line.clone(), limit);
-            self.settle_line(now, &line);
-        }
+        self.lines.add_attempt(attempt, lease.in_line());
+        self.settle_lines(now, lease.lines);
         self.leases.by_attempt.insert(attempt, lease);
         self.deadlines.set(Timer::Lease(attempt), now, lasts_ms);
         if let Some(member) = self.roster.members.get_mut(&runner) {
@@ -288,10 +288,8 @@ impl Tables {
         {
             member.used -= lease.slots();
         }
-        for line in lease.lines() {
-            self.lines.remove_attempt(attempt, (lease.build, lease.job), &line);
-            self.settle_line(now, &line);
-        }
+        self.lines.remove_attempt(attempt, lease.in_line());
+        self.settle_lines(now, lease.lines);
         self.refresh(lease.runner, now);
         lease
     }

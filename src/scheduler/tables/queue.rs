@@ -13,12 +13,11 @@
 //! a job, which the job keeps.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use super::demands::{Demand, DemandId, Demands};
-use crate::model::{JobId, Label, Moment, RepoName};
+use crate::model::{JobId, Moment, RepoName};
 
 /// The name of a lane, a repository and the demand of its jobs; and the turn of a job in it.
 pub(crate) type LaneKey<'a> = (&'a RepoName, Demand<'a>, Standing);
@@ -42,26 +41,29 @@ impl Standing {
 /// that the cost of choosing depends on the number of lanes and not on the number of jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    repos: BTreeMap<RepoName, Share>,
+    /// The repositories that have had a queued or leased job, by number.
+    shares: Vec<Share>,
+    numbers: FxHashMap<RepoName, RepoId>,
+    /// The repositories that have a candidate.
+    waiting: BTreeSet<RepoId>,
     /// The number of leases so far.
     given: u64,
-    /// `Share::served` of repositories that have no share now.
-    past: FxHashMap<RepoName, u64>,
     /// The jobs that pause, are held, or may be held again. Other jobs are only in their lanes.
     apart: BTreeMap<JobId, Apart>,
     demands: Demands,
     /// The number of all jobs, those that are no candidates included.
     len: usize,
-    /// The number of repositories that have a candidate.
-    waiting: usize,
 }
 
-/// The lane and the turn of a job that is not always a candidate.
-#[derive(Debug)]
+/// The number of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct RepoId(u32);
+
+/// A job that is not always a candidate.
+#[derive(Debug, Clone, Copy)]
 struct Apart {
-    repo: RepoName,
-    labels: Arc<[Label]>,
-    slots: u32,
+    repo: RepoId,
+    demand: DemandId,
     turn: Standing,
     stage: Stage,
 }
@@ -78,8 +80,9 @@ enum Stage {
 }
 
 /// The part of the queue that belongs to one repository.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Share {
+    name: RepoName,
     /// The number of its jobs that are leased now.
     leased: usize,
     /// `Queue::given` when it got its last lease; 0 if it has had none.
@@ -101,16 +104,25 @@ struct Rank {
 
 /// The number of leases for each waiting repository after which one that got none of them is overdue.
 pub(super) const OVERDUE_AFTER: u64 = 8;
-/// The number of leases that [`Queue::position`] looks ahead. Beyond it counts only the jobs of the same repository.
+/// The number of leases that [`Queue::position`] looks ahead at most. Beyond it counts only the jobs of the same
+/// repository.
 const POSITION_MAX: usize = 5_000;
+/// The number of repositories that [`Queue::position`] compares for all of those leases together.
+const COMPARED_MAX: usize = 500_000;
+
+impl Rank {
+    fn of(given: u64, waiting: usize, leased: usize, served: u64, since: u64) -> Self {
+        if given - since >= OVERDUE_AFTER * waiting as u64 {
+            Self { class: 0, measure: since, served }
+        } else {
+            Self { class: 1, measure: leased as u64, served }
+        }
+    }
+}
 
 impl Share {
     fn rank(&self, given: u64, waiting: usize) -> Rank {
-        if given - self.since >= OVERDUE_AFTER * waiting as u64 {
-            Rank { class: 0, measure: self.since, served: self.served }
-        } else {
-            Rank { class: 1, measure: self.leased as u64, served: self.served }
-        }
+        Rank::of(given, waiting, self.leased, self.served, self.since)
     }
 
     /// Its first job, which decides between repositories of the same rank.
@@ -121,9 +133,11 @@ impl Share {
 
 /// A repository, for looking ahead.
 #[derive(Debug)]
-struct Contender<'a> {
-    repo: &'a RepoName,
-    share: Share,
+struct Contender {
+    repo: RepoId,
+    leased: usize,
+    served: u64,
+    since: u64,
     /// Its first job, and the number of its jobs.
     head: (Standing, JobId),
     left: usize,
@@ -136,22 +150,24 @@ struct Lane {
     jobs: BTreeSet<(Standing, JobId)>,
 }
 
+impl Contender {
+    fn rank(&self, given: u64, waiting: usize) -> Rank {
+        Rank::of(given, waiting, self.leased, self.served, self.since)
+    }
+}
+
 impl Lane {
     fn head(&self) -> (Standing, JobId) {
         *self.jobs.first().expect("a lane that has become empty is removed")
     }
 }
 
-impl Apart {
-    fn key(&self) -> LaneKey<'_> {
-        (&self.repo, Demand { labels: &self.labels, slots: self.slots }, self.turn)
-    }
-}
-
 impl Queue {
-    pub(super) fn push(&mut self, job: JobId, key: LaneKey<'_>) {
+    pub(super) fn push(&mut self, job: JobId, (repo, demand, turn): LaneKey<'_>) {
         self.len += 1;
-        self.enter(job, key);
+        let (repo, demand) = (self.number(repo), self.demands.enter(demand));
+        self.enter(job, repo, demand, turn);
+        self.demands.leave(demand);
     }
 
     /// Like `push`, but the job is no candidate before `resume`.
@@ -165,8 +181,9 @@ impl Queue {
         let Some(apart) = self.apart.get_mut(&job).filter(|apart| apart.stage == Stage::Paused) else { return false };
         if has_line {
             apart.stage = Stage::Held;
-        } else if let Some(apart) = self.apart.remove(&job) {
-            self.enter(job, apart.key());
+        } else if let Some(Apart { repo, demand, turn, .. }) = self.apart.remove(&job) {
+            self.enter(job, repo, demand, turn);
+            self.demands.leave(demand);
         }
         true
     }
@@ -180,60 +197,69 @@ impl Queue {
     pub(super) fn hold_back(&mut self, job: JobId) {
         let Some(apart) = self.apart.get_mut(&job).filter(|it| it.stage == Stage::InLane) else { return };
         apart.stage = Stage::Held;
-        let (repo, labels) = (apart.repo.clone(), Arc::clone(&apart.labels));
-        let (slots, turn) = (apart.slots, apart.turn);
-        self.leave(job, (&repo, Demand { labels: &labels, slots }, turn));
+        let Apart { repo, demand, turn, .. } = *apart;
+        self.leave(job, repo, demand, turn);
     }
 
     /// Makes a job that is held a candidate. Returns whether it was held.
     pub(super) fn let_in(&mut self, job: JobId) -> bool {
         let Some(apart) = self.apart.get_mut(&job).filter(|apart| apart.stage == Stage::Held) else { return false };
         apart.stage = Stage::InLane;
-        let (repo, labels) = (apart.repo.clone(), Arc::clone(&apart.labels));
-        let (slots, turn) = (apart.slots, apart.turn);
-        self.enter(job, (&repo, Demand { labels: &labels, slots }, turn));
+        let Apart { repo, demand, turn, .. } = *apart;
+        self.enter(job, repo, demand, turn);
         true
     }
 
     /// Removes a job. Returns whether it paused.
-    pub(super) fn remove(&mut self, job: JobId, key: LaneKey<'_>) -> bool {
-        let stage = self.apart.remove(&job).map_or(Stage::InLane, |apart| apart.stage);
-        self.len -= usize::from(stage != Stage::InLane || self.leave(job, key));
+    pub(super) fn remove(&mut self, job: JobId, (repo, demand, turn): LaneKey<'_>) -> bool {
+        let Some(Apart { repo, demand, turn, stage }) = self.apart.remove(&job) else {
+            let lane = self.numbers.get(repo).copied().zip(self.demands.find(demand));
+            let was_there = lane.is_some_and(|(repo, demand)| self.leave(job, repo, demand, turn));
+            self.len -= usize::from(was_there);
+            return false;
+        };
+        if stage == Stage::InLane {
+            self.leave(job, repo, demand, turn);
+        }
+        self.demands.leave(demand);
+        self.len -= 1;
         stage == Stage::Paused
     }
 
     fn set_apart(&mut self, job: JobId, (repo, demand, turn): LaneKey<'_>, stage: Stage) {
         self.len += 1;
-        let labels = self.demands.shared(demand);
-        self.apart.insert(job, Apart { repo: repo.clone(), labels, slots: demand.slots, turn, stage });
+        let (repo, demand) = (self.number(repo), self.demands.enter(demand));
+        self.apart.insert(job, Apart { repo, demand, turn, stage });
     }
 
     /// Puts a job into its lane.
-    fn enter(&mut self, job: JobId, (repo, demand, turn): LaneKey<'_>) {
-        let given = self.given;
-        let (share, demands) = Self::share(&mut self.repos, &mut self.past, &mut self.demands, repo);
+    fn enter(&mut self, job: JobId, repo: RepoId, demand: DemandId, turn: Standing) {
+        let share = &mut self.shares[repo.0 as usize];
         if share.lanes.is_empty() {
-            share.since = given;
-            self.waiting += 1;
+            share.since = self.given;
+            self.waiting.insert(repo);
         }
-        match share.lanes.iter_mut().find(|lane| demands.get(lane.demand) == demand) {
+        match share.lanes.iter_mut().find(|lane| lane.demand == demand) {
             Some(lane) => {
                 lane.jobs.insert((turn, job));
             }
-            None => share.lanes.push(Lane { demand: demands.enter(demand), jobs: BTreeSet::from([(turn, job)]) }),
+            None => {
+                self.demands.enter_again(demand);
+                share.lanes.push(Lane { demand, jobs: BTreeSet::from([(turn, job)]) });
+            }
         }
     }
 
     /// Takes a job out of its lane. Returns whether it was there.
-    fn leave(&mut self, job: JobId, (repo, demand, turn): LaneKey<'_>) -> bool {
-        let Some(share) = self.repos.get_mut(repo) else { return false };
-        let demands = &mut self.demands;
-        let Some(at) = share.lanes.iter().position(|lane| demands.get(lane.demand) == demand) else { return false };
+    fn leave(&mut self, job: JobId, repo: RepoId, demand: DemandId, turn: Standing) -> bool {
+        let share = &mut self.shares[repo.0 as usize];
+        let Some(at) = share.lanes.iter().position(|lane| lane.demand == demand) else { return false };
         let was_there = share.lanes[at].jobs.remove(&(turn, job));
         if share.lanes[at].jobs.is_empty() {
-            demands.leave(share.lanes.swap_remove(at).demand);
-            self.waiting -= usize::from(share.lanes.is_empty());
-            self.forget_if_idle(repo);
+            self.demands.leave(share.lanes.swap_remove(at).demand);
+            if share.lanes.is_empty() {
+                self.waiting.remove(&repo);
+            }
         }
         was_there
     }
@@ -253,16 +279,13 @@ impl Queue {
 
     /// Counts one leased job of a repository less.
     pub(super) fn remove_leased(&mut self, repo: &RepoName) {
-        let Some(share) = self.repos.get_mut(repo) else { return };
+        let share = self.share_of(repo);
         share.leased = share.leased.saturating_sub(1);
-        if share.leased == 0 {
-            self.forget_if_idle(repo);
-        }
     }
 
     /// Returns the number of leased jobs of each repository that has some.
-    pub(crate) fn leased(&self) -> impl Iterator<Item = (&RepoName, usize)> {
-        self.repos.iter().map(|(repo, share)| (repo, share.leased)).filter(|(_, leased)| *leased > 0)
+    pub(crate) fn leased(&self) -> BTreeMap<&RepoName, usize> {
+        self.shares.iter().filter(|share| share.leased > 0).map(|share| (&share.name, share.leased)).collect()
     }
 
     /// Returns the first of the candidates that `takes` accepts, in the order of [`Queue::candidates`]. It is asked for
@@ -270,8 +293,8 @@ impl Queue {
     /// the best one so far.
     pub(crate) fn first(&self, mut takes: impl FnMut(JobId, DemandId, Demand<'_>) -> bool) -> Option<JobId> {
         let mut best: Option<(Rank, &Share, JobId)> = None;
-        for share in self.repos.values().filter(|share| !share.lanes.is_empty()) {
-            let rank = share.rank(self.given, self.waiting);
+        for share in self.waiting.iter().map(|repo| &self.shares[repo.0 as usize]) {
+            let rank = share.rank(self.given, self.waiting.len());
             if let Some((than, of, _)) = &best
                 && rank.cmp(than).then_with(|| share.first().cmp(&of.first())).is_gt()
             {
@@ -293,9 +316,9 @@ impl Queue {
 
     /// Returns the heads of all lanes, each with its demand, in the order in which they are to get runners.
     pub(crate) fn candidates(&self) -> Vec<(JobId, Demand<'_>)> {
-        let waiting = self.repos.values().filter(|share| !share.lanes.is_empty());
+        let waiting = self.waiting.iter().map(|repo| &self.shares[repo.0 as usize]);
         let mut shares: Vec<(Rank, Option<JobId>, &Share)> =
-            waiting.map(|share| (share.rank(self.given, self.waiting), share.first(), share)).collect();
+            waiting.map(|share| (share.rank(self.given, self.waiting.len()), share.first(), share)).collect();
         shares.sort_unstable_by(|(a, job, _), (b, other, _)| (a, job).cmp(&(b, other)));
         let mut candidates = Vec::new();
         for (_, _, share) in shares {
@@ -316,43 +339,47 @@ impl Queue {
         running: impl Iterator<Item = &'a RepoName>,
         competes: impl Fn(Demand<'_>) -> bool,
     ) -> usize {
+        let Some(repo) = self.numbers.get(repo).copied() else { return 0 };
         let mut contenders = Vec::new();
-        for (name, share) in &self.repos {
+        for id in &self.waiting {
+            let share = &self.shares[id.0 as usize];
             let lanes = || share.lanes.iter().filter(|lane| competes(self.demands.get(lane.demand)));
             let Some(head) = lanes().map(Lane::head).min() else { continue };
             // Of its own repository only the jobs before it count.
             let own = (turn, job);
-            let left = lanes().map(|lane| if name == repo { lane.jobs.range(..own).count() } else { lane.jobs.len() });
+            let left = lanes().map(|lane| if *id == repo { lane.jobs.range(..own).count() } else { lane.jobs.len() });
             let Share { leased, served, since, .. } = *share;
-            let copy = Share { leased, served, since, lanes: Vec::new() };
-            contenders.push(Contender { repo: name, share: copy, head, left: left.sum() });
+            contenders.push(Contender { repo: *id, leased, served, since, head, left: left.sum() });
         }
-        let mut running: VecDeque<&RepoName> = running.collect();
+        let number = |name: &RepoName| self.numbers.get(name).copied();
+        let mut running: VecDeque<RepoId> = running.filter_map(number).collect();
         let mut given = self.given;
-        for before in 0..POSITION_MAX {
+        let steps = POSITION_MAX.min(COMPARED_MAX / contenders.len().max(1)).max(1);
+        for before in 0..steps {
             // A slot becomes free, and the next repository gets it.
             if let Some(ended) = running.pop_front()
                 && let Some(of) = contenders.iter_mut().find(|it| it.repo == ended)
             {
-                of.share.leased = of.share.leased.saturating_sub(1);
+                of.leased = of.leased.saturating_sub(1);
             }
-            let waits = |it: &&mut Contender<'_>| it.left > 0 || it.repo == repo;
+            let waits = |it: &&mut Contender| it.left > 0 || it.repo == repo;
             let waiting = contenders.iter_mut().filter(waits).count();
-            let next = contenders.iter_mut().filter(waits).min_by_key(|it| (it.share.rank(given, waiting), it.head.1));
+            let next = contenders.iter_mut().filter(waits).min_by_key(|it| (it.rank(given, waiting), it.head.1));
             let Some(next) = next.filter(|it| it.left > 0) else { return before };
             given += 1;
             next.left -= 1;
-            next.share.leased += 1;
-            (next.share.served, next.share.since) = (given, given);
+            next.leased += 1;
+            (next.served, next.since) = (given, given);
             running.push_back(next.repo);
         }
         let own = contenders.iter().find(|it| it.repo == repo).map_or(0, |it| it.left);
-        POSITION_MAX + own
+        steps + own
     }
 
     /// Whether this job, whose lane is given, is in the queue.
     pub(crate) fn contains(&self, job: JobId, (repo, demand, turn): LaneKey<'_>) -> bool {
-        let lanes = self.repos.get(repo).map(|share| share.lanes.as_slice()).unwrap_or_default();
+        let share = self.numbers.get(repo).map(|repo| &self.shares[repo.0 as usize]);
+        let lanes = share.map(|share| share.lanes.as_slice()).unwrap_or_default();
         let in_lane = || lanes.iter().find(|lane| self.demands.get(lane.demand) == demand);
         self.apart.get(&job).is_some_and(|apart| apart.stage != Stage::InLane)
             || in_lane().is_some_and(|lane| lane.jobs.contains(&(turn, job)))
@@ -364,29 +391,18 @@ impl Queue {
     }
 
     fn share_of(&mut self, repo: &RepoName) -> &mut Share {
-        Self::share(&mut self.repos, &mut self.past, &mut self.demands, repo).0
+        let id = self.number(repo);
+        &mut self.shares[id.0 as usize]
     }
 
-    /// Returns the share of a repository, which is made if it is missing, beside the demands.
-    fn share<'a>(
-        repos: &'a mut BTreeMap<RepoName, Share>,
-        past: &mut FxHashMap<RepoName, u64>,
-        demands: &'a mut Demands,
-        repo: &RepoName,
-    ) -> (&'a mut Share, &'a mut Demands) {
-        if !repos.contains_key(repo) {
-            let served = past.remove(repo).unwrap_or(0);
-            repos.insert(repo.clone(), Share { served, ..Share::default() });
+    /// Returns the number of a repository, which gets one if it has none. It keeps it, with the time of its last lease.
+    fn number(&mut self, repo: &RepoName) -> RepoId {
+        if let Some(id) = self.numbers.get(repo) {
+            return *id;
         }
-        (repos.get_mut(repo).expect("it was put there just now if it was missing"), demands)
-    }
-
-    fn forget_if_idle(&mut self, repo: &RepoName) {
-        if self.repos.get(repo).is_some_and(|share| share.leased == 0 && share.lanes.is_empty())
-            && let Some(share) = self.repos.remove(repo)
-            && share.served > 0
-        {
-            self.past.insert(repo.clone(), share.served);
-        }
+        let id = RepoId(u32::try_from(self.shares.len()).expect("there are fewer repositories than bytes of memory"));
+        self.shares.push(Share { name: repo.clone(), leased: 0, served: 0, since: 0, lanes: Vec::new() });
+        self.numbers.insert(repo.clone(), id);
+        id
     }
 }
