@@ -1,0 +1,70 @@
+//! The messages to a runner: commands of the scheduler, among them the lease of an attempt. Nothing is checked here.
+
+use crate::dispatcher::grants::{RepoPlace, StoredBytes};
+use crate::git::without_secrets;
+use crate::model::reason::RefusalReason;
+use crate::model::{AttemptId, BranchName, StreamId, Trust};
+use crate::protocol::hello::{ErrorCode, Refusal};
+use crate::protocol::runner::{LogOffset, Runtask, StreamName, ToRunner, WireTask};
+use crate::scheduler::{Lease, RunnerCommand};
+
+/// Returns the message for a command of the scheduler. `stored` has the number of stored bytes of each stream, `place`
+/// what is known of a lease's repository.
+pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes, place: Option<&RepoPlace>) -> ToRunner {
+    match message {
+        RunnerCommand::Registered { held, gone, drained } => {
+            let offset = |lease: &Lease| {
+                let offset = stored.get(&StreamId::log(lease.attempt)).copied().unwrap_or(0);
+                LogOffset { attempt: lease.attempt.0, stream: StreamName::Log, offset }
+            };
+            ToRunner::Registered { gone: numbers(gone), logs: held.iter().map(offset).collect(), drained }
+        }
+        RunnerCommand::NameTaken { runner } => {
+            let reason = RefusalReason::NameTaken { runner };
+            ToRunner::Error(Refusal::new(ErrorCode::NameTaken, reason.to_string()).because(reason.code()))
+        }
+        RunnerCommand::Lease(lease) => ToRunner::Runtask(Box::new(runtask(&lease, place))),
+        RunnerCommand::Cancel { attempt } => ToRunner::Cancel { attempt: attempt.0 },
+        RunnerCommand::Recorded { attempt } => ToRunner::Ok { attempt: attempt.0 },
+        RunnerCommand::Stale { attempt } => ToRunner::Stale { attempt: attempt.0 },
+        RunnerCommand::Ack { gone } => ToRunner::Ack { gone: numbers(gone) },
+        RunnerCommand::Drain => ToRunner::Drain,
+    }
+}
+
+/// Changes the name of a cell in a lease to one of earlier versions: a runner that does not know cells refuses `@`.
+pub(crate) fn with_plain_name(mut message: ToRunner) -> ToRunner {
+    if let ToRunner::Runtask(lease) = &mut message
+        && let Ok(task) = &mut lease.task
+    {
+        task.name = task.name.replace('@', ".").replace([',', '+', '=', ':'], "-");
+    }
+    message
+}
+
+fn numbers(attempts: Vec<AttemptId>) -> Vec<u64> {
+    attempts.into_iter().map(|attempt| attempt.0).collect()
+}
+
+fn runtask(lease: &Lease, place: Option<&RepoPlace>) -> Runtask {
+    let trigger = &lease.source.trigger;
+    let (branch, reference) = trigger.reference.written();
+    Runtask {
+        attempt: lease.attempt.0,
+        lease_ms: lease.lease_ms,
+        build: lease.build.0,
+        number: lease.number,
+        repo: lease.source.repo.to_string(),
+        branch,
+        reference,
+        event: Some(trigger.event().to_owned()),
+        trusted: Some(trigger.trust == Trust::Trusted),
+        default_branch: place.and_then(|place| place.default_branch.as_ref()).map(BranchName::to_string),
+        slots: lease.task.placement.slots.0,
+        before: trigger.before().map(|commit| commit.to_string()),
+        commit: lease.source.commit.to_string(),
+        // A store may have the credentials that an observer of another make once told.
+        url: place.and_then(|place| place.url.as_deref()).map(without_secrets),
+        task: Ok(WireTask { name: lease.task.name.to_string(), recipe: lease.task.recipe.clone() }),
+    }
+}
