@@ -14,16 +14,15 @@ use super::boottime;
 use super::environment::inherited;
 use super::error::RunnerError;
 use super::event::{Action, Event, Undelivered};
-use super::greeting::{Callback, Identity};
 use super::heartbeat::Heartbeat;
 use super::journal::Journal;
 use super::layout::Layout;
 use super::limits::{NEWS_CAPACITY, REPORT_CAPACITY, WARM_TREES};
-use super::listening::Callers;
 use super::machine::{Machine, Times};
 use super::recovery::{Sweep, recover};
 use super::routes::Piece;
-use super::session::{Dialler, Hangup, Session, SessionNews};
+use super::session::{Session, SessionNews};
+use super::session_thread::SessionThread;
 use super::shared_repos::SharedRepos;
 use super::slot::{Common, MakeExecutor, Slot, SlotReport, SlotWork};
 use super::translate::{self, Offer};
@@ -33,8 +32,7 @@ use crate::model::reason::LossReason;
 use crate::model::words::outcome_words;
 use crate::model::{AttemptId, CommitId, Isolation, Label, Moment, Outcome, RepoName};
 use crate::shutdown::Stop;
-use crate::threads::{self, Thread};
-use crate::transport::{Frame, Listener};
+use crate::transport::Frame;
 
 /// Runs the role. Returns when the runner is drained, stopped, or cannot continue.
 pub(super) fn run(
@@ -93,62 +91,6 @@ pub(super) fn run(
     let (news, reports) = (from_session, from_slots);
     log::info!("runner {} with {slots} slots works in {}", settings.name, layout.root().display());
     core.turn(&news, &reports, stop, &uploader)
-}
-
-/// The session's thread. Dropping it closes the session and joins the thread.
-struct SessionThread {
-    hangup: Arc<Hangup>,
-    /// Dropped before the thread is joined, which ends the thread's pauses.
-    _closing: Sender<()>,
-    _thread: Thread<()>,
-}
-
-impl SessionThread {
-    fn new(settings: &RunnerSettings, news: Sender<SessionNews>, uploads: Sender<Upload>) -> Result<Self, RunnerError> {
-        let mut callers = None;
-        let mut callback = None;
-        if let Some(listen) = &settings.listen {
-            let mut key = [0; 32];
-            getrandom::fill(&mut key).map_err(RunnerError::Random)?;
-            let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-            let listener = Listener::bind(listen)?;
-            let mut address = listen.clone();
-            address.port = listener.local_addr().port();
-            if listener.local_addr().ip().is_unspecified() {
-                // The listener accepts on all addresses, so the dispatcher is told the host's name.
-                address.host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            }
-            log::info!("runner {} listens at {address}", settings.name);
-            callback = Some(Callback { address: address.to_string(), key: key.clone() });
-            let source = |source| RunnerError::Thread { name: "accept", source };
-            callers = Some(Callers::start(listener, key).map_err(source)?);
-        }
-        let hangup = Arc::new(Hangup::default());
-        let (closing, closed) = bounded(0);
-        let incarnation = getrandom::u64().map_err(RunnerError::Random)?;
-        let dialler = Dialler {
-            who: Identity { name: settings.name.clone(), incarnation, token: settings.token.clone(), callback },
-            dispatch: settings.dispatch.clone(),
-            callers,
-            news,
-            uploads,
-            hangup: hangup.clone(),
-            closing: closed,
-            stayed_ms: 0,
-            absences: Vec::new(),
-            taken_since: None,
-            is_drained: false,
-        };
-        let thread = threads::spawn("session", move || dialler.run());
-        let thread = thread.map_err(|source| RunnerError::Thread { name: "session", source })?;
-        Ok(Self { hangup, _closing: closing, _thread: thread })
-    }
-}
-
-impl Drop for SessionThread {
-    fn drop(&mut self) {
-        self.hangup.hang_up();
-    }
 }
 
 struct Core<'a> {

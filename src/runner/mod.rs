@@ -31,6 +31,7 @@ mod read_times;
 mod recovery;
 mod routes;
 mod session;
+mod session_thread;
 mod shared_repos;
 mod slot;
 mod spool;

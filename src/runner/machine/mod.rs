@@ -6,14 +6,15 @@
 //! its leases slept, too.
 
 mod attempt;
+mod departure;
 mod room;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 
 use super::assignment::{Assignment, AttemptResult};
 use super::event::{Action, Event, Offsets, Undelivered};
-use super::limits::{DRAIN_HEARD_MS, EXCLUSIVE_CHECK_MS, LAST_WORDS_MS, RESULTS_REPEAT_MS};
+use super::limits::{EXCLUSIVE_CHECK_MS, RESULTS_REPEAT_MS};
 use crate::model::reason::LossReason;
 use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome};
 use attempt::{AttemptPhase, EarlyEnd, HeldAttempt};
@@ -159,24 +160,12 @@ impl Machine {
     /// Returns the time of the next tick, if no event comes before.
     pub(super) fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let exclusive = self.running_exclusive().next().map(|_| now.after(EXCLUSIVE_CHECK_MS));
-        let (is_here, is_idle) = (self.link == Connection::Here, self.held.is_empty());
+        let is_here = self.link == Connection::Here;
         let repeat = self.held.values().filter_map(|held| match &held.phase {
             AttemptPhase::Ended { said: Some(said), .. } if is_here => Some(said.after(RESULTS_REPEAT_MS)),
             AttemptPhase::Ended { .. } | AttemptPhase::Waiting | AttemptPhase::Executing { .. } => None,
         });
-        let leaving = match self.leaving {
-            Departure::Draining { told: Some(told), heard: false, .. } if is_idle => Some(told.after(DRAIN_HEARD_MS)),
-            Departure::Draining { delivering: Some(since), .. } if !is_idle => {
-                Some(since.after(self.times.delivery_ms))
-            }
-            Departure::Stopping { since: Some(since) } => Some(since.after(LAST_WORDS_MS)),
-            Departure::No => match self.times.idle_exit_ms {
-                Some(ms) if is_idle => Some(self.idle_since.after(ms)),
-                Some(_) | None => None,
-            },
-            Departure::Draining { .. } | Departure::Stopping { since: None } | Departure::Over => None,
-        };
-        repeat.chain(exclusive).chain(leaving).min()
+        repeat.chain(exclusive).chain(self.departure_deadline()).min()
     }
 
     fn registered(&mut self, now: Moment, since: Moment, gone: &[AttemptId], streams: Offsets, out: &mut Vec<Action>) {
@@ -363,31 +352,6 @@ impl Machine {
         }
     }
 
-    fn drain(&mut self, now: Moment, out: &mut Vec<Action>) {
-        if self.leaving != Departure::No {
-            return;
-        }
-        let is_here = self.link == Connection::Here;
-        self.leaving = Departure::Draining { told: is_here.then_some(now), heard: false, delivering: None };
-        if is_here {
-            out.push(Action::SayDraining);
-        }
-    }
-
-    fn stop(&mut self, out: &mut Vec<Action>) {
-        if matches!(self.leaving, Departure::Stopping { .. } | Departure::Over) {
-            return;
-        }
-        self.leaving = Departure::Stopping { since: None };
-        for assignment in mem::take(&mut self.waiting) {
-            self.held.remove(&assignment.attempt);
-        }
-        let executing: BTreeSet<_> = self.slots.iter().flatten().copied().collect();
-        for attempt in executing {
-            self.end_early(attempt, EarlyEnd::Stopped, out);
-        }
-    }
-
     /// Decides everything that follows from the time alone, or from having nothing left to do.
     fn look_at_time(&mut self, now: Moment, out: &mut Vec<Action>) {
         let limit = now.since(self.renewed);
@@ -396,43 +360,7 @@ impl Machine {
             self.end_early(attempt, EarlyEnd::CutOff, out);
         }
         self.repeat_results(now, out);
-        if self.leaving == Departure::No
-            && self.times.idle_exit_ms.is_some_and(|ms| self.held.is_empty() && now.since(self.idle_since) >= ms)
-        {
-            self.drain(now, out);
-        }
-        let executes = self.slots.iter().any(Option::is_some);
-        let end = match &mut self.leaving {
-            Departure::Draining { told, heard, .. } if self.held.is_empty() => {
-                let is_late = told.is_some_and(|told| now.since(told) >= DRAIN_HEARD_MS);
-                (*heard || is_late || self.link == Connection::Away).then_some(Action::End)
-            }
-            // A lease may have crossed the drain on its way.
-            Departure::Draining { delivering, .. } if executes => {
-                *delivering = None;
-                None
-            }
-            Departure::Draining { delivering, .. } => {
-                let since = *delivering.get_or_insert(now);
-                (now.since(since) >= self.times.delivery_ms).then(|| Action::GiveUp(self.undelivered()))
-            }
-            Departure::Stopping { since } if !executes => {
-                let is_late = now.since(*since.get_or_insert(now)) >= LAST_WORDS_MS;
-                (self.held.is_empty() || is_late || self.link != Connection::Here).then_some(Action::End)
-            }
-            Departure::Stopping { .. } | Departure::No | Departure::Over => None,
-        };
-        if let Some(end) = end {
-            self.leaving = Departure::Over;
-            out.push(end);
-        }
-    }
-
-    /// The dispatcher took something at `at`. The patience of a draining runner starts anew.
-    fn delivered(&mut self, at: Moment) {
-        if let Departure::Draining { delivering: Some(since), .. } = &mut self.leaving {
-            *since = at.max(*since);
-        }
+        self.depart(now, out);
     }
 
     fn repeat_results(&mut self, now: Moment, out: &mut Vec<Action>) {

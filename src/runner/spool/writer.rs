@@ -1,139 +1,19 @@
-//! The spool: a stream on disk until the dispatcher has it. The file is made at the first byte, so that a silent
-//! attempt costs none. One thread writes, another reads the complete bytes. Beyond the limit only the newest output is
-//! kept; it is put behind the head, with a marker, when the attempt has ended. Output is bytes and is never
-//! interpreted.
+//! The writing side of a spool. Beyond the limit only the newest output is kept; it is put behind the head, with a
+//! marker, when the attempt has ended. It never deletes a spool.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::io;
+use std::sync::Arc;
 
 use crc32fast::Hasher;
 
-use super::read_times::ReadTimes;
-use crate::clock;
-use crate::model::{LogSummary, Moment};
-
-const COPY_BYTES: usize = 256 * 1024;
-
-/// The reading side.
-#[derive(Debug)]
-pub(super) struct Spool {
-    path: PathBuf,
-    file: OnceLock<File>,
-    /// Bytes that are complete in the file.
-    len: AtomicU64,
-    /// When the bytes were read.
-    times: Mutex<ReadTimes>,
-    /// The uploader was told of bytes and has not looked at them yet.
-    pub(super) is_announced: AtomicBool,
-}
-
-impl Spool {
-    /// The spool of an attempt that begins.
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            file: OnceLock::new(),
-            len: AtomicU64::new(0),
-            times: Mutex::default(),
-            is_announced: AtomicBool::new(false),
-        }
-    }
-
-    /// Opens the spool of an earlier run. Returns `None` if the attempt had printed nothing.
-    pub(super) fn recover(path: PathBuf) -> io::Result<Option<(Self, LogSummary)>> {
-        let file = match File::options().read(true).append(true).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let (bytes, crc32) = checksum(&file)?;
-        if bytes == 0 {
-            return Ok(None);
-        }
-        let spool = Self::new(path);
-        spool.len.store(bytes, Ordering::Release);
-        spool.file.get_or_init(|| file);
-        Ok(Some((spool, LogSummary { bytes, crc32, missing: None })))
-    }
-
-    /// Returns the number of bytes that can be read.
-    pub(super) fn len(&self) -> u64 {
-        self.len.load(Ordering::Acquire)
-    }
-
-    /// Reads at most `limit` bytes from `offset` on.
-    pub(super) fn read(&self, offset: u64, limit: u64) -> io::Result<Vec<u8>> {
-        let wanted = self.len().saturating_sub(offset).min(limit);
-        let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
-        let Some(file) = self.file.get() else { return Ok(bytes) };
-        while bytes.len() < bytes.capacity() && (bytes.len() as u64) < wanted {
-            let at = offset + bytes.len() as u64;
-            if rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
-        Ok(bytes)
-    }
-
-    /// Returns how old the bytes of a piece are at `now`, as pairs of an offset in the piece and an age in
-    /// milliseconds; none for bytes of an earlier run.
-    pub(super) fn ages(&self, offset: u64, length: u64, now: Moment) -> Vec<(u64, u64)> {
-        self.times.lock().unwrap_or_else(PoisonError::into_inner).ages(offset, length, now)
-    }
-
-    /// Deletes the file, if there is one. A reader that has it open may go on.
-    pub(super) fn remove(&self) {
-        if self.file.get().is_some() {
-            remove(&self.path);
-        }
-    }
-
-    fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut file = match self.file.get() {
-            Some(file) => file,
-            None => {
-                let file = create(&self.path)?;
-                self.file.get_or_init(|| file)
-            }
-        };
-        // First the bytes and their time, then the length: a reader never sees a length without them.
-        file.write_all(bytes)?;
-        self.times.lock().unwrap_or_else(PoisonError::into_inner).note(self.len(), clock::now());
-        self.len.fetch_add(bytes.len() as u64, Ordering::Release);
-        Ok(())
-    }
-}
-
-/// Creates an empty file, and its directory if somebody has removed that.
-fn create(path: &Path) -> io::Result<File> {
-    let create = || File::options().read(true).write(true).create(true).truncate(true).open(path);
-    match create() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-            create()
-        }
-        created => created,
-    }
-}
-
-/// Deletes a spool's file by its path.
-pub(super) fn remove(path: &Path) {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            log::warn!("could not delete {}: {error}", path.display());
-        }
-        Ok(()) | Err(_) => {}
-    }
-}
+use super::Spool;
+use super::characters::{is_continuation, lacking};
+use super::tail::SpoolTail;
+use crate::model::LogSummary;
 
 /// The writing side.
 #[derive(Debug)]
-pub(super) struct SpoolWriter {
+pub(crate) struct SpoolWriter {
     spool: Arc<Spool>,
     crc: Hasher,
     limit: u64,
@@ -152,7 +32,7 @@ pub(super) struct SpoolWriter {
 
 /// The part of the output that the file has in the end.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     /// Bytes at the beginning.
     head: u64,
     /// Bytes behind those that were left out, and the length of the marker in their place.
@@ -162,7 +42,7 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Returns where in the file a position of the output is. All that was left out is where the marker begins.
-    pub(super) fn offset(&self, position: u64) -> u64 {
+    pub(crate) fn offset(&self, position: u64) -> u64 {
         match position.checked_sub(self.head) {
             Some(behind) if self.left_out > 0 && behind > 0 => match behind.checked_sub(self.left_out) {
                 Some(kept) => self.head + self.marker + kept,
@@ -175,7 +55,7 @@ impl Kept {
 
 impl SpoolWriter {
     /// A writer that keeps at most `limit` bytes: the first three quarters, and the last quarter from the end.
-    pub(super) fn new(spool: Arc<Spool>, limit: u64) -> Self {
+    pub(crate) fn new(spool: Arc<Spool>, limit: u64) -> Self {
         let head_left = limit - limit / 4;
         Self {
             spool,
@@ -191,7 +71,7 @@ impl SpoolWriter {
     }
 
     /// Writes output. An error means that the file cannot take it, mostly because the disk is full.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if let Some(last) = bytes.last() {
             self.is_line_over = *last == b'\n';
         }
@@ -225,19 +105,19 @@ impl SpoolWriter {
     }
 
     /// Writes a line of Surveil's own.
-    pub(super) fn write_line(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn write_line(&mut self, text: &str) -> io::Result<()> {
         let line = format!("{}{text}\n", if self.is_line_over { "" } else { "\n" });
         self.write(line.as_bytes())
     }
 
     /// The number of bytes that were ever written: a position of the output.
-    pub(super) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.printed
     }
 
     /// Appends the tail to the head and returns the summary of the stream, and what of the output is in it. With an
     /// error, the summary is that of the file.
-    pub(super) fn finish(mut self) -> (LogSummary, Kept, io::Result<()>) {
+    pub(crate) fn finish(mut self) -> (LogSummary, Kept, io::Result<()>) {
         let mut missing = None;
         let mut kept = Kept { head: self.spool.len(), ..Kept::default() };
         let mut result = Ok(());
@@ -258,7 +138,7 @@ impl SpoolWriter {
         (summary, kept, result)
     }
 
-    pub(super) fn spool(&self) -> &Arc<Spool> {
+    pub(crate) fn spool(&self) -> &Arc<Spool> {
         &self.spool
     }
 
@@ -269,102 +149,11 @@ impl SpoolWriter {
     }
 }
 
-/// The newest output, in a file that is used as a ring. No other process needs it, so it has no name.
-#[derive(Debug)]
-struct SpoolTail {
-    file: File,
-    capacity: u64,
-    /// Bytes that were ever written.
-    total: u64,
-}
-
-impl SpoolTail {
-    fn new(path: PathBuf, capacity: u64) -> io::Result<Self> {
-        let file = create(&path)?;
-        // The file lives as long as its descriptor, so that nothing is left of it if the runner is killed.
-        fs::remove_file(&path)?;
-        Ok(Self { file, capacity, total: 0 })
-    }
-
-    fn left_out(&self) -> u64 {
-        self.total.saturating_sub(self.capacity)
-    }
-
-    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() && self.capacity > 0 {
-            let at = self.total % self.capacity;
-            let room = usize::try_from(self.capacity - at).unwrap_or(usize::MAX);
-            let (now, later) = bytes.split_at(bytes.len().min(room));
-            self.file.write_all_at(now, at)?;
-            self.total += now.len() as u64;
-            bytes = later;
-        }
-        self.total += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Returns the number of bytes at the beginning of the kept ones that are the end of a character.
-    fn cut_character(&self) -> io::Result<u64> {
-        let mut first = Vec::new();
-        for position in self.left_out()..self.total.min(self.left_out() + MAX_CONTINUATIONS + 1) {
-            let mut byte = [0];
-            self.file.read_exact_at(&mut byte, position % self.capacity)?;
-            first.push(byte[0]);
-        }
-        let count = first.iter().take_while(|byte| is_continuation(**byte)).count() as u64;
-        // More of them in a row are not UTF-8, and are left as they are.
-        Ok(if count > MAX_CONTINUATIONS { 0 } else { count })
-    }
-
-    /// Passes the kept bytes from `position` on, oldest first.
-    fn read(&self, mut position: u64, into: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let mut buffer = vec![0; COPY_BYTES];
-        while position < self.total {
-            let at = position % self.capacity;
-            let length = (self.capacity - at).min(self.total - position).min(COPY_BYTES as u64);
-            let piece = &mut buffer[..usize::try_from(length).unwrap_or(COPY_BYTES)];
-            self.file.read_exact_at(piece, at)?;
-            into(piece)?;
-            position += length;
-        }
-        Ok(())
-    }
-}
-
-/// Bytes of a character of UTF-8 behind its first.
-const MAX_CONTINUATIONS: u64 = 3;
-
-fn is_continuation(byte: u8) -> bool {
-    byte & 0b1100_0000 == 0b1000_0000
-}
-
-/// Returns the number of bytes that the last character lacks, given the number before these bytes.
-fn lacking(before: usize, bytes: &[u8]) -> usize {
-    let last = bytes.len().saturating_sub(4);
-    bytes[last..].iter().fold(before, |lacking, byte| match byte {
-        0x80..=0xbf => lacking.saturating_sub(1),
-        0xc2..=0xdf => 1,
-        0xe0..=0xef => 2,
-        0xf0..=0xf4 => 3,
-        _ => 0,
-    })
-}
-
-fn checksum(file: &File) -> io::Result<(u64, u32)> {
-    let mut buffer = vec![0; COPY_BYTES];
-    let (mut crc, mut bytes) = (Hasher::new(), 0);
-    loop {
-        let length = file.read_at(&mut buffer, bytes)?;
-        if length == 0 {
-            return Ok((bytes, crc.finalize()));
-        }
-        crc.update(&buffer[..length]);
-        bytes += length as u64;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
     use super::*;
 
     /// Writes `output` in pieces under a limit; what is kept, and its summary.
@@ -474,18 +263,6 @@ mod tests {
         assert_eq!(writer.finish().0, LogSummary::default());
         assert!(!path.exists());
         assert!(Spool::recover(path).unwrap().is_none());
-    }
-
-    #[test]
-    fn what_an_earlier_run_spooled_is_found_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a1.log");
-        Spool::new(path.clone()).append(b"half a li").unwrap();
-        let (spool, summary) = Spool::recover(path.clone()).unwrap().unwrap();
-        assert_eq!(summary, LogSummary { bytes: 9, crc32: crc32fast::hash(b"half a li"), missing: None });
-        assert_eq!(spool.read(5, 100).unwrap(), b"a li");
-        spool.remove();
-        assert!(!path.exists());
     }
 
     #[test]
