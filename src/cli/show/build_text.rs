@@ -1,166 +1,13 @@
-//! `surveil show`: prints one build with its jobs and attempts, and waits for its end with `--wait`. `surveil up` uses
-//! the printing, too.
+//! The text of one build for people: a headline, and lines for its jobs, attempts and steps. Asks nobody.
 
-use clap::Args;
-
-use super::build_name::{BuildFlags, NamedBuild};
-use super::flags::{DispatchFlags, Format, FormatFlags};
-use super::fold::{self, Row};
-use super::hints::Hints;
-use super::output::{bold, dim, painted};
-use super::report::{begun_ms, first_lease_ms, job_kind, job_word, lasted, present, short, took, verdict_note};
-use super::session::Session;
-use super::table::one_line;
-use super::{CliError, ExitCode, Output, excerpt, human};
-use crate::clock;
-use crate::error_chain::chain;
+use crate::cli::fold::{self, Row};
+use crate::cli::hints::Hints;
+use crate::cli::output::{bold, dim, painted};
+use crate::cli::report::{begun_ms, first_lease_ms, job_kind, job_word, lasted, took, verdict_note};
+use crate::cli::table::one_line;
+use crate::cli::{CliError, Output, human};
 use crate::model::{EndingKind, JobStateKind};
-use crate::protocol::hello::{ErrorCode, Refusal};
-use crate::protocol::operator::{AttemptReport, BuildReport, FromOperator, JobReport, StepReport, ToOperator};
-
-const EXAMPLES: &str = "\
-With --wait, the exit code is the verdict: 0 passed, 1 failed, 3 errored, 4 cancelled. A dispatcher that restarts \
-meanwhile is waited for, too. On a terminal, --wait is `surveil watch`.
-
-Examples:
-  surveil show latest
-  surveil show b12
-  surveil show 4f2a91c --wait && ./deploy.sh";
-
-/// Show one build: its jobs, their attempts, and how to run a failed one by hand
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub(crate) struct ShowFlags {
-    #[command(flatten)]
-    named: BuildFlags,
-    /// Wait until the build is finished, and exit with its verdict
-    #[arg(long)]
-    wait: bool,
-    #[command(flatten)]
-    format: FormatFlags,
-    #[command(flatten)]
-    operator: DispatchFlags,
-}
-
-/// Prints the answer.
-pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    flags.named.check()?;
-    let mut session = flags.operator.connect_or_read()?;
-    let (NamedBuild { build, task }, found) = flags.named.resolve_quietly(&mut session)?;
-    let mut report = found.map_or_else(|| build_named(&mut session, &build), Ok)?;
-    if flags.wait {
-        // The exit code is the verdict, whether anybody reads the report or not.
-        out.outlive_reader();
-        report = until_finished(&flags.operator, session, report)?;
-    }
-    if let Some(task) = &task {
-        only(&mut report, task)?;
-    }
-    // A person who names a matrix wants to see its cells.
-    let folding = if task.is_some() { Folding::None } else { Folding::Matrices };
-    let hints = Hints::of(&flags.operator);
-    let is_for_people = flags.format.get() == Format::Table;
-    present(&report, flags.format.get(), out, |report, out| print(report, (folding, clock::wall().0), &hints, out))?;
-    if is_for_people {
-        excerpts(&flags.operator, &report, out)?;
-    }
-    let verdict = if flags.wait { ExitCode::of_build(&report) } else { None };
-    Ok(verdict.unwrap_or(ExitCode::Ok))
-}
-
-impl ShowFlags {
-    /// The build to watch live, if that is what these flags mean: a person waits for it at a terminal.
-    pub(crate) fn watched(&self, out: &Output) -> Option<(&DispatchFlags, &BuildFlags)> {
-        let is_live = self.wait && self.format.get() == Format::Table && out.width().is_some();
-        is_live.then_some((&self.operator, &self.named))
-    }
-}
-
-/// Number of last lines of a failed job's log, and number of failed jobs of which they are shown.
-const LAST_LINES: usize = 10;
-const SHOWN_JOBS: usize = 5;
-
-/// Prints the last lines of the logs of failed jobs.
-fn excerpts(operator: &DispatchFlags, build: &BuildReport, out: &mut Output) -> Result<(), CliError> {
-    let is_bad = |job: &&JobReport| JobStateKind::of_word(&job.state).is_some_and(JobStateKind::is_bad);
-    let bad = build.jobs.iter().filter(is_bad).filter(|job| job.attempts.last().is_some_and(|it| it.log_bytes > 0));
-    for job in bad.take(SHOWN_JOBS) {
-        // A session of its own: that of a command that waited may have ended since.
-        match operator.connect_or_read().and_then(|mut session| excerpt::of_job(&mut session, build, job, LAST_LINES)) {
-            Ok(lines) => {
-                out.line(format_args!("\nthe log of {} ends with:", job.task))?;
-                lines.iter().try_for_each(|line| out.line(format_args!("  {} {line}", dim("|"))))?;
-            }
-            // The report matters more than the excerpt, and names the command that shows the whole log.
-            Err(error) => log::warn!("could not read the log of {}: {}", job.task, chain(&error)),
-        }
-    }
-    Ok(())
-}
-
-/// Leaves out all jobs but that of one task, or those of a matrix.
-fn only(report: &mut BuildReport, task: &str) -> Result<(), CliError> {
-    if !report.jobs.iter().any(|job| fold::is_meant(task, &job.task)) {
-        // The cells of a matrix are listed if it is the one that is meant.
-        let is_near = |job: &&JobReport| task.contains('@') && fold::written(task) == fold::written(&job.task);
-        let near: Vec<&str> = report.jobs.iter().filter(is_near).map(|job| &*job.task).collect();
-        let all = || fold::names(report.jobs.iter().map(|job| &*job.task));
-        let tasks = if near.is_empty() { all() } else { near.join(", ") };
-        let text = format!("build b{} has no task `{}`; it has {tasks}", report.build, Refusal::quote(task));
-        return Err(CliError::Refused(Refusal::new(ErrorCode::NotFound, text)));
-    }
-    report.jobs.retain(|job| fold::is_meant(task, &job.task));
-    Ok(())
-}
-
-/// Asks for the named build, in its present state.
-pub(crate) fn build_named(session: &mut Session, typed: &str) -> Result<BuildReport, CliError> {
-    let answer = session.ask(&FromOperator::Show { build: typed.to_owned(), repo: None, branch: None })?;
-    if let ToOperator::Build(report) = answer { Ok(*report) } else { Err(CliError::Unexpected("`show`")) }
-}
-
-/// Waits until the build has its verdict, over all restarts of the dispatcher. The session is that of the report.
-pub(crate) fn until_finished(
-    operator: &DispatchFlags,
-    session: Session,
-    known: BuildReport,
-) -> Result<BuildReport, CliError> {
-    if known.finished_ms.is_some() {
-        return Ok(known);
-    }
-    operator.persist(session, |session| finished(operator, session, &known))
-}
-
-/// Waits until the build has its verdict. `known` is an earlier report of it, maybe of before the dispatcher restarted.
-fn finished(operator: &DispatchFlags, session: &mut Session, known: &BuildReport) -> Result<BuildReport, CliError> {
-    let mut watching = operator.connect()?.watch()?;
-    // The watch does not report earlier changes, so the build is asked for again after it has begun.
-    let report = build_named(session, &known.build.to_string())?;
-    same_build(known, &report)?;
-    if report.finished_ms.is_some() {
-        return Ok(report);
-    }
-    let _alive = watching.keep_alive()?;
-    loop {
-        let ToOperator::Build(now) = watching.next()? else { return Err(CliError::Unexpected("`watch`")) };
-        if now.build == report.build && now.finished_ms.is_some() {
-            return Ok(*now);
-        }
-    }
-}
-
-/// Checks that a number still means the same build. A dispatcher that comes back with another data directory counts
-/// anew, and the verdict on another commit must not pass for the one that is awaited.
-pub(crate) fn same_build(known: &BuildReport, now: &BuildReport) -> Result<(), CliError> {
-    let identity = |report: &BuildReport| (report.repo.clone(), report.commit.clone(), report.created_ms);
-    if identity(known) == identity(now) {
-        return Ok(());
-    }
-    let (build, commit) = (known.build, short(&known.commit));
-    let text =
-        format!("the dispatcher came back without build b{build} of commit {commit}: b{build} is another one now");
-    Err(CliError::Refused(Refusal::new(ErrorCode::NotFound, text)))
-}
+use crate::protocol::operator::{AttemptReport, BuildReport, JobReport, StepReport};
 
 /// Whether the cells of a matrix are one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -314,7 +161,7 @@ fn attempt_line(attempt: &AttemptReport) -> String {
 }
 
 /// Formats a line for each step of an attempt: `passed     build  3.2 s`.
-pub(crate) fn step_lines(attempt: &AttemptReport) -> Vec<String> {
+fn step_lines(attempt: &AttemptReport) -> Vec<String> {
     let widest = attempt.steps.iter().map(|step| step.name.chars().count()).max().unwrap_or(0);
     let line = |step: &StepReport| {
         let word = step.outcome.as_deref().map_or_else(|| "left out".to_owned(), human::words);
@@ -349,21 +196,6 @@ mod tests {
         let collected = Collected::default();
         print(build, (Folding::Matrices, 1_192_000), &Hints::default(), &mut collected.output()).unwrap();
         collected.text()
-    }
-
-    #[test]
-    fn a_number_that_means_another_build_now_is_no_verdict() {
-        let known = build(12, "running", vec![]);
-        let finished = build(12, "passed", vec![]);
-        same_build(&known, &finished).unwrap();
-        let other_commit = BuildReport { commit: "0".repeat(40), ..finished.clone() };
-        let other_repo = BuildReport { repo: "other".into(), ..finished.clone() };
-        let later = BuildReport { created_ms: known.created_ms + 1, ..finished };
-        for other in [other_commit, other_repo, later] {
-            let error = same_build(&known, &other).unwrap_err();
-            assert_eq!(error.exit_code(), ExitCode::NotFound);
-            assert!(error.to_string().contains("b12 is another one now"), "{error}");
-        }
     }
 
     #[test]
@@ -422,12 +254,6 @@ b12 passed in 12 s, 3 min ago
         );
         assert!(jobs[2].starts_with("    attempt 1: failed"), "{text}");
         assert_eq!(jobs.last(), Some(&"  waiting    deploy           needs test@…"));
-        only(&mut report, "test").unwrap();
-        assert_eq!(report.jobs.len(), 3);
-        let error = only(&mut report, "test@beta,all").unwrap_err().to_string();
-        assert!(error.ends_with("it has test@1.85,all, test@stable,all, test@nightly,all"), "{error}");
-        only(&mut report, "test@stable,all").unwrap();
-        assert_eq!(report.jobs.len(), 1);
     }
 
     #[test]
