@@ -133,17 +133,7 @@ fn needs_are_a_graph_and_a_failure_skips_what_hangs_on_it() {
         1,
         vec![task("a"), needing("b", &["a"]), needing("c", &["b"]), needing("d", &["b", "c"]), task("e")],
     );
-    assert_eq!(
-        story.finish(1, 1, Outcome::Passed),
-        [
-            "a1 passed",
-            "j1 passed",
-            "j2 queued",
-            "> s1 recorded a1",
-            "j2 leased to r1 as a3 (number 1)",
-            "> s1 lease a3"
-        ]
-    );
+    assert_eq!(story.finish(1, 1, Outcome::Passed), hands_on_to(3));
     assert_eq!(
         story.finish(1, 3, Outcome::Failed(1)),
         ["a3 failed", "j2 failed", "j4 skipped (need_not_passed)", "j3 skipped (need_not_passed)", "> s1 recorded a3"]
@@ -214,16 +204,7 @@ fn a_rerun_makes_new_attempts_beside_the_old_ones() {
     story.observe("app", None, 1, vec![task("a"), task("b"), needing("c", &["b"])]);
     story.finish(1, 1, Outcome::Passed);
     story.finish(1, 2, Outcome::Failed(1));
-    let build = crate::model::Build {
-        id: BuildId(1),
-        source: source("app", None, 1),
-        created_at: WallTime(0),
-        rerun_at: None,
-        finished_at: Some(WallTime(0)),
-        verdict: Some(crate::model::Verdict::Failed),
-        problem: None,
-        settings: BuildSettings::default(),
-    };
+    let build = stored_build(1, Some(crate::model::Verdict::Failed));
     let job = |id: u64, task: TaskSpec, ending: crate::model::Ending| crate::model::Job {
         id: JobId(id),
         build: BuildId(1),

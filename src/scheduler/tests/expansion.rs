@@ -90,26 +90,8 @@ fn a_file_without_tasks_adds_nothing_and_a_rerun_takes_no_second_file() {
     assert_eq!(story.finish(1, 1, Outcome::Passed), ["a1 passed", "j1 passed", "b1 passed", "> s1 recorded a1"]);
 
     let passed = JobState::Finished(Ending::Passed);
-    let job = |id, task: TaskSpec| Job {
-        id: JobId(id),
-        build: BuildId(1),
-        task: task.into(),
-        state: passed.clone(),
-        attempts: 1,
-        failures: 0,
-        losses: 0,
-    };
-    let source = source("app", None, 1);
-    let build = Build {
-        id: BuildId(1),
-        source,
-        created_at: WallTime(0),
-        rerun_at: None,
-        finished_at: Some(WallTime(0)),
-        verdict: Some(Verdict::Passed),
-        problem: None,
-        settings: BuildSettings::default(),
-    };
+    let job = |id, task| plans::job(id, 1, task, passed.clone());
+    let build = stored_build(1, Some(Verdict::Passed));
     let jobs = vec![job(1, expanding("plan")), job(2, needing("plan/a", &["plan"]))];
     let build = Box::new(WholeBuild { build, jobs, attempts: vec![] });
     story.tell(Event::RerunAsked { request: RequestId(0), build, failed_only: false, only: None });

@@ -77,10 +77,7 @@ fn a_lost_runner_holds_up_the_next_deployment_until_it_has_ended_its_own() {
     let mut story = three_deployments();
     story.join(2, "w2", 1);
     story.close(1);
-    for second in (2..60).step_by(2) {
-        assert!(story.tick_until(second * 1_000).is_empty(), "{second}");
-        story.ping(2, &[]);
-    }
+    story.nothing_for_a_minute(2, &[]);
     let lines = story.tick_until(61_000);
     assert_eq!(lines[2..], ["j1 leased to r2 as a2 (number 2)", "> s2 lease a2"], "the oldest again");
 }
@@ -95,10 +92,7 @@ fn after_a_restart_a_cancelled_deployment_holds_up_the_line_until_it_has_ended_i
     story.observe("app", None, 1, vec![exclusive("deploy"), exclusive("publish")]);
     assert_eq!(waiting(&story, 1)[0], turn(FirstInLine::Doubt { left_ms: 60_000 })[0]);
     assert!(matches!(waiting(&story, 1)[1], JobStatus::Running { .. }), "another task is not in doubt");
-    for second in (2..60).step_by(2) {
-        assert!(story.tick_until(second * 1_000).is_empty(), "{second}");
-        story.ping(1, &[1]);
-    }
+    story.nothing_for_a_minute(1, &[1]);
     assert_eq!(story.tick_until(61_000), ["j1 leased to r1 as a2 (number 1)", "> s1 lease a2"]);
 }
 
@@ -205,10 +199,7 @@ fn a_lost_or_failed_job_keeps_its_place_in_its_group_and_is_tried_again_before_l
     // The holder of the place is lost, and may still be executing until its lease is over.
     story.join(2, "w2", 9);
     story.close(1);
-    for second in (2..60).step_by(2) {
-        assert!(story.tick_until(second * 1_000).is_empty(), "{second}");
-        story.ping(2, &[]);
-    }
+    story.nothing_for_a_minute(2, &[]);
     let lines = story.tick_until(61_000);
     assert_eq!(leases(&lines), ["j1"]);
     assert_eq!(lines.last().unwrap(), "> s2 lease a3");
@@ -244,16 +235,6 @@ fn an_exclusive_task_in_a_group_stands_in_both_lines() {
 
 #[test]
 fn after_a_restart_the_jobs_of_a_group_have_their_places_again() {
-    let build = |id: u64| Build {
-        id: BuildId(id),
-        source: source("app", None, 1),
-        created_at: WallTime(0),
-        rerun_at: None,
-        finished_at: None,
-        verdict: None,
-        problem: None,
-        settings: BuildSettings::default(),
-    };
     let job = |id: u64, state: JobState| Job {
         id: JobId(id),
         build: BuildId(id),
@@ -263,23 +244,11 @@ fn after_a_restart_the_jobs_of_a_group_have_their_places_again() {
         failures: 0,
         losses: 0,
     };
-    let lease = Attempt {
-        id: AttemptId(1),
-        job: JobId(1),
-        build: BuildId(1),
-        number: 1,
-        runner: RunnerId(1),
-        reason: PlacementReason::FreeSlot,
-        leased_at: WallTime(0),
-        finished_at: None,
-        duration_ms: None,
-        outcome: None,
-        log: LogSummary::default(),
-    };
-    let whole = |id, state, attempts| WholeBuild { build: build(id), jobs: vec![job(id, state)], attempts };
+    let whole =
+        |id, state, attempts| WholeBuild { build: stored_build(id, None), jobs: vec![job(id, state)], attempts };
     let restored = Snapshot {
         builds: vec![
-            whole(1, JobState::Leased(AttemptId(1)), vec![lease]),
+            whole(1, JobState::Leased(AttemptId(1)), vec![stored_lease()]),
             whole(2, JobState::Queued, Vec::new()),
             whole(3, JobState::Queued, Vec::new()),
         ],

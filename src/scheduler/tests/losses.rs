@@ -303,10 +303,7 @@ fn an_exclusive_attempt_is_leased_again_only_after_its_own_deadline() {
     story.observe("app", None, 1, vec![exclusive("deploy")]);
     story.join(2, "w2", 1);
     story.close(1);
-    for second in (2..60).step_by(2) {
-        assert!(story.tick_until(second * 1_000).is_empty(), "{second}");
-        story.ping(2, &[]);
-    }
+    story.nothing_for_a_minute(2, &[]);
     let lines = story.tick_until(61_000);
     assert_eq!(
         lines,
@@ -323,10 +320,7 @@ fn an_exclusive_attempt_waits_for_its_deadline_when_another_process_takes_its_ru
     assert_eq!(story.join_as(2, "w1", 2, 1, &[], &[]), ["> s2 registered, holds [], gone []"]);
     story.close(2);
     assert_eq!(story.join_as(3, "w1", 2, 1, &[], &[]), ["> s3 registered, holds [], gone []"]);
-    for second in (2..60).step_by(2) {
-        assert!(story.tick_until(second * 1_000).is_empty(), "{second}");
-        story.ping(3, &[]);
-    }
+    story.nothing_for_a_minute(3, &[]);
     assert_eq!(
         story.tick_until(61_000),
         ["a1 lost (lease_expired)", "j1 queued", "j1 leased to r1 as a2 (number 2)", "> s3 lease a2"]
@@ -341,17 +335,7 @@ fn a_restored_scheduler_gives_runners_the_time_to_come_back() {
     let mut story = Story::restored();
     assert!(story.tick_until(14_000).is_empty());
     assert_eq!(story.join_as(1, "w1", 1, 1, &[], &[1]), ["> s1 registered, holds [a1], gone []"]);
-    assert_eq!(
-        story.finish(1, 1, Outcome::Passed),
-        [
-            "a1 passed",
-            "j1 passed",
-            "j2 queued",
-            "> s1 recorded a1",
-            "j2 leased to r1 as a2 (number 1)",
-            "> s1 lease a2"
-        ]
-    );
+    assert_eq!(story.finish(1, 1, Outcome::Passed), hands_on_to(2));
     let mut story = Story::restored();
     assert_eq!(story.tick_until(15_500), ["a1 lost (connection_closed)", "j1 queued"]);
 }
@@ -421,16 +405,7 @@ fn an_exclusive_job_that_was_cancelled_runs_again_only_after_its_attempt_has_end
 
 /// Build b1 as the store has it after its one job was cancelled.
 fn cancelled_build(task: TaskSpec) -> WholeBuild {
-    let build = crate::model::Build {
-        id: BuildId(1),
-        source: source("app", None, 1),
-        created_at: WallTime(0),
-        rerun_at: None,
-        finished_at: Some(WallTime(0)),
-        verdict: Some(crate::model::Verdict::Cancelled),
-        problem: None,
-        settings: BuildSettings::default(),
-    };
+    let build = stored_build(1, Some(crate::model::Verdict::Cancelled));
     let job = crate::model::Job {
         id: JobId(1),
         build: BuildId(1),

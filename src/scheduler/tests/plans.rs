@@ -51,14 +51,8 @@ impl Story {
 pub(super) fn stored(id: u64, number: u64) -> Build {
     let source = source("app", None, id as u8);
     Build {
-        id: BuildId(id),
         source: BuildSource { trigger: source.trigger.clone().numbered(number), ..source },
-        created_at: WallTime(0),
-        rerun_at: None,
-        finished_at: Some(WallTime(0)),
-        verdict: Some(Verdict::Passed),
-        problem: None,
-        settings: BuildSettings::default(),
+        ..stored_build(id, Some(Verdict::Passed))
     }
 }
 
@@ -208,17 +202,7 @@ fn a_held_task_of_an_unfinished_build_waits_for_what_it_needs() {
     refused(&mut story, &lines, "not_held");
     let lines = story.start(stored(1, 1), deployment(), 1, false);
     refused(&mut story, &lines, "not_held");
-    assert_eq!(
-        story.finish(1, 1, Outcome::Passed),
-        [
-            "a1 passed",
-            "j1 passed",
-            "j2 queued",
-            "> s1 recorded a1",
-            "j2 leased to r1 as a2 (number 1)",
-            "> s1 lease a2"
-        ]
-    );
+    assert_eq!(story.finish(1, 1, Outcome::Passed), hands_on_to(2));
 }
 
 #[test]

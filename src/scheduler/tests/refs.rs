@@ -97,16 +97,8 @@ fn a_deleted_ref_leaves_what_a_person_asked_for() {
     let name = "refs/tags/v1";
     let kind = TriggerKind::Manual { id: TriggerId([1; 16]) };
     let trigger = Trigger { kind, ..Trigger::of_move(RefName::new(name), None, Vec::new(), None) };
-    let build = Build {
-        id: BuildId(1),
-        source: BuildSource { trigger, ..source("app", None, 1) },
-        created_at: WallTime(0),
-        rerun_at: None,
-        finished_at: None,
-        verdict: None,
-        problem: None,
-        settings: BuildSettings::default(),
-    };
+    let build = stored_build(1, None);
+    let build = Build { source: BuildSource { trigger, ..build.source }, ..build };
     let task = Arc::new(task("a"));
     let job =
         Job { id: JobId(1), build: BuildId(1), task, state: JobState::Queued, attempts: 0, failures: 0, losses: 0 };

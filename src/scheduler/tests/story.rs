@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::model::reason::{DecisionKind, NamedJobs, OrderDone, PlacementReason, RefusalReason};
 use crate::model::{
-    AttemptId, BranchName, BuildId, BuildSettings, BuildSource, CommitId, Incarnation, Isolation, JobId, JobState,
-    Label, LogSummary, Moment, Need, Outcome, Placement, Plan, Record, RepoName, Runner, RunnerId, RunnerName,
-    Schedule, Script, SessionId, Snapshot, TaskName, TaskSpec, Trigger, WallTime, WholeBuild,
+    Attempt, AttemptId, BranchName, Build, BuildId, BuildSettings, BuildSource, CommitId, Incarnation, Isolation,
+    JobId, JobState, Label, LogSummary, Moment, Need, Outcome, Placement, Plan, Record, RepoName, Runner, RunnerId,
+    RunnerName, Schedule, Script, SessionId, Snapshot, TaskName, TaskSpec, Trigger, Verdict, WallTime, WholeBuild,
 };
 use crate::scheduler::policy::SPAWN_AFTER_MS;
 use crate::scheduler::tables::Timer;
@@ -80,6 +80,43 @@ pub(super) fn source(repo: &str, before: Option<u8>, at: u8) -> BuildSource {
     }
 }
 
+/// A build of the first commit of the main branch as the store has it. It is finished if it has a verdict.
+pub(super) fn stored_build(id: u64, verdict: Option<Verdict>) -> Build {
+    Build {
+        id: BuildId(id),
+        source: source("app", None, 1),
+        created_at: WallTime(0),
+        rerun_at: None,
+        finished_at: verdict.map(|_| WallTime(0)),
+        verdict,
+        problem: None,
+        settings: BuildSettings::default(),
+    }
+}
+
+/// Attempt a1 as the store has it: job j1 of build b1 is leased to runner r1.
+pub(super) fn stored_lease() -> Attempt {
+    Attempt {
+        id: AttemptId(1),
+        job: JobId(1),
+        build: BuildId(1),
+        number: 1,
+        runner: RunnerId(1),
+        reason: PlacementReason::FreeSlot,
+        leased_at: WallTime(0),
+        finished_at: None,
+        duration_ms: None,
+        outcome: None,
+        log: LogSummary::default(),
+    }
+}
+
+/// The lines of a pass of a1, after which job j2 gets its slot as attempt `next`.
+pub(super) fn hands_on_to(next: u64) -> [String; 6] {
+    let (leased, told) = (format!("j2 leased to r1 as a{next} (number 1)"), format!("> s1 lease a{next}"));
+    ["a1 passed", "j1 passed", "j2 queued", "> s1 recorded a1", &leased, &told].map(str::to_owned)
+}
+
 /// A runner with one slot that holds nothing.
 pub(super) fn joined(session: u64, name: &str, incarnation: u64) -> RunnerJoined {
     RunnerJoined {
@@ -117,16 +154,6 @@ impl Story {
 
     /// Like `restored`, but `a` was lost `losses` times before.
     pub(super) fn restored_with(losses: u32) -> Self {
-        let build = crate::model::Build {
-            id: BuildId(1),
-            source: source("app", None, 1),
-            created_at: WallTime(0),
-            rerun_at: None,
-            finished_at: None,
-            verdict: None,
-            problem: None,
-            settings: BuildSettings::default(),
-        };
         let job = |id: u64, task: TaskSpec, state: JobState| crate::model::Job {
             id: JobId(id),
             build: BuildId(1),
@@ -136,23 +163,10 @@ impl Story {
             failures: 0,
             losses,
         };
-        let lease = crate::model::Attempt {
-            id: AttemptId(1),
-            job: JobId(1),
-            build: BuildId(1),
-            number: 1,
-            runner: RunnerId(1),
-            reason: PlacementReason::FreeSlot,
-            leased_at: WallTime(0),
-            finished_at: None,
-            duration_ms: None,
-            outcome: None,
-            log: LogSummary::default(),
-        };
         let (a, b) = (task("a"), needing("b", &["a"]));
         let jobs = vec![job(1, a, JobState::Leased(AttemptId(1))), job(2, b, JobState::Waiting)];
         let restored = Snapshot {
-            builds: vec![WholeBuild { build, jobs, attempts: vec![lease] }],
+            builds: vec![WholeBuild { build: stored_build(1, None), jobs, attempts: vec![stored_lease()] }],
             runners: vec![crate::model::Runner {
                 id: RunnerId(1),
                 name: RunnerName::new("w1").unwrap(),
@@ -300,6 +314,16 @@ impl Story {
     pub(super) fn state_of(&self, runner: &str) -> &'static str {
         let views = self.scheduler.runners(self.now);
         views.iter().find(|view| &*view.name == runner).map_or("gone", |view| view.state.word())
+    }
+
+    /// Lets most of a minute pass in which nothing happens, and only this session is alive. An exclusive attempt whose
+    /// runner is gone has its deadline right behind.
+    #[track_caller]
+    pub(super) fn nothing_for_a_minute(&mut self, session: u64, holding: &[u64]) {
+        for second in (2..60).step_by(2) {
+            assert!(self.tick_until(second * 1_000).is_empty(), "{second}");
+            self.ping(session, holding);
+        }
     }
 
     /// Sends the ticks of both threads every 250 ms until then, and returns the effects of all.
