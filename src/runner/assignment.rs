@@ -107,41 +107,26 @@ impl AttemptResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Script, TaskName};
+    use crate::model::Script;
+    use crate::runner::tests::assignment;
 
-    fn assignment(lease_ms: u64, exclusive: bool) -> Assignment {
+    fn lease(lease_ms: u64, exclusive: bool) -> Assignment {
         let recipe = Recipe { exclusive, ..Recipe::new(Script::Shell("true".into())) };
-        Assignment {
-            attempt: AttemptId(1),
-            lease_ms,
-            build: BuildId(1),
-            number: 1,
-            repo: RepoName::new("app").unwrap(),
-            reference: RefName::of_branch("main"),
-            event: None,
-            is_trusted: None,
-            default_branch: None,
-            slots: 1,
-            before: None,
-            url: None,
-            commit: CommitId::from_bytes(&[1; 20]).unwrap(),
-            task: TaskName::new("deploy").unwrap(),
-            recipe: Arc::new(recipe),
-        }
+        Assignment { lease_ms, recipe: recipe.into(), ..assignment(1) }
     }
 
     #[test]
     fn half_of_an_exclusive_lease_is_for_ending_it_and_more_where_the_grace_is_long() {
-        for (lease, grace, limit) in [(60_000, 10_000, 30_000), (60_000, 40_000, 14_000), (60_000, 90_000, 0)] {
-            assert_eq!(assignment(lease, true).exclusive_ms(grace), Some(limit), "{lease} and {grace}");
-            assert_eq!(assignment(lease, false).exclusive_ms(grace), None);
+        for (lease_ms, grace, limit) in [(60_000, 10_000, 30_000), (60_000, 40_000, 14_000), (60_000, 90_000, 0)] {
+            assert_eq!(lease(lease_ms, true).exclusive_ms(grace), Some(limit), "{lease_ms} and {grace}");
+            assert_eq!(lease(lease_ms, false).exclusive_ms(grace), None);
         }
     }
 
     /// S9. If the slot does not check, a process may start after its runner slept through the lease.
     #[test]
     fn an_exclusive_process_is_not_started_when_it_would_have_to_be_ended_at_once() {
-        let may_start = |exclusive, now| assignment(60_000, exclusive).may_start(Moment(now), Moment(1_000), 10_000);
+        let may_start = |exclusive, now| lease(60_000, exclusive).may_start(Moment(now), Moment(1_000), 10_000);
         assert!(may_start(true, 29_999));
         assert!(!may_start(true, 30_000));
         assert!(!may_start(true, 9_000_000));

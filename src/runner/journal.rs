@@ -156,27 +156,8 @@ fn rewrite(path: &PathBuf, live: &BTreeMap<AttemptId, Lines>) -> io::Result<(Fil
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BuildId, LogSummary, Outcome, Recipe, RefName, RepoName, Script, TaskName};
-
-    fn assignment(attempt: u64) -> Assignment {
-        Assignment {
-            attempt: AttemptId(attempt),
-            lease_ms: 1000,
-            build: BuildId(1),
-            number: 1,
-            repo: RepoName::new("app").unwrap(),
-            reference: RefName::of_branch("main"),
-            event: None,
-            is_trusted: None,
-            default_branch: None,
-            slots: 1,
-            before: None,
-            url: None,
-            commit: "ab".repeat(20).parse().unwrap(),
-            task: TaskName::new("test").unwrap(),
-            recipe: Recipe::new(Script::Shell("true".into())).into(),
-        }
-    }
+    use crate::model::{LogSummary, Outcome};
+    use crate::runner::tests::assignment;
 
     fn report() -> AttemptResult {
         let log = LogSummary { bytes: 3, crc32: 4, missing: None };

@@ -1,6 +1,7 @@
 //! The machine's decisions as stories: an event, and the actions that it must cause.
 
-use crate::model::{AttemptId, BuildId, LogSummary, Moment, Outcome, Recipe, RefName, RepoName, Script, TaskName};
+use super::assignment;
+use crate::model::{AttemptId, LogSummary, Moment, Outcome, Recipe, RepoName, Script};
 use crate::runner::assignment::{Assignment, AttemptResult, SourceAhead};
 use crate::runner::event::{Action, Event, Undelivered};
 use crate::runner::machine::{Machine, Times};
@@ -11,23 +12,7 @@ fn lease(attempt: u64) -> Event {
 
 fn leased(attempt: u64, exclusive: bool) -> Event {
     let recipe = Recipe { exclusive, ..Recipe::new(Script::Shell("true".into())) };
-    Event::Leased(Box::new(Assignment {
-        attempt: AttemptId(attempt),
-        lease_ms: 12_000,
-        build: BuildId(1),
-        number: 1,
-        repo: RepoName::new("app").unwrap(),
-        reference: RefName::of_branch("main"),
-        event: None,
-        is_trusted: None,
-        default_branch: None,
-        slots: 1,
-        before: None,
-        url: None,
-        commit: "ab".repeat(20).parse().unwrap(),
-        task: TaskName::new("test").unwrap(),
-        recipe: recipe.into(),
-    }))
+    Event::Leased(Box::new(Assignment { lease_ms: 12_000, recipe: recipe.into(), ..assignment(attempt) }))
 }
 
 /// A lease of an attempt that takes several slots.

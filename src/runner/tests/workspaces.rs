@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
 
+use super::assignment;
 use crate::git::Watched;
-use crate::model::{AttemptId, BuildId, CommitId, Outcome, Recipe, RefName, RepoName, Script, TaskName};
+use crate::model::{CommitId, Outcome};
 use crate::runner::assignment::Assignment;
 use crate::runner::layout::Layout;
 use crate::runner::routes::Piece;
@@ -51,23 +52,7 @@ impl Scene {
     }
 
     fn assignment(&self) -> Assignment {
-        Assignment {
-            attempt: AttemptId(1),
-            lease_ms: 1000,
-            build: BuildId(1),
-            number: 1,
-            repo: RepoName::new("app").unwrap(),
-            reference: RefName::of_branch("main"),
-            event: None,
-            is_trusted: None,
-            default_branch: None,
-            slots: 1,
-            before: None,
-            url: None,
-            commit: self.commit,
-            task: TaskName::new("test").unwrap(),
-            recipe: Recipe::new(Script::Shell("true".into())).into(),
-        }
+        Assignment { commit: self.commit, ..assignment(1) }
     }
 
     /// Returns the only pack of the store.
