@@ -43,10 +43,8 @@ fn measure(loss: Loss, rounds: usize, what: &str) {
 
 fn round(loss: Loss) -> f64 {
     let mut stage = Stage::with_dispatcher(&[]);
-    let fifo = stage.path("fifo");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a fifo");
-    // Opened for both, so that neither end waits for the other to open.
-    let mut signals = BufReader::new(File::options().read(true).write(true).open(&fifo).expect("the fifo"));
+    let (fifo, signals) = stage.fifo();
+    let mut signals = BufReader::new(signals);
     let repo = Repo::new(&stage.path("app"));
     let task = |name: &str, then: &str| {
         format!("[task.{name}]\nrun = \"echo $SURVEIL_RUNNER > {}; {then}\"\n", fifo.display())

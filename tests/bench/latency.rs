@@ -7,7 +7,6 @@
 
 mod stage;
 
-use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
@@ -20,10 +19,7 @@ fn main() {
     let rounds = if is_measuring() { setting("SURVEIL_BENCH_ROUNDS", 300) } else { 2 };
     let rest = setting("SURVEIL_BENCH_PAUSE_MS", 100);
     let mut stage = Stage::with_dispatcher(&[]);
-    let fifo = stage.path("fifo");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a fifo");
-    // Opened for both, so that neither end waits for the other to open.
-    let mut signals = File::options().read(true).write(true).open(&fifo).expect("the fifo");
+    let (fifo, mut signals) = stage.fifo();
     let repo = Repo::new(&stage.path("app"));
     let tasks = format!("[task.test]\nrun = \"echo > {}\"\n", fifo.display());
     let commits = repo.chain(rounds + WARM_UP, &tasks);

@@ -9,7 +9,6 @@
 
 mod stage;
 
-use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
@@ -28,9 +27,7 @@ fn main() {
     let files = if is_measuring() { setting("SURVEIL_BENCH_FILES", 5000) } else { 100 };
     let rounds = if is_measuring() { setting("SURVEIL_BENCH_ROUNDS", 20) } else { 1 };
     let mut stage = Stage::with_dispatcher(&[]);
-    let fifo = stage.path("fifo");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a fifo");
-    let mut signals = File::options().read(true).write(true).open(&fifo).expect("the fifo");
+    let (fifo, mut signals) = stage.fifo();
     let repo = Repo::new(&stage.path("app"));
     let commits =
         history(&repo, (files, CHANGED), rounds + 2, &format!("[task.test]\nrun = \"echo > {}\"\n", fifo.display()));

@@ -7,7 +7,7 @@
 
 mod stage;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::process::Stdio;
 use std::time::Duration;
@@ -25,9 +25,7 @@ fn main() {
     let files = if is_measuring() { setting("SURVEIL_BENCH_FILES", 5000) } else { 100 };
     let rounds = if is_measuring() { setting("SURVEIL_BENCH_ROUNDS", 20) } else { 1 };
     let mut stage = Stage::with_dispatcher(&[]);
-    let fifo = stage.path("fifo");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a fifo");
-    let mut signals = File::options().read(true).write(true).open(&fifo).expect("the fifo");
+    let (fifo, mut signals) = stage.fifo();
     let origin = Repo::new(&stage.path("origin.git"));
     let tasks = format!("[task.test]\nrun = \"echo > {}\"\n", fifo.display());
     origin.move_main(history(&origin, (files, 0), 1, &tasks)[0]);

@@ -88,6 +88,15 @@ impl Stage {
         self.dir.path().join(name)
     }
 
+    /// Makes a fifo into which tasks write as soon as they run. It is opened for both, so that neither end waits for
+    /// the other to open.
+    pub(crate) fn fifo(&self) -> (PathBuf, File) {
+        let fifo = self.path("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a fifo");
+        let signals = File::options().read(true).write(true).open(&fifo).expect("the fifo");
+        (fifo, signals)
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.path("data")
     }
