@@ -118,24 +118,29 @@ fn keep_newest_attempts(report: &mut BuildReport) {
 mod tests {
     use super::*;
     use crate::protocol::codec;
+    use crate::protocol::operator::RunnerReport;
     use crate::protocol::pieces::tests::{build, runner};
 
     fn large_build(number: u64) -> BuildReport {
         build(number, &[(11, 100); 1000])
     }
 
-    #[test]
-    fn a_status_of_large_builds_fits_a_line_and_says_what_is_left_out() {
-        let report = StatusReport {
-            builds: (0..20).map(large_build).collect(),
-            runners: vec![],
+    fn status(builds: Vec<BuildReport>, runners: Vec<RunnerReport>) -> StatusReport {
+        StatusReport {
+            builds,
+            runners,
             queued_jobs: 0,
             running_jobs: 0,
             schedules: vec![],
             warnings: vec![],
             counters: None,
             more: false,
-        };
+        }
+    }
+
+    #[test]
+    fn a_status_of_large_builds_fits_a_line_and_says_what_is_left_out() {
+        let report = status((0..20).map(large_build).collect(), vec![]);
         let frame = frame(ToOperator::Status(report));
         assert!(frame.line.len() <= MAX_LINE_BYTES);
         let ToOperator::Status(short) = codec::decode(frame.line.trim_ascii_end()).unwrap() else { panic!() };
@@ -172,16 +177,7 @@ mod tests {
         assert!(alone.line.len() <= MAX_LINE_BYTES);
         let Ok(ToOperator::Runners(report)) = codec::decode(alone.line.trim_ascii_end()) else { panic!() };
         assert!(report.more && report.runners.len() == 125, "{}", report.runners.len());
-        let report = StatusReport {
-            builds: vec![large_build(1)],
-            runners,
-            queued_jobs: 0,
-            running_jobs: 0,
-            schedules: vec![],
-            warnings: vec![],
-            counters: None,
-            more: false,
-        };
+        let report = status(vec![large_build(1)], runners);
         let both = frame(ToOperator::Status(report));
         assert!(both.line.len() <= MAX_LINE_BYTES);
         let Ok(ToOperator::Status(report)) = codec::decode(both.line.trim_ascii_end()) else { panic!() };
