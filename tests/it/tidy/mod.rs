@@ -2,6 +2,7 @@
 
 mod circles;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -353,6 +354,18 @@ fn every_link_between_documents_leads_somewhere() {
         }
     }
     assert!(dead.is_empty(), "{dead:#?}");
+}
+
+#[test]
+fn each_decision_has_a_number_of_its_own() {
+    let mut titles = BTreeMap::new();
+    for path in files("docs/decisions", ".md") {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let number: u32 = name[..4].parse().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with(&format!("# {number}. ")), "{name} has another number in its title");
+        assert_eq!(titles.insert(number, name), None, "a second document has the number {number}");
+    }
 }
 
 #[test]
