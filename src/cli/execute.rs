@@ -2,28 +2,26 @@
 //! and environment are those of an attempt, but there is no server and no log file. The tasks' output goes to standard
 //! output as they write it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::local_build::{Done, LocalBuild};
 use super::output::{bold, painted};
 use super::run_place::{Origin, Prepared, RunPlace};
-use super::task_order::{left_out_of_push, to_run};
 use super::{CliError, ExitCode, Output, human, interrupt};
 use crate::clock;
 use crate::config::{default_runner_name, defaults, parse_written, work_dir};
-use crate::model::reason::{CancelReason, ErrorReason, TaskFailure, TimeoutReason};
+use crate::model::reason::{ErrorReason, TaskFailure, TimeoutReason};
 use crate::model::words::{attempt_detail, outcome_detail};
-use crate::model::{Condition, Ending, EndingKind, JobState, Outcome, Readiness, TaskName, TaskSpec, Verdict};
+use crate::model::{Ending, JobState, Outcome, TaskSpec, Verdict};
 use crate::process::{Command, ProgressCallbacks, Supervisor, detect_isolation};
 use crate::quoting::shell_word;
 use crate::runner::{
@@ -87,16 +85,11 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     } else {
         RunPlace::as_it_is(&flags.dir)?
     };
-    let planned = to_run(&tasks, &flags.tasks)?;
-    let mut left_out = match &origin.reference {
-        Some(reference) if flags.tasks.is_empty() => left_out_of_push(&tasks, reference),
-        _ => HashMap::new(),
-    };
+    let mut build = LocalBuild::new(&tasks, &flags.tasks, origin.reference.clone(), settings.fail_fast)?;
     let program = std::env::current_exe().map_err(CliError::machine("find this program's own file"))?;
     let (cancel, signal) = interrupt::noted_and_answered_by(vec![()])?;
     // The exit code is the verdict, so the tasks run to their end also if nobody reads.
     out.outlive_reader();
-    let (origin_reference, mut held) = (origin.reference.clone(), Vec::new());
     let mut local = LocalRun {
         writes_to: None,
         written: None,
@@ -109,90 +102,22 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
         grace_ms: flags.grace.0,
     };
     let begun = clock::now();
-    let mut done: Vec<(Arc<TaskSpec>, Ending)> = Vec::with_capacity(planned.len());
-    let mut words = Vec::with_capacity(planned.len());
-    let reference = origin_reference.filter(|_| flags.tasks.is_empty());
-    let mut queue: VecDeque<Arc<TaskSpec>> = planned.into_iter().map(|task| Arc::new(task.clone())).collect();
-    while let Some(task) = queue.pop_front() {
-        let stopped = if settings.fail_fast { stopped_by(&task, &done) } else { None };
-        let (ending, word) = match (readiness(&task, &done), stopped, is_interrupted(&done)) {
-            _ if left_out.contains_key(&task.name) => {
-                (Ending::LeftOut(Box::new(left_out[&task.name].clone())), "left out")
-            }
-            // After a Ctrl-C no further task starts.
-            (_, _, true) => (Ending::Cancelled(None), "cancelled"),
-            (Readiness::Never(ending), ..) => told(ending),
-            (_, Some(reason), _) => (Ending::Cancelled(Some(Box::new(reason))), "cancelled"),
-            (Readiness::Ready | Readiness::NotYet, None, false) => local.run(&task, out)?,
+    while let Some(task) = build.next() {
+        let (ending, word) = local.run(&task, out)?;
+        build.end(task, ending, word);
+        build.join(&std::mem::take(&mut local.joined))?;
+    }
+    for held in build.held() {
+        let name = &held.task.name;
+        let why = match held.needs.as_slice() {
+            [] if tasks.iter().any(|task| task.name == *name) => format!("to run it: surveil run {}", shell_word(name)),
+            [] => "a task that a task wrote is started in a build of a dispatcher".to_owned(),
+            needs => format!("needs {}", needs.iter().map(|name| &**name).collect::<Vec<_>>().join(", ")),
         };
-        words.push(word);
-        done.push((task, ending));
-        // Tasks that it wrote run behind all others.
-        let joined = std::mem::take(&mut local.joined);
-        if let Some(reference) = &reference {
-            left_out.extend(left_out_of_push(&joined, reference));
-        }
-        held.extend(joined.iter().filter(|task| task.placement.manual).map(|task| task.name.clone()));
-        queue.extend(without_held(joined).into_iter().map(Arc::new));
+        out.line(format_args!("{}: held ({why})", bold(name)))?;
     }
-    if flags.tasks.is_empty() {
-        for task in tasks.iter().filter(|task| task.placement.manual) {
-            let (name, word) = (&task.name, shell_word(&task.name));
-            out.line(format_args!("{}: held (to run it: surveil run {word})", bold(name)))?;
-        }
-        for name in held {
-            out.line(format_args!("{}: held", bold(name)))?;
-        }
-    }
-    let verdict = summarize(&done, &words, clock::now().0.saturating_sub(begun.0), out)?;
-    Ok(if is_interrupted(&done) { signal.exit_code() } else { verdict.into() })
-}
-
-/// Returns tasks that a task wrote in an order in which they can run, without those that are held.
-fn without_held(mut joined: Vec<TaskSpec>) -> Vec<TaskSpec> {
-    let mut ordered: Vec<TaskSpec> = Vec::with_capacity(joined.len());
-    loop {
-        let open: HashSet<TaskName> = joined.iter().map(|task| task.name.clone()).collect();
-        let is_next = |task: &mut TaskSpec| {
-            !task.placement.manual && task.placement.needs.iter().all(|need| !open.contains(&need.task))
-        };
-        let next: Vec<TaskSpec> = joined.extract_if(.., is_next).collect();
-        if next.is_empty() {
-            return ordered;
-        }
-        ordered.extend(next);
-    }
-}
-
-/// Whether a task may start. All tasks that it needs come before it.
-fn readiness(task: &TaskSpec, done: &[(Arc<TaskSpec>, Ending)]) -> Readiness {
-    let needs = task.placement.needs.iter().filter_map(|need| {
-        let (needed, ending) = done.iter().find(|(other, _)| other.name == need.task)?;
-        Some((need.condition, Some(ending.kind()), &**needed))
-    });
-    Readiness::of(needs)
-}
-
-/// Why a task is cancelled in a build that stops at its first failure, if it is. Tasks that run after the end of others
-/// clean up, and run.
-fn stopped_by(task: &TaskSpec, done: &[(Arc<TaskSpec>, Ending)]) -> Option<CancelReason> {
-    let comes_after = task.placement.needs.iter().any(|need| need.condition != Condition::Passed);
-    let is_failure = |(task, ending): &&(Arc<TaskSpec>, Ending)| {
-        matches!(ending, Ending::Failed | Ending::Errored(_)) && !task.placement.allow_failure
-    };
-    let (failed, _) = done.iter().find(is_failure).filter(|_| !comes_after)?;
-    Some(CancelReason::FailFast { task: failed.name.clone() })
-}
-
-/// An ending with its word for people.
-fn told(ending: Ending) -> (Ending, &'static str) {
-    let word = if ending.kind() == EndingKind::LeftOut { "left out" } else { ending.word() };
-    (ending, word)
-}
-
-/// Whether a task was ended by Ctrl-C.
-fn is_interrupted(done: &[(Arc<TaskSpec>, Ending)]) -> bool {
-    done.iter().any(|(_, ending)| *ending == Ending::Cancelled(None))
+    let verdict = summarize(build.done(), clock::now().0.saturating_sub(begun.0), out)?;
+    Ok(if build.is_interrupted() { signal.exit_code() } else { verdict.into() })
 }
 
 /// The place and the supervisor for the tasks of one run.
@@ -468,18 +393,13 @@ fn failure(outcome: &Outcome) -> Option<TaskFailure> {
 }
 
 /// Prints the result of the run, and returns the verdict.
-fn summarize(
-    done: &[(Arc<TaskSpec>, Ending)],
-    words: &[&str],
-    took_ms: u64,
-    out: &mut Output,
-) -> Result<Verdict, CliError> {
-    let states: Vec<_> = done.iter().map(|(_, ending)| JobState::Finished(ending.clone())).collect();
-    let allowed = done.iter().map(|(task, _)| task.placement.allow_failure);
+fn summarize(done: &[Done], took_ms: u64, out: &mut Output) -> Result<Verdict, CliError> {
+    let states: Vec<_> = done.iter().map(|done| JobState::Finished(done.ending.clone())).collect();
+    let allowed = done.iter().map(|done| done.task.placement.allow_failure);
     let verdict = Verdict::of(states.iter().zip(allowed)).unwrap_or(Verdict::Errored);
     if done.len() > 1 {
         out.line("")?;
-        for ((task, ending), word) in done.iter().zip(words) {
+        for Done { task, ending, word } in done {
             let detail = ending.detail().map(|why| format!(" ({why})")).unwrap_or_default();
             let excuse =
                 if task.placement.allow_failure && *ending == Ending::Failed { " (allowed to fail)" } else { "" };

@@ -43,6 +43,7 @@ mod fold;
 mod hints;
 mod human;
 mod interrupt;
+mod local_build;
 mod logging;
 mod output;
 mod quantity;

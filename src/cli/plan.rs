@@ -1,7 +1,7 @@
 //! `surveil plan`: prints which tasks a build would run, which not, and why. Nothing is built. The task file is that of
 //! the work tree; what has changed since a task passed is asked of the dispatcher, if one answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -12,7 +12,7 @@ use super::flags::{DispatchFlags, FormatFlags};
 use super::report::{present, short};
 use super::session::Session;
 use super::table::{Column, Table};
-use super::task_order::{held, in_order};
+use super::task_order::{in_order, settle};
 use super::typed_place::{place_of, tree_root};
 use super::{ExitCode, Output, fold, human};
 use crate::config::{CheckedTasks, check_directory, repo_name_from};
@@ -79,8 +79,22 @@ struct PlanReport {
     commit: Option<String>,
     /// In the order in which they could run.
     tasks: Vec<TaskReport>,
+    /// Tasks that those with `expand` wrote in a build before. They may join this one, too.
+    written: Vec<WrittenReport>,
+    /// Whether a dispatcher knows the repository.
+    #[serde(skip)]
+    has_past: bool,
     /// The expected time of the build with as many runners as it can use; absent if the time of a task is not known.
     expected_ms: Option<u64>,
+}
+
+/// A task that another one wrote in a build before.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct WrittenReport {
+    task: String,
+    writer: String,
+    /// The median of the last passes.
+    median_ms: u64,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -109,8 +123,6 @@ pub(crate) fn run(flags: &PlanFlags, out: &mut Output) -> Result<ExitCode, CliEr
     }
     let order: Vec<TaskSpec> = in_order(&tasks, &[])?.into_iter().cloned().collect();
     let mut plan = Plan::of(order);
-    let held = held(&tasks);
-    plan.tasks.iter_mut().for_each(|task| task.held |= held.contains(&*task.spec.name));
     let to_judge = plan.leave_out_unmet(event, &reference);
     let past = past(flags, repository.as_ref(), &reference, &plan);
     let mut given = HashMap::new();
@@ -123,13 +135,21 @@ pub(crate) fn run(flags: &PlanFlags, out: &mut Output) -> Result<ExitCode, CliEr
             "no dispatcher tells when tasks passed last: everything counts as changed (--changed PATH says what)"
         );
     }
+    let out_by_paths: HashSet<TaskName> =
+        given.iter().filter(|(_, given)| !given.runs).map(|(name, _)| name.clone()).collect();
+    settle(&mut plan, |name| out_by_paths.contains(name));
+    let is_in = |task: &&PlannedTask| task.left_out.is_none() && !out_by_paths.contains(&task.spec.name);
+    let runs = |task: &&PlannedTask| is_in(task) && !task.held;
+    let expected_ms = expected_ms(plan.tasks.iter().filter(runs), &past);
     let tasks: Vec<TaskReport> =
         plan.tasks.iter().map(|task| report(task, given.remove(&task.spec.name), &past)).collect();
     let report = PlanReport {
         event: event.word(),
         reference: reference.to_string(),
         commit: repository.and_then(|it| it.head).map(|commit| commit.to_string()),
-        expected_ms: expected_ms(&plan, &past),
+        expected_ms,
+        has_past: past.is_known,
+        written: plan.tasks.iter().filter(is_in).flat_map(|task| written_by(&task.spec, &past)).collect(),
         tasks,
     };
     out.outlive_reader();
@@ -289,9 +309,10 @@ fn report(task: &PlannedTask, given: Option<Given>, past: &Past) -> TaskReport {
     let PlannedTask { spec, left_out, because, held, .. } = task;
     let (state, detail, code) = match (left_out, given) {
         (Some(reason), _) => ("left_out", Some(reason.to_string()), reason.code()),
+        (None, _) if *held && spec.placement.manual => ("held", Some("until somebody starts it".to_owned()), None),
+        (None, _) if *held => ("held", Some("until somebody starts what it needs".to_owned()), None),
         (None, Some(Given { runs: false, text })) => ("left_out", Some(text), Some("nothing_changed")),
         (None, Some(Given { runs: true, text })) => ("runs", Some(text), Some("path_changed")),
-        (None, None) if *held => ("held", Some("until somebody starts it".to_owned()), None),
         (None, None) => {
             let code = because.as_ref().and_then(StoredReason::code);
             ("runs", because.as_ref().map(ToString::to_string), code)
@@ -308,16 +329,29 @@ fn report(task: &PlannedTask, given: Option<Given>, past: &Past) -> TaskReport {
     }
 }
 
+/// Returns the tasks that a task wrote in a build before, by name.
+fn written_by<'a>(writer: &'a TaskSpec, past: &'a Past) -> impl Iterator<Item = WrittenReport> + use<'a> {
+    let is_own = |name: &str| name.strip_prefix(&*writer.name).is_some_and(|rest| rest.starts_with('/'));
+    let mut known: Vec<_> = past.tasks.values().filter(|it| writer.recipe.expand && is_own(&it.task)).collect();
+    known.sort_unstable_by(|one, other| one.task.cmp(&other.task));
+    known.into_iter().filter_map(|it| {
+        Some(WrittenReport { task: it.task.clone(), writer: writer.name.to_string(), median_ms: it.median_ms? })
+    })
+}
+
 /// The longest chain of tasks that need one another, by their usual times.
-fn expected_ms(plan: &Plan, past: &Past) -> Option<u64> {
-    let mut ends: HashMap<&str, u64> = HashMap::new();
+fn expected_ms<'a>(tasks: impl Iterator<Item = &'a PlannedTask>, past: &Past) -> Option<u64> {
+    let (mut ends, mut longest) = (HashMap::<&str, u64>::new(), 0);
     // Each task comes behind those that it needs.
-    for task in plan.tasks.iter().filter(|task| task.left_out.is_none() && !task.held) {
+    for task in tasks {
         let needs = task.spec.placement.needs.iter();
         let begin = needs.filter_map(|need| ends.get(&*need.task)).max().copied().unwrap_or(0);
-        ends.insert(&task.spec.name, begin + past.tasks.get(&*task.spec.name)?.median_ms?);
+        let end = begin + past.tasks.get(&*task.spec.name)?.median_ms?;
+        ends.insert(&task.spec.name, end);
+        // What they need among one another is known only when they are written.
+        longest = longest.max(written_by(&task.spec, past).map(|it| end + it.median_ms).max().unwrap_or(0));
     }
-    ends.into_values().max()
+    ends.into_values().max().map(|end| end.max(longest))
 }
 
 const STATE: Column = Column::value("STATE", 0);
@@ -332,17 +366,27 @@ fn print(report: &PlanReport, out: &mut Output) -> Result<(), CliError> {
     let reference = RefName::new(&report.reference);
     out.line(format_args!("{} of {}{commit}:", report.event, visible(reference.short())))?;
     // Without a dispatcher no time is known, and the column says nothing.
-    let is_timed = report.tasks.iter().any(|task| task.median_ms.is_some());
+    let is_timed = !report.written.is_empty() || report.tasks.iter().any(|task| task.median_ms.is_some());
     let mut table = Table::new(if is_timed { TIMED_COLUMNS } else { COLUMNS });
     for task in &report.tasks {
         let time = task.median_ms.filter(|_| task.state != "left_out").map(human::duration);
         let needs = fold::names(task.needs.iter().map(String::as_str));
-        let writes = (task.expand && task.state != "left_out").then(|| "may write further tasks".to_owned());
+        let written: Vec<&WrittenReport> = report.written.iter().filter(|it| it.writer == task.task).collect();
+        let writes = (task.expand && task.state != "left_out").then(|| match (written.is_empty(), report.has_past) {
+            (false, _) => "may write further tasks, such as these".to_owned(),
+            (true, true) => "may write further tasks; none has passed yet".to_owned(),
+            (true, false) => "may write further tasks; no dispatcher tells which".to_owned(),
+        });
         let detail = task.detail.clone().into_iter().chain(writes).collect::<Vec<_>>().join("; ");
         let mut cells = vec![human::words(task.state), task.task.clone(), needs];
         cells.extend(is_timed.then(|| time.unwrap_or_default()));
         cells.push(detail);
         table.row(cells);
+        for it in written {
+            let time = human::duration(it.median_ms);
+            let state = "may join".to_owned();
+            table.row(vec![state, it.task.clone(), it.writer.clone(), time, "as in a build before".to_owned()]);
+        }
     }
     table.print(out)?;
     let running = report.tasks.iter().filter(|task| task.state == "runs").count();

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::CliError;
 use super::fold;
 use crate::model::reason::LeftOutReason;
-use crate::model::{Need, Plan, RefName, TaskName, TaskSpec, TriggerEvent};
+use crate::model::{Ending, EndingKind, Need, Plan, Readiness, RefName, TaskName, TaskSpec, TriggerEvent};
 
 /// Returns the requested tasks, all cells of a requested matrix, or all, together with the tasks that they need. Each
 /// comes after its needs, and otherwise in the order of the task file.
@@ -46,15 +46,11 @@ pub(crate) fn left_out_of_push(tasks: &[TaskSpec], branch: &RefName) -> HashMap<
     plan.tasks.into_iter().filter_map(|task| Some((task.spec.name, task.left_out?))).collect()
 }
 
-/// Returns the tasks for `surveil run`, in order: those that are requested, else all that are not held. A manual task
-/// runs only if it is requested itself.
+/// Returns the tasks for `surveil run`, in order: those that are requested, else all. A manual task runs only if it is
+/// requested itself.
 pub(crate) fn to_run<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec<&'a TaskSpec>, CliError> {
-    let mut planned = in_order(tasks, wanted)?;
-    if wanted.is_empty() {
-        let held = held(tasks);
-        planned.retain(|task| !held.contains(&*task.name));
-    }
-    let is_asked = |task: &TaskSpec| wanted.iter().any(|name| task.name.is_meant_by(name));
+    let planned = in_order(tasks, wanted)?;
+    let is_asked = |task: &TaskSpec| wanted.is_empty() || wanted.iter().any(|name| task.name.is_meant_by(name));
     if let Some(manual) = planned.iter().find(|task| task.placement.manual && !is_asked(task)) {
         let name = &manual.name;
         return Err(CliError::Usage(format!("`{name}` is needed and is manual: name it too, so that it is meant")));
@@ -62,17 +58,27 @@ pub(crate) fn to_run<'a>(tasks: &'a [TaskSpec], wanted: &[String]) -> Result<Vec
     Ok(planned)
 }
 
-/// Returns the manual tasks, and the tasks that need them, directly or not.
-pub(crate) fn held(tasks: &[TaskSpec]) -> HashSet<&str> {
-    let mut held: HashSet<&str> = tasks.iter().filter(|task| task.placement.manual).map(|task| &*task.name).collect();
-    loop {
-        let needs_one = |task: &&TaskSpec| task.placement.needs.iter().any(|need| held.contains(&*need.task));
-        let more: Vec<&str> = tasks.iter().filter(needs_one).map(|task| &*task.name).collect();
-        let before = held.len();
-        held.extend(more);
-        if held.len() == before {
-            return held;
+/// Settles which tasks of a plan cannot start, and which are held because they need a held one. Each task comes behind
+/// those that it needs. `is_out` adds tasks to those that the plan leaves out.
+pub(crate) fn settle(plan: &mut Plan, is_out: impl Fn(&TaskName) -> bool) {
+    let mut settled: HashMap<TaskName, (TaskSpec, Option<EndingKind>)> = HashMap::new();
+    let mut held: HashSet<TaskName> = HashSet::new();
+    for task in &mut plan.tasks {
+        let needs = task.spec.placement.needs.iter();
+        let known = needs.clone().filter_map(|need| Some((need.condition, settled.get(&need.task)?)));
+        let readiness = Readiness::of(known.map(|(condition, (needed, ending))| (condition, *ending, needed)));
+        if task.left_out.is_none()
+            && let Readiness::Never(Ending::LeftOut(reason)) = readiness
+        {
+            task.left_out = Some(*reason);
         }
+        let is_left_out = task.left_out.is_some() || is_out(&task.spec.name);
+        task.held = !is_left_out && (task.held || needs.clone().any(|need| held.contains(&need.task)));
+        if task.held {
+            held.insert(task.spec.name.clone());
+        }
+        let ending = is_left_out.then_some(EndingKind::LeftOut);
+        settled.insert(task.spec.name.clone(), (task.spec.clone(), ending));
     }
 }
 
@@ -127,11 +133,34 @@ mod tests {
             let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
             to_run(&tasks, &wanted).map(|planned| planned.iter().map(|task| task.name.to_string()).collect::<Vec<_>>())
         };
-        assert_eq!(planned(&[]).unwrap(), ["build", "lint", "docs"], "deploy needs it");
+        assert_eq!(planned(&[]).unwrap(), ["build", "test", "lint", "deploy", "docs"], "what is held has its place");
         assert_eq!(planned(&["test"]).unwrap(), ["build", "test"]);
         assert_eq!(planned(&["test", "deploy"]).unwrap(), ["build", "test", "lint", "deploy"]);
         let error = planned(&["deploy"]).unwrap_err().to_string();
         assert_eq!(error, "`test` is needed and is manual: name it too, so that it is meant");
+    }
+
+    #[test]
+    fn a_manual_task_that_is_left_out_or_can_never_start_holds_nothing() {
+        use crate::model::Condition;
+        use crate::model::reason::StoredReason;
+        let plan = |out: &[&str]| {
+            let mut tasks = tasks();
+            tasks[1].placement.manual = true;
+            tasks[3].placement.manual = true;
+            tasks[3].placement.needs[0].condition = Condition::Failed;
+            let mut plan = Plan::of(in_order(&tasks, &[]).unwrap().into_iter().cloned().collect());
+            settle(&mut plan, |name| out.contains(&&**name));
+            let word = |task: &crate::model::PlannedTask| match (&task.left_out, task.held) {
+                (Some(reason), _) => format!("{} {}", task.spec.name, reason.code().unwrap()),
+                (None, true) => format!("{} held", task.spec.name),
+                (None, false) => task.spec.name.to_string(),
+            };
+            plan.tasks.iter().map(word).collect::<Vec<_>>()
+        };
+        assert_eq!(plan(&[]), ["build", "test held", "lint held", "deploy held", "docs"]);
+        assert_eq!(plan(&["test"]), ["build", "test", "lint held", "deploy held", "docs"]);
+        assert_eq!(plan(&["test", "build"]), ["build", "test", "lint nothing_failed", "deploy", "docs"]);
     }
 
     #[test]

@@ -107,7 +107,8 @@ pub trait Reader: Debug + Send {
     /// so a pass that is very old may not be found.
     fn passes(&self, scope: &PassScope) -> Result<Vec<TaskPass>, StoreError>;
 
-    /// Returns the median of what the newest passes of each of these tasks took, in milliseconds, on whatever ref.
+    /// Returns the median of what the newest passes of each of these tasks took, in milliseconds, on whatever ref. The
+    /// tasks that one of them wrote are among them.
     fn pass_times(&self, repo: &RepoName, tasks: &[TaskName]) -> Result<Vec<(TaskName, u64)>, StoreError>;
 
     /// Returns the highest number that a build ever had.

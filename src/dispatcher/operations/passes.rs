@@ -7,6 +7,9 @@ use super::questions::Operations;
 use crate::model::{CommitId, RefName, RepoName, TaskName};
 use crate::store::{Lineage, PassScope, Scope, TaskPass};
 
+/// Written tasks that are told, so that an answer stays short.
+const MAX_WRITTEN: usize = 1_000;
+
 /// The tasks of a commit that may become a build of a ref.
 pub(crate) struct PassesWanted {
     pub(crate) repo: RepoName,
@@ -24,7 +27,8 @@ pub(crate) struct TaskPast {
 }
 
 impl Operations {
-    /// Returns what is known of the tasks, by the rules by which a build of them would be planned.
+    /// Returns what is known of the tasks, by the rules by which a build of them would be planned. Behind them come
+    /// the tasks that they wrote in a build before, by name.
     pub(crate) fn passes(&self, wanted: PassesWanted) -> Result<Vec<TaskPast>, OperationError> {
         let PassesWanted { repo, reference, commits, tasks } = wanted;
         let known = self.reader.repos()?;
@@ -43,6 +47,11 @@ impl Operations {
             let (pass, median_ms) = (passes.remove(&task), times.remove(&task));
             TaskPast { task, pass, median_ms }
         };
-        Ok(scope.tasks.into_iter().map(past).collect())
+        let mut past: Vec<TaskPast> = scope.tasks.into_iter().map(past).collect();
+        let mut written: Vec<(TaskName, u64)> = times.into_iter().collect();
+        written.sort_unstable();
+        let of_written = |(task, ms)| TaskPast { task, pass: None, median_ms: Some(ms) };
+        past.extend(written.into_iter().take(MAX_WRITTEN).map(of_written));
+        Ok(past)
     }
 }

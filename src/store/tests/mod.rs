@@ -61,6 +61,7 @@ macro_rules! over {
                 reasons_beyond_those_kept_once_read_back_too;
             passes:
                 the_newest_pass_of_a_task_is_found_on_its_ref
+                the_times_of_tasks_that_a_task_wrote_are_those_of_the_newest_build_that_has_some
                 a_build_that_left_a_task_out_names_the_build_in_which_it_passed
                 a_new_ref_finds_passes_at_the_commits_that_it_comes_from
                 a_trusted_build_counts_no_pass_of_an_untrusted_one;

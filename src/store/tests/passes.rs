@@ -1,6 +1,6 @@
 //! The passes of tasks, as conditions on what has changed ask for them.
 
-use super::values::{build, commit_id, job};
+use super::values::{attempt, build, commit_id, job};
 use super::{MakePlace, Place, Store};
 use crate::model::reason::LeftOutReason;
 use crate::model::*;
@@ -63,6 +63,34 @@ pub(super) fn the_newest_pass_of_a_task_is_found_on_its_ref(make: MakePlace) {
     let topic = found(&*place, of_ref("refs/heads/topic"), Trust::Untrusted);
     assert_eq!(topic, named(&[("task0", 3), ("task2", 3)]));
     assert_eq!(found(&*place, of_ref("refs/heads/none"), Trust::Untrusted), []);
+}
+
+pub(super) fn the_times_of_tasks_that_a_task_wrote_are_those_of_the_newest_build_that_has_some(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
+    let passed = |id: u64, build: u64, name: &str, ms: u64| {
+        let mut job = job(id, build);
+        job.task = TaskSpec { name: TaskName::recorded(name), ..(*job.task).clone() }.into();
+        let leased = Record::AttemptLeased(attempt(id, id, build, 1));
+        let (outcome, log) = (Outcome::Passed, LogSummary::default());
+        let ended =
+            Record::AttemptFinished { attempt: AttemptId(id), outcome, log, duration_ms: Some(ms), at: WallTime(1) };
+        (job, [leased, ended, Record::JobFinished { job: JobId(id), ending: Ending::Passed }])
+    };
+    let end = |id| Record::BuildFinished { build: BuildId(id), verdict: Verdict::Passed, at: WallTime(9) };
+    for (id, names) in [(1, ["plan/a", "plan/gone"]), (2, ["plan/a", "plan/b"]), (3, ["other/x", "other/y"])] {
+        let (writer, ended) = passed(id * 10, id, "plan", id);
+        store.commit(&[Record::BuildAdded { build: Box::new(build(id)), jobs: vec![writer] }]).unwrap();
+        let joined = names.iter().zip(1..).map(|(name, at)| passed(id * 10 + at, id, name, id * 10 + at));
+        let (jobs, ends): (Vec<Job>, Vec<_>) = joined.unzip();
+        let mut batch = vec![Record::JobsJoined { build: BuildId(id), jobs }];
+        batch.extend(ended.into_iter().chain(ends.into_iter().flatten()).chain([end(id)]));
+        store.commit(&batch).unwrap();
+    }
+    let mut times = place.reader().pass_times(&RepoName::new("app").unwrap(), &[TaskName::recorded("plan")]).unwrap();
+    times.sort();
+    let times: Vec<(&str, u64)> = times.iter().map(|(name, ms)| (&**name, *ms)).collect();
+    assert_eq!(times, [("plan", 2), ("plan/a", 21), ("plan/b", 22)]);
 }
 
 pub(super) fn a_build_that_left_a_task_out_names_the_build_in_which_it_passed(make: MakePlace) {

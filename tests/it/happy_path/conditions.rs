@@ -150,13 +150,16 @@ fn a_plan_says_what_a_push_would_run_and_why() {
     let alone = plan(&[]);
     assert_eq!(rows(&alone)[0], row(&[&format!("push of main at {}:", &first[..7])]));
     let left_out = row(&["left out", "package", "code", "it does not run for branch main"]);
-    let docs = row(&["runs", "docs", "may write further tasks"]);
+    let docs = row(&["runs", "docs", "may write further tasks; no dispatcher tells which"]);
     let expected = [row(&["runs", "code"]), docs, left_out, row(&["runs", "check", "package"])];
     assert_eq!(rows(&alone)[2..6], expected);
     assert_eq!(rows(&alone)[6], row(&["3 of 4 tasks run"]));
     let given = plan(&["--changed", "docs/x", "--branch", "topic"]);
     assert_eq!(rows(&given)[2], row(&["left out", "code", "no given path matches src/**"]));
-    assert_eq!(rows(&given)[3], row(&["runs", "docs", "docs/x changed; may write further tasks"]));
+    assert_eq!(
+        rows(&given)[3],
+        row(&["runs", "docs", "docs/x changed; may write further tasks; no dispatcher tells which"])
+    );
     let tag = plan(&["--tag", "v1"]);
     assert_eq!(rows(&tag)[4], row(&["runs", "package", "code"]));
 
@@ -186,6 +189,30 @@ fn a_plan_says_what_a_push_would_run_and_why() {
     assert_eq!(rows(&topic)[2][..2], row(&["left out", "code"]), "{topic}");
     let wrong = world.surveil_in(&repository.path, &["plan", "--event", "tag"]).error(2);
     assert!(wrong.contains("write --tag TAG"), "{wrong}");
+}
+
+#[test]
+fn plan_and_run_tell_that_a_manual_task_that_is_left_out_holds_nothing() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.commit_tasks(
+        "[task.deploy]\nmanual = true\nrun = 'true'\nwhen = { tags = ['v*'] }\n\
+         [task.tell]\nneeds = ['deploy']\nrun = 'echo told'\n\
+         [task.approve]\nmanual = true\nrun = 'true'\n[task.after]\nneeds = ['approve']\nrun = 'true'\n",
+    );
+    let run = world.surveil_in(&repository.path, &["run"]).ok();
+    for line in [
+        "deploy: left out (it does not run for branch main)",
+        "tell: passed",
+        "approve: held (to run it: surveil run approve)\n",
+        "after: held (needs approve)\n",
+    ] {
+        assert!(run.contains(line), "{line}: {run}");
+    }
+    let plan = world.surveil_in(&repository.path, &["plan", "--json", "--dispatch", "127.0.0.1:1"]).ok();
+    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    let states: Vec<_> = (0..4).map(|at| plan["tasks"][at]["state"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(states, ["left_out", "runs", "held", "held"]);
 }
 
 #[test]

@@ -70,31 +70,49 @@ fn of_commit(conn: &Connection, scope: &PassScope, commit: CommitId) -> rusqlite
 const TIMED_BUILDS: u32 = 50;
 const TIMED_PASSES: usize = 9;
 
-/// The median of what the newest passes of each task took.
+/// The median of what the newest passes of each task took, and of each task that one of them wrote in the newest build
+/// in which such tasks passed.
 pub(crate) fn times(conn: &Connection, repo: &RepoName, wanted: &[TaskName]) -> rusqlite::Result<Vec<(TaskName, u64)>> {
-    const BUILDS: &str = "SELECT first_job, last_job FROM builds INDEXED BY builds_by_repo
+    const BUILDS: &str = "SELECT id, first_job, last_job FROM builds INDEXED BY builds_by_repo
          WHERE repo = (SELECT id FROM repos WHERE name = ?1) ORDER BY id DESC LIMIT ?2";
+    const JOINED: &str = "SELECT first_job, last_job FROM joined WHERE build = ?1";
     // For people, so the rows are not compared with their checksums.
     const TIMES: &str = "SELECT j.spec, o.duration_ms FROM jobs j JOIN outcomes o ON o.attempt = j.attempt
          WHERE j.id BETWEEN ?1 AND ?2 AND j.state = 3 AND o.duration_ms IS NOT NULL";
-    let wanted: HashSet<&TaskName> = wanted.iter().collect();
+    let wanted: HashSet<&str> = wanted.iter().map(|name| &**name).collect();
     let (mut tasks, mut times, mut read) = (Tasks::default(), HashMap::<TaskName, Vec<u64>>::new(), 0);
-    let jobs: Vec<(i64, i64)> =
-        read_all(conn, BUILDS, params![repo, TIMED_BUILDS], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    for (first, last) in jobs {
+    // The tasks that a wanted one wrote in the newest build that has some. Older builds may have others.
+    let mut written: HashMap<String, HashSet<TaskName>> = HashMap::new();
+    let builds: Vec<(i64, (i64, i64))> =
+        read_all(conn, BUILDS, params![repo, TIMED_BUILDS], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
+    for (build, first) in builds {
         if read > MAX_JOBS {
             break;
         }
-        for (spec, ms) in read_all(conn, TIMES, [first, last], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))? {
-            read += 1;
-            let task = tasks.get(conn, spec)?;
-            if wanted.contains(&task.name) {
+        let mut fresh: HashMap<String, HashSet<TaskName>> = HashMap::new();
+        let joined: Vec<(i64, i64)> = read_all(conn, JOINED, [build], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for (first, last) in std::iter::once(first).chain(joined) {
+            for (spec, ms) in read_all(conn, TIMES, [first, last], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))? {
+                read += 1;
+                let task = tasks.get(conn, spec)?;
+                if !wanted.contains(&*task.name) {
+                    let Some((writer, _)) = task.name.split_once('/').filter(|(writer, _)| wanted.contains(writer))
+                    else {
+                        continue;
+                    };
+                    match written.get(writer) {
+                        Some(names) if !names.contains(&task.name) => continue,
+                        Some(_) => {}
+                        None => drop(fresh.entry(writer.to_owned()).or_default().insert(task.name.clone())),
+                    }
+                }
                 let of_task = times.entry(task.name.clone()).or_default();
                 if of_task.len() < TIMED_PASSES {
                     of_task.push(ms.max(0).cast_unsigned());
                 }
             }
         }
+        written.extend(fresh);
     }
     let median = |mut times: Vec<u64>| {
         times.sort_unstable();
