@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::mirrors::Mirror;
 use crate::error_chain::chain;
 use crate::model::reason::ChangeReason;
-use crate::model::{BuildSource, ChangeJudge, Changes, CommitId, Plan, TaskName, TriggerEvent, TriggerKind};
+use crate::model::{BuildSource, ChangeJudge, Changes, CommitId, Plan, TaskName, Trigger, TriggerEvent, TriggerKind};
 use crate::store::{Lineage, PassScope, StoreError, TaskPass};
 
 /// Leaves tasks out of the plan of a build, and notes why others run. `ancestors` are commits before that of the build,
@@ -22,6 +22,10 @@ pub(crate) fn choose(
     mirror: &Mirror,
 ) {
     let trigger = &source.trigger;
+    if is_new(trigger) && !ancestors.is_empty() && plan.may_grow() {
+        // The tasks that it writes are chosen in the same way, when nobody announces the commits any more.
+        plan.settings.for_written_mut().ancestors = ancestors.iter().map(CommitId::to_string).collect();
+    }
     if let TriggerKind::Schedule { name, .. } = &trigger.kind
         && plan.schedules.iter().any(|schedule| schedule.name == *name && schedule.names_tasks)
     {
@@ -31,16 +35,9 @@ pub(crate) fn choose(
     if to_judge.is_empty() {
         return;
     }
-    let lineage = match trigger.kind {
-        TriggerKind::Push { before: None, .. } | TriggerKind::Ref { before: None, .. } => {
-            Lineage::Commits([&[source.commit], ancestors].concat())
-        }
-        TriggerKind::Push { .. }
-        | TriggerKind::Ref { .. }
-        | TriggerKind::Tag { .. }
-        | TriggerKind::Schedule { .. }
-        | TriggerKind::Manual { .. }
-        | TriggerKind::Try { .. } => Lineage::Ref(trigger.reference.clone()),
+    let lineage = match is_new(trigger) {
+        true => Lineage::Commits([&[source.commit], ancestors].concat()),
+        false => Lineage::Ref(trigger.reference.clone()),
     };
     let tasks = to_judge.iter().map(|at| plan.tasks[*at].spec.name.clone()).collect();
     let scope = PassScope { repo: source.repo.clone(), lineage, trust: trigger.trust, tasks };
@@ -63,6 +60,11 @@ pub(crate) fn choose(
         };
         plan.judge(at, &changes, &mut judge);
     }
+}
+
+/// Whether the ref of a build has had no build before.
+fn is_new(trigger: &Trigger) -> bool {
+    matches!(trigger.kind, TriggerKind::Push { before: None, .. } | TriggerKind::Ref { before: None, .. })
 }
 
 /// The comparison of one commit with others, each made once.

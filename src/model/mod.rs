@@ -51,7 +51,7 @@ pub use name::{
     GroupName, GroupNameError, Label, LabelError, RepoName, RepoNameError, RunnerName, RunnerNameError, TaskName,
     TaskNameError, is_of_cell,
 };
-pub use plan::{BuildSettings, MAX_PRIORITY, Plan, PlannedTask, Supersede, WrongInputs};
+pub use plan::{BuildSettings, ForWritten, MAX_PRIORITY, Plan, PlannedTask, Supersede, WrongInputs};
 pub use plan_choice::{ChangeJudge, Changes};
 pub use readiness::Readiness;
 pub use recipe::{Recipe, STOP_AT_FAILURE, Script, Step};

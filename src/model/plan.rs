@@ -43,6 +43,21 @@ pub struct BuildSettings {
     /// It is added to the priority of each task, within the bounds of a priority.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub priority: i32,
+    /// Facts for the tasks that a task of the build writes, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_written: Option<Box<ForWritten>>,
+}
+
+/// Facts of a build for the tasks that a task of it writes. They are stored, as [`BuildSettings`] are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForWritten {
+    /// The values that a person gave for inputs, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
+    /// The ids of the commits before that of the build, the nearest first, if its ref is new: paths that have changed
+    /// are judged by the builds of these commits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -55,6 +70,11 @@ impl BuildSettings {
     #[must_use]
     pub fn priority_of(&self, task: &TaskSpec) -> i32 {
         task.placement.priority.saturating_add(self.priority).clamp(-MAX_PRIORITY, MAX_PRIORITY)
+    }
+
+    /// The facts for tasks that a task of the build writes, to be changed while the build is planned.
+    pub fn for_written_mut(&mut self) -> &mut ForWritten {
+        self.for_written.get_or_insert_default()
     }
 }
 
@@ -99,13 +119,24 @@ pub enum WrongInputs {
 }
 
 impl Plan {
+    /// Whether a task that may run in this build writes further tasks.
+    #[must_use]
+    pub fn may_grow(&self) -> bool {
+        self.tasks.iter().any(|task| task.left_out.is_none() && task.spec.recipe.expand)
+    }
+
     /// Sets the inputs of all tasks to the values that a person gave. Each value must be for a task that may run, and
-    /// a task that runs without a further order must have a value for each input.
+    /// a task that runs without a further order must have a value for each input. In a build to which tasks may be
+    /// added, any value may be for one of those, and is kept for them.
     pub fn set_inputs(&mut self, values: &BTreeMap<String, String>) -> Result<(), WrongInputs> {
-        let running = || self.tasks.iter().filter(|task| task.left_out.is_none());
+        let running = self.tasks.iter().filter(|task| task.left_out.is_none());
         let known: BTreeSet<&String> =
-            running().flat_map(|task| &task.spec.placement.inputs).map(|it| &it.name).collect();
-        if let Some(name) = values.keys().find(|name| !known.contains(name)) {
+            running.flat_map(|task| &task.spec.placement.inputs).map(|it| &it.name).collect();
+        if self.may_grow() {
+            if !values.is_empty() {
+                self.settings.for_written_mut().inputs = values.clone();
+            }
+        } else if let Some(name) = values.keys().find(|name| !known.contains(name)) {
             let known = known.into_iter().cloned().collect();
             return Err(WrongInputs::Unknown { name: name.clone(), known });
         }
@@ -173,5 +204,19 @@ mod tests {
         assert_eq!(set(&[("c", "x")], &leave_out), unknown(&["b"]));
         assert_eq!(set(&[], &leave_out).unwrap()[1], "a=of env z=1 b=3", "nobody needs a value for a task left out");
         assert_eq!(set(&[], &|plan| plan.tasks[0].held = true).unwrap()[0], "a=of env z=1 b=2", "a start may give it");
+    }
+
+    #[test]
+    fn a_build_with_a_task_that_writes_others_keeps_all_values_for_those() {
+        let mut writer = TaskSpec::new(TaskName::plain("plan").unwrap(), Script::Shell("true".into()));
+        writer.recipe_mut().expand = true;
+        let values: BTreeMap<String, String> = [("version".to_owned(), "1".to_owned())].into();
+        let mut plan = Plan::of(vec![writer]);
+        assert_eq!(plan.set_inputs(&values), Ok(()));
+        assert_eq!(plan.settings.for_written.as_ref().unwrap().inputs, values);
+        plan = Plan { settings: BuildSettings::default(), ..plan };
+        plan.tasks[0].left_out = Some(LeftOutReason::NotAsked);
+        assert_eq!(plan.set_inputs(&values), Err(WrongInputs::Unknown { name: "version".into(), known: vec![] }));
+        assert_eq!(plan.settings, BuildSettings::default(), "it writes nothing");
     }
 }

@@ -30,8 +30,8 @@ impl Scheduler {
     pub(super) fn expand(&mut self, turn: &mut Turn, id: JobId, attempt: AttemptId) -> Ending {
         let job = self.jobs.get_mut(&id).expect("a lease that is not cancelled has a live job");
         let Some((_, plan)) = job.written.take().filter(|(of, _)| *of == attempt) else { return Ending::Passed };
-        let build = job.build;
-        let tasks = match *plan {
+        let (build, parent) = (job.build, Arc::clone(&job.task));
+        let mut tasks = match *plan {
             Ok(plan) => plan.tasks,
             Err(text) => return Ending::Errored(Box::new(ErrorReason::BrokenTasks { text })),
         };
@@ -43,6 +43,14 @@ impl Scheduler {
         let all = live.jobs.len() + tasks.len();
         if all > MAX_JOBS {
             return Ending::Errored(Box::new(ErrorReason::TooManyTasks { tasks: all, limit: MAX_JOBS }));
+        }
+        // Values of the build, and those with which the task itself was started.
+        let of_build = live.settings.for_written.as_ref().map(|facts| facts.inputs.clone());
+        let mut values = of_build.unwrap_or_default();
+        values.extend(parent.given_inputs().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        for task in &mut tasks {
+            // As in the build of a push, a task runs without an input that has no value: nobody can be asked for it.
+            drop(task.spec.set_inputs(&values));
         }
         let first = self.last_job + 1;
         self.last_job += tasks.len() as u64;

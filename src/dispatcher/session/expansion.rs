@@ -8,7 +8,7 @@ use super::shared::Shared;
 use crate::config;
 use crate::dispatcher::choice;
 use crate::error_chain::chain;
-use crate::model::{BuildSource, Plan, TaskName};
+use crate::model::{BuildId, BuildSource, CommitId, Plan, TaskName};
 use crate::protocol::limits::MAX_WRITTEN_BYTES;
 use crate::threads;
 
@@ -17,18 +17,23 @@ use crate::threads;
 pub(super) fn plan(
     session: &Session,
     source: &Arc<BuildSource>,
-    task: &TaskName,
+    (build, task): (BuildId, &TaskName),
     text: String,
 ) -> Result<Plan, String> {
     let (shared, source, task) = (Arc::clone(&session.shared), Arc::clone(source), task.clone());
     let name = format!("s{}-tasks", session.id.0 % 100_000);
-    let read = threads::spawn_large(&name, move || read(&shared, &source, &task, &text));
+    let read = threads::spawn_large(&name, move || read(&shared, &source, (build, &task), &text));
     let failed = |why: &str| format!("the dispatcher could not read the tasks: {why}");
     read.map_err(|error| failed(&error.to_string()))?.join().unwrap_or_else(|_| Err(failed("its thread ended")))
 }
 
 /// Returns the plan of the tasks that join the build of the task, or the mistake in the file, for people.
-fn read(shared: &Shared, source: &BuildSource, task: &TaskName, text: &str) -> Result<Plan, String> {
+fn read(
+    shared: &Shared,
+    source: &BuildSource,
+    (build, task): (BuildId, &TaskName),
+    text: &str,
+) -> Result<Plan, String> {
     if text.len() > MAX_WRITTEN_BYTES {
         return Err(format!("the file is larger than {} KiB", MAX_WRITTEN_BYTES >> 10));
     }
@@ -36,7 +41,8 @@ fn read(shared: &Shared, source: &BuildSource, task: &TaskName, text: &str) -> R
     if plan.tasks.iter().any(|task| task.spec.placement.when.is_some()) {
         match shared.mirrors.open(&source.repo, source.commit) {
             Ok(mirror) => {
-                choice::choose(&mut plan, source, &[], |scope| shared.readers.open()?.passes(scope), &mirror);
+                let ancestors = ancestors(shared, build);
+                choice::choose(&mut plan, source, &ancestors, |scope| shared.readers.open()?.passes(scope), &mirror);
                 mirror.return_to_pool();
             }
             Err(error) => {
@@ -46,4 +52,17 @@ fn read(shared: &Shared, source: &BuildSource, task: &TaskName, text: &str) -> R
         }
     }
     Ok(plan)
+}
+
+/// Returns the commits before that of a build of a new ref. They are recorded with the build.
+fn ancestors(shared: &Shared, build: BuildId) -> Vec<CommitId> {
+    let facts = match shared.readers.open().and_then(|reader| reader.build(build)) {
+        Ok(found) => found.and_then(|build| build.settings.for_written),
+        Err(error) => {
+            log::warn!("could not read where the ref of {build} comes from: {}: all of its tasks run", chain(&error));
+            None
+        }
+    };
+    let ids = facts.map(|facts| facts.ancestors).unwrap_or_default();
+    ids.iter().filter_map(|id| id.parse().ok()).collect()
 }

@@ -173,7 +173,8 @@ impl RunnerSession {
             && let Some((written, grant)) = written.zip(grant.as_ref())
             && let Some(source) = &grant.expands
         {
-            let plan = written.and_then(|text| expansion::plan(&self.session, source, &grant.log.task, text));
+            let plan = written
+                .and_then(|text| expansion::plan(&self.session, source, (grant.log.build, &grant.log.task), text));
             // It comes to the core before the result, and is forgotten if that never counts.
             let event = Event::TasksWritten { session, attempt, plan: Box::new(plan) };
             if !self.session.shared.core.send(ToCore::Event(event)) {

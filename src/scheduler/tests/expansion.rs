@@ -101,6 +101,30 @@ fn a_file_without_tasks_adds_nothing_and_a_rerun_takes_no_second_file() {
 }
 
 #[test]
+fn values_of_the_build_and_of_its_writer_are_for_the_tasks_that_it_wrote() {
+    let input = |name: &str, given: Option<&str>| Input {
+        name: name.into(),
+        default: None,
+        description: String::new(),
+        given: given.map(str::to_owned),
+    };
+    let mut writer = expanding("plan");
+    writer.placement.inputs = vec![input("place", Some("lab"))];
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    let mut plan = Plan::of(vec![writer]);
+    plan.settings.for_written_mut().inputs =
+        [("version", "1"), ("place", "moon"), ("other", "x")].map(|(name, value)| (name.into(), value.into())).into();
+    story.observe_plan(None, 1, plan);
+    let mut written = needing("plan/a", &["plan"]);
+    written.placement.inputs = vec![input("version", None), input("place", None), input("missing", None)];
+    story.writes(1, 1, Ok(Plan::of(vec![written])));
+    story.finish(1, 1, Outcome::Passed);
+    let env = &story.scheduler.jobs[&JobId(2)].task.recipe.env;
+    assert_eq!(*env, [("version".to_owned(), "1".to_owned()), ("place".to_owned(), "lab".to_owned())]);
+}
+
+#[test]
 fn a_cancelled_task_adds_nothing() {
     let mut story = Story::new();
     story.join(1, "w1", 1);

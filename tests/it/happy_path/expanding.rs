@@ -45,6 +45,109 @@ fn the_tasks_of_a_monorepo_join_the_build_and_are_there_after_a_restart() {
     assert_eq!((again.jobs.len(), &*again.state), (5, "passed"), "a rerun runs them again, and takes no second file");
     let logs = world.surveil(&["logs", "b1/plan/web"]).ok();
     assert_eq!(logs, "the web\nplan/web\n");
+
+    let address = world.address().to_string();
+    let text = world.surveil_in(&repository.path, &["plan", "--dispatch", &address]).ok();
+    let begin = |line: &str| line.split_whitespace().take(4).map(str::to_owned).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> =
+        text.lines().map(begin).filter(|row| row.first().is_some_and(|it| it == "may")).collect();
+    let expected = ["plan/core", "plan/report", "plan/web"].map(|task| ["may", "join", task, "plan"]);
+    assert_eq!(rows, expected, "{text}");
+    let report = world.surveil_in(&repository.path, &["plan", "--json", "--dispatch", &address]).ok();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["written"][2]["task"], &report["written"][2]["writer"]), (&"plan/web".into(), &"plan".into()));
+    assert!(report["written"][2]["median_ms"].is_u64() && report["expected_ms"].is_u64(), "{report}");
+}
+
+/// A task file whose task `plan` writes manual tasks, and tasks with inputs.
+const RELEASES: &str = r#"
+[task.plan]
+expand = true
+run = """
+cat > "$SURVEIL_TASKS" <<'END'
+[task.build]
+run = 'echo "$version"'
+inputs = { version = { default = "0" } }
+[task.deploy]
+manual = true
+run = 'echo "to $place"'
+inputs = { place = {} }
+[task.verify]
+needs = ["deploy"]
+run = "true"
+[task.publish]
+manual = true
+when = { tags = ["v*"] }
+run = "true"
+[task.tell]
+needs = ["publish"]
+run = "echo told"
+END
+"""
+"#;
+
+#[test]
+fn values_reach_tasks_that_a_task_wrote_and_a_manual_one_that_is_left_out_holds_nothing() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(RELEASES);
+    let _dispatcher = world.dispatcher(&[]);
+    let _runner = world.runner("w1", &[]);
+    world.surveil_in(&repository.path, &["submit", "--wait", "--set", "version=2 $(x)"]).ok();
+    let build = world.finished(&commit);
+    let states: Vec<(&str, &str)> = build.jobs.iter().map(|job| (&*job.task, &*job.state)).collect();
+    let expected = [
+        ("plan", "passed"),
+        ("plan/build", "passed"),
+        ("plan/deploy", "held"),
+        ("plan/verify", "held"),
+        ("plan/publish", "left_out"),
+        ("plan/tell", "passed"),
+    ];
+    assert_eq!(states, expected);
+    assert_eq!(world.log_of(&build, "plan/build"), "2 $(x)\n");
+    assert_eq!(job(&build, "plan/build").inputs["version"], "2 $(x)");
+
+    let error = world.surveil(&["start", "b1", "plan/deploy"]).error(7);
+    assert!(error.contains("plan/deploy of build b1 needs a value for place"), "{error}");
+    world.surveil(&["start", "b1", "plan/deploy", "--set", "place=lab"]).ok();
+    let build = world.build_that("has deployed", |build| job(build, "plan/verify").state == "passed");
+    assert_eq!(world.log_of(&build, "plan/deploy"), "to lab\n");
+
+    let text = world.surveil_in(&repository.path, &["run"]).ok();
+    for line in [
+        "plan/tell: passed",
+        "plan/publish: left out",
+        "plan/deploy: held (a task that a task wrote is started in a build of a dispatcher)\n",
+        "plan/verify: held (needs plan/deploy)\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn paths_of_written_tasks_are_compared_with_the_branch_from_which_a_new_one_comes() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let first = repository.commit_tasks(
+        "[task.plan]\nexpand = true\nrun = \"\"\"\ncat > \"$SURVEIL_TASKS\" <<'END'\n\
+         [task.code]\nrun = 'true'\nwhen = { changed = ['src/**'] }\n\
+         [task.docs]\nrun = 'true'\nwhen = { changed = ['docs/**'] }\nEND\n\"\"\"\n",
+    );
+    let _dispatcher = world.dispatcher(&[]);
+    let _runner = world.runner("w1", &[]);
+    let _observer = world.observer(&[&repository], &["--branch", "*"]);
+    world.expect(&first, "passed");
+    repository.git(&["checkout", "--quiet", "-b", "topic"]);
+    repository.write("other", "");
+    repository.commit("other");
+    repository.write("docs/index", "1");
+    let third = repository.commit("documented");
+    let build = world.expect(&third, "passed");
+    let states: Vec<(&str, &str)> = build.jobs.iter().map(|job| (&*job.task, &*job.state)).collect();
+    assert_eq!(states, [("plan", "passed"), ("plan/code", "left_out"), ("plan/docs", "passed")]);
+    let why = world.surveil(&["why", &format!("b{}", build.build)]).ok();
+    assert!(why.contains(&format!("docs/index changed since {} passed (b1)", &first[..7])), "{why}");
 }
 
 #[test]

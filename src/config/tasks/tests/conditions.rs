@@ -74,8 +74,12 @@ fn retries_are_a_number_or_a_rule() {
 fn the_table_of_the_build_has_its_settings() {
     let of = |table: &str| plan(&format!("{table}\n[task.a]\nrun = 'true'\n")).settings;
     assert_eq!(of(""), BuildSettings::default());
-    let settings =
-        BuildSettings { timeout_ms: Some(7_200_000), fail_fast: true, supersede: Supersede::Queued, priority: 0 };
+    let settings = BuildSettings {
+        timeout_ms: Some(7_200_000),
+        fail_fast: true,
+        supersede: Supersede::Queued,
+        ..BuildSettings::default()
+    };
     assert_eq!(of("[build]\ntimeout = '2h'\nfail_fast = true\nsupersede = 'queued'"), settings);
     assert_eq!(of("build = { supersede = 'running' }").supersede, Supersede::Running);
     for (table, text) in [

@@ -322,5 +322,9 @@ fn settings(number: u64) -> BuildSettings {
         fail_fast: number % 5 == 1,
         supersede,
         priority: (number % 7) as i32,
+        for_written: (number % 11 == 3).then(|| {
+            let inputs = [("version".to_owned(), number.to_string())].into();
+            Box::new(ForWritten { inputs, ancestors: vec![number.to_string()] })
+        }),
     }
 }
