@@ -53,7 +53,11 @@ impl Scheduler {
             job.state = if job.task.placement.manual && !goes_on { JobState::Held } else { JobState::Waiting };
             (job.failures, job.losses) = (0, 0);
         }
+        let hopeless = end_hopeless(&mut restored.jobs, &again);
         hold_dependents(&mut restored.jobs);
+        // Their endings are recorded once all jobs of the build are in the state.
+        let ended = restored.jobs.iter_mut().filter(|job| hopeless.contains(&job.id));
+        ended.for_each(|job| job.state = JobState::Held);
         let of = |state: &JobState| {
             let jobs = restored.jobs.iter().filter(|job| again.contains(&job.id) && job.state == *state);
             jobs.map(|job| job.id).collect::<Vec<JobId>>()
@@ -161,7 +165,7 @@ impl Scheduler {
     }
 
     /// Makes held jobs wait for their turn.
-    fn release(&mut self, now: Moment, released: &[JobId]) {
+    pub(super) fn release(&mut self, now: Moment, released: &[JobId]) {
         for id in released {
             let job = self.jobs.get_mut(id).expect("a held job of a live build");
             job.state = JobState::Waiting;
@@ -302,17 +306,47 @@ fn with_dependents(jobs: &[Job], failed_only: bool, only: &[JobId]) -> HashSet<J
     }
 }
 
-/// Returns the reason why a job would not start, although it was asked for: what it needs has ended otherwise, and does
-/// not run again with it.
-fn never_starts(restored: &WholeBuild, only: JobId) -> Option<RefusalReason> {
-    let of_name: HashMap<&TaskName, &Job> = restored.jobs.iter().map(|job| (&job.task.name, job)).collect();
-    let job = restored.jobs.iter().find(|job| job.id == only)?;
-    let needs = job.task.placement.needs.iter().filter_map(|need| {
+/// Ends those of the held jobs that can never start, so that they hold nothing. Returns them.
+fn end_hopeless(jobs: &mut [Job], again: &HashSet<JobId>) -> Vec<JobId> {
+    let mut open: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].state == JobState::Held).collect();
+    open.retain(|at| again.contains(&jobs[*at].id));
+    let mut hopeless = Vec::new();
+    loop {
+        let of_name = by_name(jobs);
+        let ending = |at: &usize| match readiness_of(&of_name, &jobs[*at]) {
+            Readiness::Never(ending) => Some((*at, ending)),
+            Readiness::Ready | Readiness::NotYet => None,
+        };
+        let ended: Vec<(usize, Ending)> = open.iter().filter_map(ending).collect();
+        if ended.is_empty() {
+            return hopeless;
+        }
+        for (at, ending) in ended {
+            jobs[at].state = JobState::Finished(ending);
+            hopeless.push(jobs[at].id);
+        }
+        open.retain(|at| jobs[*at].state == JobState::Held);
+    }
+}
+
+fn by_name(jobs: &[Job]) -> HashMap<&TaskName, &Job> {
+    jobs.iter().map(|job| (&job.task.name, job)).collect()
+}
+
+/// Judges whether a job of a finished build may start, by the states of those that it needs.
+fn readiness_of(of_name: &HashMap<&TaskName, &Job>, job: &Job) -> Readiness {
+    Readiness::of(job.task.placement.needs.iter().filter_map(|need| {
         let needed = of_name.get(&need.task)?;
         let ending = if let JobState::Finished(ending) = &needed.state { Some(ending.kind()) } else { None };
         Some((need.condition, ending, &*needed.task))
-    });
-    let Readiness::Never(ending) = Readiness::of(needs) else { return None };
+    }))
+}
+
+/// Returns the reason why a job would not start, although it was asked for: what it needs has ended otherwise, and does
+/// not run again with it.
+fn never_starts(restored: &WholeBuild, only: JobId) -> Option<RefusalReason> {
+    let job = restored.jobs.iter().find(|job| job.id == only)?;
+    let Readiness::Never(ending) = readiness_of(&by_name(&restored.jobs), job) else { return None };
     let (build, task) = (restored.build.id, job.task.name.clone());
     Some(match skipped_for(&ending) {
         Some(needs) => RefusalReason::NeedsOther { build, task, needs },

@@ -15,7 +15,8 @@ impl Scheduler {
         self.check_builds()
     }
 
-    /// A job is queued if and only if it is in the queue, and leased if and only if it has exactly one live lease.
+    /// A job is queued if and only if it is in the queue, and leased if and only if it has exactly one live lease. A
+    /// held job is manual, or needs a held one.
     fn check_jobs(&self) -> Result<(), String> {
         let mut leased: BTreeMap<JobId, u32> = BTreeMap::new();
         for lease in self.tables.leases().live() {
@@ -34,6 +35,10 @@ impl Scheduler {
             if !fine {
                 return Err(format!("job {id} is {:?}, has {leases} leases, in the queue: {queued}", job.state));
             }
+        }
+        let is_forgotten = |id: &&JobId| self.jobs[id].state == JobState::Held && !self.stays_held(**id);
+        if let Some(job) = self.jobs.keys().find(is_forgotten) {
+            return Err(format!("job {job} is held, and nobody can start it or what it needs"));
         }
         match leased.into_iter().next() {
             Some((job, _)) => Err(format!("job {job} has a lease and is not live")),

@@ -49,16 +49,51 @@ impl Scheduler {
         let is_open = |job: &JobId| matches!(self.jobs[job].state, JobState::Waiting | JobState::Held);
         let open: Vec<JobId> = build.jobs.iter().copied().filter(is_open).collect();
         for job in open {
-            // The end of an earlier one may have changed its state, or ended the build.
-            let Some(live) = self.jobs.get(&job) else { continue };
-            match (live.state.clone(), self.readiness(job)) {
-                (JobState::Waiting, Readiness::Ready) => self.requeue(turn, job, 0),
-                // To start a held job would be of no use.
-                (JobState::Waiting | JobState::Held, Readiness::Never(ending)) => self.finish_job(turn, job, ending),
-                _ => {}
+            for (job, ending) in self.advance(turn, job) {
+                // The end of an earlier one may have ended the build.
+                if self.jobs.contains_key(&job) {
+                    self.finish_job(turn, job, ending);
+                }
             }
         }
         self.finish_build_if_done(turn, id);
+    }
+
+    /// Queues a waiting job if all that it needs has ended. Lets a held one go that was held only because of others,
+    /// none of which is held any more, and with it those that are held because of it. Returns the jobs that can never
+    /// start, with their endings.
+    fn advance(&mut self, turn: &mut Turn, first: JobId) -> Vec<(JobId, Ending)> {
+        let (mut open, mut never) = (vec![first], Vec::new());
+        while let Some(id) = open.pop() {
+            // The end of an earlier one may have ended the build.
+            let Some(job) = self.jobs.get(&id) else { continue };
+            let is_held = job.state == JobState::Held;
+            if !is_held && job.state != JobState::Waiting {
+                continue;
+            }
+            match self.readiness(id) {
+                // To start a held job would be of no use.
+                Readiness::Never(ending) => never.push((id, ending)),
+                Readiness::Ready if !is_held => self.requeue(turn, id, 0),
+                readiness if is_held && !self.stays_held(id) => {
+                    self.release(turn.now, &[id]);
+                    match readiness {
+                        Readiness::Ready => self.requeue(turn, id, 0),
+                        Readiness::NotYet | Readiness::Never(_) => turn.persist(Record::JobWaiting { job: id }),
+                    }
+                    open.extend(self.jobs[&id].needed_by.iter().rev());
+                }
+                Readiness::Ready | Readiness::NotYet => {}
+            }
+        }
+        never
+    }
+
+    /// Whether a held job waits for a person: it is manual, or needs a held job.
+    pub(super) fn stays_held(&self, id: JobId) -> bool {
+        let job = &self.jobs[&id];
+        let mut needs = job.needs.iter();
+        job.task.placement.manual || needs.any(|need| self.jobs[&need.job].state == JobState::Held)
     }
 
     /// Finishes a job: records it, queues or skips the jobs that need it, and finishes the build with its last job. The
@@ -90,17 +125,7 @@ impl Scheduler {
             let of = self.builds.get_mut(&build).expect("a live job has a live build");
             of.unfinished -= usize::from(before.is_awaited());
             for next in needed_by {
-                let state = &self.jobs[&next].state;
-                let is_held = *state == JobState::Held;
-                if !is_held && *state != JobState::Waiting {
-                    continue;
-                }
-                match self.readiness(next) {
-                    Readiness::Ready if !is_held => self.requeue(turn, next, 0),
-                    Readiness::Ready | Readiness::NotYet => {}
-                    // To start a held job would be of no use.
-                    Readiness::Never(ending) => ended.push((next, ending)),
-                }
+                ended.extend(self.advance(turn, next));
             }
         }
         if let Some(failed) = failure {

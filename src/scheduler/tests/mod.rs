@@ -4,6 +4,7 @@
 mod builds;
 mod drains;
 mod expansion;
+mod holds;
 mod lines;
 mod losses;
 mod plans;

@@ -23,7 +23,7 @@ pub(super) fn after(name: &str, needs: &[&str], condition: Condition) -> TaskSpe
 
 impl Story {
     /// Asks to start a job of a build, which has these jobs in the store.
-    fn start(&mut self, build: Build, jobs: Vec<Job>, job: u64, force: bool) -> Vec<String> {
+    pub(super) fn start(&mut self, build: Build, jobs: Vec<Job>, job: u64, force: bool) -> Vec<String> {
         self.start_with(build, jobs, (job, &[]), force)
     }
 
@@ -385,14 +385,4 @@ fn a_cancelled_build_runs_nothing_more_not_even_what_cleans_up() {
         story.cancel(1),
         ["a1 cancelled", "> s1 cancel a1", "j1 cancelled", "j2 queued", "j2 cancelled", "b1 cancelled", "> done"]
     );
-}
-
-#[test]
-fn a_held_task_that_can_never_start_ends_with_the_first_look_at_its_build() {
-    let mut story = Story::new();
-    let roll_back = held(after("roll-back", &["deploy"], Condition::Failed));
-    let tasks = vec![left_out(task("deploy")), roll_back, PlannedTask::of(needing("tell", &["roll-back"]))];
-    let lines = story.observe_plan(None, 1, plan(tasks));
-    let left_out = "j2 left_out (nothing_failed)";
-    assert_eq!(lines, ["build b1 added with 3 jobs", left_out, "b1 passed", "> accepted as b1"]);
 }

@@ -18,8 +18,8 @@ pub(in crate::promises) fn s36(story: &[Entry], terms: &Terms) -> Result<(), Str
     follow::<Conditions>(story, terms)
 }
 
-/// A held task starts only when a person starts it, or one that it needs. It is not started in a build that is not the
-/// newest of its ref, except with force.
+/// A held task starts only when a person starts it, or one that it needs, or when those that it needs have ended
+/// without a start. It is not started in a build that is not the newest of its ref, except with force.
 pub(in crate::promises) fn held(story: &[Entry], terms: &Terms) -> Result<(), String> {
     follow::<Holds>(story, terms)
 }
@@ -172,8 +172,12 @@ impl Judge for Holds {
             Record::JobQueued { job: id, .. } | Record::JobWaiting { job: id } => {
                 let Some(job) = book.jobs.get(id) else { return Ok(()) };
                 let is_in_order = match (&job.state, step.event) {
-                    (JobState::Held, Event::StartAsked { job: started, .. }) => reaches(book, *id, *started),
-                    (JobState::Held, _) => false,
+                    (JobState::Held, Event::StartAsked { job: started, .. }) if reaches(book, *id, *started) => true,
+                    // What was held because of others alone goes on if those have ended.
+                    (JobState::Held, _) => {
+                        let mut needs = book.needs(job);
+                        !job.task.spec.placement.manual && needs.all(|(_, _, needed)| needed.state != JobState::Held)
+                    }
                     // A rerun of a manual task holds it anew, unless the rerun is about its failure.
                     (JobState::Finished(ending), Event::RerunAsked { failed_only, only, .. }) if job.task.held => {
                         let has_failed = matches!(ending, Ending::Failed | Ending::Errored(_));
