@@ -8,6 +8,7 @@
 //! The runner never reports a failure of its own as a failure of the task: such an attempt is lost.
 
 mod assignment;
+mod attempt_file;
 mod attempt_log;
 mod boottime;
 mod core;

@@ -2,11 +2,11 @@
 //! of several lines between `NAME<<WORD` and a line `WORD`, as GitHub has them.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::attempt_file::AttemptFile;
 use super::limits::STEP_ENV_BYTES;
 use crate::model::{Step, visible};
 
@@ -18,59 +18,35 @@ const QUOTED_CHARS: usize = 60;
 /// The file of one attempt.
 #[derive(Debug)]
 pub struct StepEnv {
-    path: PathBuf,
+    file: AttemptFile,
 }
 
 impl StepEnv {
     /// The file of an attempt with this temporary directory. It lies beside the directory, which is empty at first.
     #[must_use]
     pub fn beside(temporary: &Path) -> Self {
-        Self { path: temporary.with_added_extension("env") }
+        Self { file: AttemptFile::beside(temporary, "env", "SURVEIL_ENV") }
     }
 
     /// The path that a step gets.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Makes the file empty for the next step.
     pub fn make(&self) -> io::Result<()> {
-        self.remove();
-        File::options().write(true).create_new(true).open(&self.path).map(drop)
+        self.file.make()
     }
 
     /// Returns the variables that the step has set. An error is for people.
     pub fn read(&self) -> Result<Vec<(OsString, OsString)>, String> {
-        let failed = |error: io::Error| format!("SURVEIL_ENV cannot be read: {error}");
-        match fs::symlink_metadata(&self.path) {
-            Ok(metadata) if metadata.is_file() => {}
-            // Opening a pipe would wait for its writer.
-            Ok(_) => return Err("SURVEIL_ENV is not a regular file any more".into()),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error)),
-        }
-        let mut text = Vec::new();
         let limit = STEP_ENV_BYTES + 1;
-        File::open(&self.path).and_then(|file| file.take(limit).read_to_end(&mut text)).map_err(failed)?;
+        let text = self.file.read(limit)?.unwrap_or_default();
         if text.len() as u64 == limit {
             return Err(format!("SURVEIL_ENV is longer than {} KiB", STEP_ENV_BYTES >> 10));
         }
         parse(&text)
-    }
-
-    fn remove(&self) {
-        let removed = fs::remove_file(&self.path);
-        if removed.is_err_and(|error| error.kind() != ErrorKind::NotFound) {
-            // A directory in its place was made by the task.
-            drop(fs::remove_dir_all(&self.path));
-        }
-    }
-}
-
-impl Drop for StepEnv {
-    fn drop(&mut self) {
-        self.remove();
     }
 }
 
@@ -159,6 +135,8 @@ fn quote(line: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

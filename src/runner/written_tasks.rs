@@ -1,9 +1,8 @@
 //! The file `SURVEIL_TASKS`, in which a task with `expand` writes further tasks.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::attempt_file::AttemptFile;
 use crate::protocol::limits::MAX_WRITTEN_BYTES;
 
 /// The variable with the path.
@@ -12,39 +11,31 @@ pub const VARIABLE: &str = "SURVEIL_TASKS";
 /// The file of one attempt.
 #[derive(Debug)]
 pub struct WrittenTasks {
-    path: PathBuf,
+    file: AttemptFile,
 }
 
 impl WrittenTasks {
     /// The file of an attempt with this temporary directory. It lies beside the directory, and is not there at first.
     #[must_use]
     pub fn beside(temporary: &Path) -> Self {
-        let file = Self { path: temporary.with_added_extension("tasks") };
+        let file = AttemptFile::beside(temporary, "tasks", VARIABLE);
         file.remove();
-        file
+        Self { file }
     }
 
     /// The path that the task gets.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Returns the text of the file; `None` if it is not there or is empty. An error is for people.
     #[must_use]
     pub fn read(&self) -> Option<Result<String, String>> {
-        match fs::symlink_metadata(&self.path) {
-            Ok(metadata) if metadata.is_file() => {}
-            // Opening a pipe would wait for its writer.
-            Ok(_) => return Some(Err(format!("{VARIABLE} is not a regular file any more"))),
-            Err(error) if error.kind() == ErrorKind::NotFound => return None,
-            Err(error) => return Some(Err(cannot_be_read(&error))),
-        }
-        let mut bytes = Vec::new();
-        let limit = MAX_WRITTEN_BYTES as u64 + 1;
-        if let Err(error) = File::open(&self.path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
-            return Some(Err(cannot_be_read(&error)));
-        }
+        let bytes = match self.file.read(MAX_WRITTEN_BYTES as u64 + 1) {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(why) => return Some(Err(why)),
+        };
         if bytes.len() > MAX_WRITTEN_BYTES {
             let text = format!("{VARIABLE}:1:1: the file is larger than {} KiB", MAX_WRITTEN_BYTES >> 10);
             return Some(Err(text));
@@ -69,28 +60,12 @@ impl WrittenTasks {
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         Some(Err(format!("{VARIABLE}:{line}:{column}: the file is not text in UTF-8")))
     }
-
-    fn remove(&self) {
-        let removed = fs::remove_file(&self.path);
-        if removed.is_err_and(|error| error.kind() != ErrorKind::NotFound) {
-            // A directory in its place was made by a task.
-            drop(fs::remove_dir_all(&self.path));
-        }
-    }
-}
-
-impl Drop for WrittenTasks {
-    fn drop(&mut self) {
-        self.remove();
-    }
-}
-
-fn cannot_be_read(error: &io::Error) -> String {
-    format!("{VARIABLE} cannot be read: {error}")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
