@@ -13,6 +13,7 @@ mod queue;
 mod roster;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub(crate) use deadlines::{Deadlines, Timer};
 pub(crate) use demands::Demand;

@@ -4,9 +4,9 @@
 //! The repository with the fewest leased jobs comes first, because it occupies the fewest slots. Among equals it is the
 //! one that got a runner longest ago: a repository that was idle comes first once, and then takes its turn. A
 //! repository that waits although it has leases, for instance of long jobs or on other runners, could be passed over
-//! for ever. So it is overdue after [`OVERDUE_AFTER`] leases for each repository that waits, and then comes first,
-//! whatever it has. No repository is therefore passed over more than `(OVERDUE_AFTER + 1) * k` times while at most k
-//! repositories wait (S37). What is known of earlier leases is forgotten by a restart.
+//! for ever. So it is overdue after [`super::waiting::OVERDUE_AFTER`] leases for each repository that waits, and then
+//! comes first, whatever it has. No repository is therefore passed over more than `(OVERDUE_AFTER + 1) * k` times while
+//! at most k repositories wait (S37). What is known of earlier leases is forgotten by a restart.
 //!
 //! Priorities order the jobs within a repository, so that no repository pushes others away. Waiting raises a priority
 //! by one each [`AGEING_MS`]. That changes no order between two jobs that both wait, so it is a part of the standing of
@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use rustc_hash::FxHashMap;
 
 use super::demands::{Demand, DemandId, Demands};
+use super::waiting::{Measures, Rank, RepoId, Waiting};
 use crate::model::{JobId, Moment, RepoName};
 
 /// The name of a lane, a repository and the demand of its jobs; and the turn of a job in it.
@@ -45,7 +46,7 @@ pub(crate) struct Queue {
     shares: Vec<Share>,
     numbers: FxHashMap<RepoName, RepoId>,
     /// The repositories that have a candidate.
-    waiting: BTreeSet<RepoId>,
+    waiting: Waiting,
     /// The number of leases so far.
     given: u64,
     /// The jobs that pause, are held, or may be held again. Other jobs are only in their lanes.
@@ -54,10 +55,6 @@ pub(crate) struct Queue {
     /// The number of all jobs, those that are no candidates included.
     len: usize,
 }
-
-/// The number of a repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct RepoId(u32);
 
 /// A job that is not always a candidate.
 #[derive(Debug, Clone, Copy)]
@@ -83,48 +80,17 @@ enum Stage {
 #[derive(Debug)]
 struct Share {
     name: RepoName,
-    /// The number of its jobs that are leased now.
-    leased: usize,
-    /// `Queue::given` when it got its last lease; 0 if it has had none.
-    served: u64,
-    /// `Queue::given` when it got its last lease, or when its first job began to wait, whichever came later.
-    since: u64,
+    measures: Measures,
     lanes: Vec<Lane>,
 }
 
-/// The place of a repository in the order: the lowest rank comes first.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    /// 0 if it is overdue, else 1.
-    class: u8,
-    /// When it began to wait, if it is overdue; else the number of its leases.
-    measure: u64,
-    served: u64,
-}
-
-/// The number of leases for each waiting repository after which one that got none of them is overdue.
-pub(super) const OVERDUE_AFTER: u64 = 8;
 /// The number of leases that [`Queue::position`] looks ahead at most. Beyond it counts only the jobs of the same
 /// repository.
 const POSITION_MAX: usize = 5_000;
 /// The number of repositories that [`Queue::position`] compares for all of those leases together.
 const COMPARED_MAX: usize = 500_000;
 
-impl Rank {
-    fn of(given: u64, waiting: usize, leased: usize, served: u64, since: u64) -> Self {
-        if given - since >= OVERDUE_AFTER * waiting as u64 {
-            Self { class: 0, measure: since, served }
-        } else {
-            Self { class: 1, measure: leased as u64, served }
-        }
-    }
-}
-
 impl Share {
-    fn rank(&self, given: u64, waiting: usize) -> Rank {
-        Rank::of(given, waiting, self.leased, self.served, self.since)
-    }
-
     /// Its first job, which decides between repositories of the same rank.
     fn first(&self) -> Option<JobId> {
         self.lanes.iter().map(Lane::head).min().map(|(_, job)| job)
@@ -135,9 +101,7 @@ impl Share {
 #[derive(Debug)]
 struct Contender {
     repo: RepoId,
-    leased: usize,
-    served: u64,
-    since: u64,
+    measures: Measures,
     /// Its first job, and the number of its jobs.
     head: (Standing, JobId),
     left: usize,
@@ -148,12 +112,6 @@ struct Contender {
 struct Lane {
     demand: DemandId,
     jobs: BTreeSet<(Standing, JobId)>,
-}
-
-impl Contender {
-    fn rank(&self, given: u64, waiting: usize) -> Rank {
-        Rank::of(given, waiting, self.leased, self.served, self.since)
-    }
 }
 
 impl Lane {
@@ -236,8 +194,8 @@ impl Queue {
     fn enter(&mut self, job: JobId, repo: RepoId, demand: DemandId, turn: Standing) {
         let share = &mut self.shares[repo.0 as usize];
         if share.lanes.is_empty() {
-            share.since = self.given;
-            self.waiting.insert(repo);
+            share.measures.since = self.given;
+            self.waiting.insert(repo, &share.measures);
         }
         match share.lanes.iter_mut().find(|lane| lane.demand == demand) {
             Some(lane) => {
@@ -258,7 +216,7 @@ impl Queue {
         if share.lanes[at].jobs.is_empty() {
             self.demands.leave(share.lanes.swap_remove(at).demand);
             if share.lanes.is_empty() {
-                self.waiting.remove(&repo);
+                self.waiting.remove(repo, &share.measures);
             }
         }
         was_there
@@ -266,39 +224,49 @@ impl Queue {
 
     /// Counts one more leased job of a repository.
     pub(super) fn add_leased(&mut self, repo: &RepoName) {
-        self.share_of(repo).leased += 1;
+        self.measure(repo, |measures| measures.leased += 1);
     }
 
     /// Notes that a repository got a runner before all others.
     pub(super) fn serve(&mut self, repo: &RepoName) {
         self.given += 1;
         let given = self.given;
-        let share = self.share_of(repo);
-        (share.served, share.since) = (given, given);
+        self.measure(repo, |measures| (measures.served, measures.since) = (given, given));
     }
 
     /// Counts one leased job of a repository less.
     pub(super) fn remove_leased(&mut self, repo: &RepoName) {
-        let share = self.share_of(repo);
-        share.leased = share.leased.saturating_sub(1);
+        self.measure(repo, |measures| measures.leased = measures.leased.saturating_sub(1));
+    }
+
+    /// Changes the measures of a repository, and with them its place among those that wait.
+    fn measure(&mut self, repo: &RepoName, change: impl FnOnce(&mut Measures)) {
+        let id = self.number(repo);
+        let measures = &mut self.shares[id.0 as usize].measures;
+        let waits = self.waiting.remove(id, measures);
+        change(measures);
+        if waits {
+            self.waiting.insert(id, measures);
+        }
     }
 
     /// Returns the number of leased jobs of each repository that has some.
     pub(crate) fn leased(&self) -> BTreeMap<&RepoName, usize> {
-        self.shares.iter().filter(|share| share.leased > 0).map(|share| (&share.name, share.leased)).collect()
+        let leased = self.shares.iter().filter(|share| share.measures.leased > 0);
+        leased.map(|share| (&share.name, share.measures.leased as usize)).collect()
     }
 
     /// Returns the first of the candidates that `takes` accepts, in the order of [`Queue::candidates`]. It is asked for
-    /// every lease, so it makes no list: it looks once at each repository, and at the lanes of those that are before
-    /// the best one so far.
+    /// every lease, so it makes no list: it looks at the repositories in their order, and of those of one rank at the
+    /// lanes of those that are before the best one so far.
     pub(crate) fn first(&self, mut takes: impl FnMut(JobId, DemandId, Demand<'_>) -> bool) -> Option<JobId> {
         let mut best: Option<(Rank, &Share, JobId)> = None;
-        for share in self.waiting.iter().map(|repo| &self.shares[repo.0 as usize]) {
-            let rank = share.rank(self.given, self.waiting.len());
-            if let Some((than, of, _)) = &best
-                && rank.cmp(than).then_with(|| share.first().cmp(&of.first())).is_gt()
-            {
-                continue;
+        for (rank, repo) in self.waiting.in_order(self.given) {
+            let share = &self.shares[repo.0 as usize];
+            match &best {
+                Some((than, ..)) if *than != rank => break,
+                Some((_, of, _)) if share.first() > of.first() => continue,
+                _ => {}
             }
             let mut first: Option<(Standing, JobId)> = None;
             for lane in &share.lanes {
@@ -316,9 +284,11 @@ impl Queue {
 
     /// Returns the heads of all lanes, each with its demand, in the order in which they are to get runners.
     pub(crate) fn candidates(&self) -> Vec<(JobId, Demand<'_>)> {
-        let waiting = self.waiting.iter().map(|repo| &self.shares[repo.0 as usize]);
-        let mut shares: Vec<(Rank, Option<JobId>, &Share)> =
-            waiting.map(|share| (share.rank(self.given, self.waiting.len()), share.first(), share)).collect();
+        let with_first = |(rank, repo): (Rank, RepoId)| {
+            let share = &self.shares[repo.0 as usize];
+            (rank, share.first(), share)
+        };
+        let mut shares: Vec<_> = self.waiting.in_order(self.given).map(with_first).collect();
         shares.sort_unstable_by(|(a, job, _), (b, other, _)| (a, job).cmp(&(b, other)));
         let mut candidates = Vec::new();
         for (_, _, share) in shares {
@@ -341,35 +311,32 @@ impl Queue {
     ) -> usize {
         let Some(repo) = self.numbers.get(repo).copied() else { return 0 };
         let mut contenders = Vec::new();
-        for id in &self.waiting {
+        for id in self.waiting.repos() {
             let share = &self.shares[id.0 as usize];
             let lanes = || share.lanes.iter().filter(|lane| competes(self.demands.get(lane.demand)));
             let Some(head) = lanes().map(Lane::head).min() else { continue };
             // Of its own repository only the jobs before it count.
             let own = (turn, job);
-            let left = lanes().map(|lane| if *id == repo { lane.jobs.range(..own).count() } else { lane.jobs.len() });
-            let Share { leased, served, since, .. } = *share;
-            contenders.push(Contender { repo: *id, leased, served, since, head, left: left.sum() });
+            let left = lanes().map(|lane| if id == repo { lane.jobs.range(..own).count() } else { lane.jobs.len() });
+            contenders.push(Contender { repo: id, measures: share.measures, head, left: left.sum() });
         }
         let number = |name: &RepoName| self.numbers.get(name).copied();
         let mut running: VecDeque<RepoId> = running.filter_map(number).collect();
-        let mut given = self.given;
         let steps = POSITION_MAX.min(COMPARED_MAX / contenders.len().max(1)).max(1);
-        for before in 0..steps {
+        for (given, before) in (self.given..).zip(0..steps) {
             // A slot becomes free, and the next repository gets it.
             if let Some(ended) = running.pop_front()
                 && let Some(of) = contenders.iter_mut().find(|it| it.repo == ended)
             {
-                of.leased = of.leased.saturating_sub(1);
+                of.measures.leased = of.measures.leased.saturating_sub(1);
             }
             let waits = |it: &&mut Contender| it.left > 0 || it.repo == repo;
             let waiting = contenders.iter_mut().filter(waits).count();
-            let next = contenders.iter_mut().filter(waits).min_by_key(|it| (it.rank(given, waiting), it.head.1));
+            let next =
+                contenders.iter_mut().filter(waits).min_by_key(|it| (it.measures.rank(given, waiting), it.head.1));
             let Some(next) = next.filter(|it| it.left > 0) else { return before };
-            given += 1;
             next.left -= 1;
-            next.leased += 1;
-            (next.served, next.since) = (given, given);
+            next.measures = Measures { leased: next.measures.leased + 1, served: given + 1, since: given + 1 };
             running.push_back(next.repo);
         }
         let own = contenders.iter().find(|it| it.repo == repo).map_or(0, |it| it.left);
@@ -390,18 +357,13 @@ impl Queue {
         self.len
     }
 
-    fn share_of(&mut self, repo: &RepoName) -> &mut Share {
-        let id = self.number(repo);
-        &mut self.shares[id.0 as usize]
-    }
-
     /// Returns the number of a repository, which gets one if it has none. It keeps it, with the time of its last lease.
     fn number(&mut self, repo: &RepoName) -> RepoId {
         if let Some(id) = self.numbers.get(repo) {
             return *id;
         }
         let id = RepoId(u32::try_from(self.shares.len()).expect("there are fewer repositories than bytes of memory"));
-        self.shares.push(Share { name: repo.clone(), leased: 0, served: 0, since: 0, lanes: Vec::new() });
+        self.shares.push(Share { name: repo.clone(), measures: Measures::default(), lanes: Vec::new() });
         self.numbers.insert(repo.clone(), id);
         id
     }

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use crate::model::{JobId, Label, Moment, RepoName};
 use crate::scheduler::tables::demands::Demand;
-use crate::scheduler::tables::queue::{OVERDUE_AFTER, Queue, Standing};
+use crate::scheduler::tables::queue::{Queue, Standing};
+use crate::scheduler::tables::waiting::OVERDUE_AFTER;
 
 const NONE: Demand<'static> = Demand { labels: &[], slots: 1 };
 
