@@ -82,6 +82,14 @@ run = "true"
 [task.tell]
 needs = ["publish"]
 run = "echo told"
+[task.roll-back]
+manual = true
+needs = ["build"]
+run_if = "failed"
+run = "true"
+[task.after]
+needs = ["roll-back"]
+run = "true"
 END
 """
 "#;
@@ -103,6 +111,9 @@ fn values_reach_tasks_that_a_task_wrote_and_a_manual_one_that_is_left_out_holds_
         ("plan/verify", "held"),
         ("plan/publish", "left_out"),
         ("plan/tell", "passed"),
+        // It was held until `plan/build` passed, and what needs it with it.
+        ("plan/roll-back", "left_out"),
+        ("plan/after", "passed"),
     ];
     assert_eq!(states, expected);
     assert_eq!(world.log_of(&build, "plan/build"), "2 $(x)\n");
@@ -118,6 +129,7 @@ fn values_reach_tasks_that_a_task_wrote_and_a_manual_one_that_is_left_out_holds_
     for line in [
         "plan/tell: passed",
         "plan/publish: left out",
+        "plan/after: passed",
         "plan/deploy: held (a task that a task wrote is started in a build of a dispatcher)\n",
         "plan/verify: held (needs plan/deploy)\n",
     ] {
