@@ -22,6 +22,7 @@ mod readiness;
 pub mod reason;
 pub mod recipe;
 mod record;
+mod ref_order;
 mod retry;
 mod runner;
 mod schedule;

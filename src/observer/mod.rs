@@ -16,6 +16,7 @@ mod repo;
 mod repo_threads;
 mod resend;
 mod run;
+mod sequence;
 mod session;
 mod submit;
 #[cfg(test)]

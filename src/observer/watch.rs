@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use super::sequence::Sequence;
 use crate::git::{BranchSelection, Head, RefGlob};
 use crate::model::{CommitId, Moment, RefName};
 
@@ -30,6 +31,8 @@ pub(crate) enum Step {
     Ask,
     /// Read the heads of the repository.
     Look,
+    /// Read the times of these refs, so that they can be announced in their order.
+    Date(Vec<Head>),
     /// Tell the dispatcher of refs that were there at the first look at some patterns.
     Note(FirstLook),
     /// Announce a difference to the dispatcher.
@@ -124,7 +127,9 @@ pub(crate) struct Watch {
     delivered: Vec<CommitId>,
     /// Refs whose announcement was answered with something other than `ok`.
     trouble: BTreeMap<RefName, Trouble>,
-    /// The ref announced last. The search for the next one starts after it, so that a busy ref holds up no other.
+    /// The refs whose present head is not the accepted one, in the sequence in which they are announced.
+    moved: Sequence,
+    /// The ref announced last. The search for the next one that is gone starts after it.
     cursor: Option<RefName>,
 }
 
@@ -153,6 +158,7 @@ impl Watch {
             seen: None,
             delivered: Vec::new(),
             trouble: BTreeMap::new(),
+            moved: Sequence::default(),
             cursor: None,
         }
     }
@@ -162,6 +168,7 @@ impl Watch {
     pub(crate) fn session_closed(&mut self) {
         self.accepted = None;
         self.seen = None;
+        self.moved.clear();
         // A refused announcement stays on hold. Otherwise a broken commit could make sessions open and close in a tight
         // loop.
         self.trouble.retain(|_, trouble| trouble.hold_until.is_some());
@@ -187,6 +194,7 @@ impl Watch {
         }
         self.noted = heads.iter().filter(|head| head.is_noted).map(|head| head.reference.clone()).collect();
         self.accepted = Some(heads.into_iter().map(|head| (head.reference, head.commit)).collect());
+        self.compare();
     }
 
     /// Notes that a first look is over, or that the dispatcher must be told of the repository anew: the heads must be
@@ -202,15 +210,14 @@ impl Watch {
 
     /// Notes the heads that were read from the repository.
     pub(crate) fn seen(&mut self, heads: impl IntoIterator<Item = Head>) {
-        let seen: Heads = heads.into_iter().map(|head| (head.reference, head.commit)).collect();
-        // Thousands of tags that were pushed at once must not keep a branch waiting.
-        let is_among_others = self.cursor.as_ref().is_some_and(|cursor| cursor.branch().is_none());
-        if let Some(accepted) = self.accepted.as_ref().filter(|_| is_among_others)
-            && seen.iter().any(|(name, commit)| name.branch().is_some() && accepted.get(name) != Some(commit))
-        {
-            self.cursor = Some(RefName::new("refs/heads/"));
-        }
-        self.seen = Some(seen);
+        self.seen = Some(heads.into_iter().map(|head| (head.reference, head.commit)).collect());
+        self.moved.looked();
+        self.compare();
+    }
+
+    /// Notes the times of refs.
+    pub(crate) fn dated(&mut self, times: impl IntoIterator<Item = (RefName, Option<i64>)>) {
+        self.moved.date(times);
     }
 
     /// Notes that the dispatcher accepted an announcement.
@@ -264,15 +271,19 @@ impl Watch {
         if !self.unseen.is_empty() && self.is_current {
             return Step::Note(self.first_look(accepted, seen));
         }
-        let moved = self.in_turn(seen).find_map(|(reference, commit)| {
-            let before = accepted.get(reference).copied();
-            // A ref that only an unseen pattern matches may be an old one.
-            let is_known = before.is_some() || reference.branch().is_some() || self.is_seen(reference);
-            (is_known && before != Some(*commit) && !self.is_held(reference, Some(*commit), now)).then(|| {
-                let everything = self.trouble.get(reference).is_some_and(|t| t.target == Some(*commit) && t.everything);
-                let change = Change::Head { commit: *commit, everything };
-                Announcement { reference: reference.clone(), before, seen: self.moves_of(reference), change }
-            })
+        let undated = self.moved.undated();
+        if !undated.is_empty() {
+            return Step::Date(undated);
+        }
+        let moved = self.moved.iter().find(|(reference, commit)| !self.is_held(reference, Some(*commit), now));
+        let moved = moved.map(|(reference, commit)| {
+            let everything = self.trouble.get(reference).is_some_and(|t| t.target == Some(commit) && t.everything);
+            Announcement {
+                reference: reference.clone(),
+                before: accepted.get(reference).copied(),
+                seen: self.moves_of(reference),
+                change: Change::Head { commit, everything },
+            }
         });
         let gone = || {
             self.in_turn(accepted)
@@ -308,6 +319,18 @@ impl Watch {
     /// Whether the dispatcher has accepted this commit as a head, so that it needs no pack.
     pub(crate) fn is_delivered(&self, commit: CommitId) -> bool {
         self.delivered.contains(&commit)
+    }
+
+    /// Finds the refs whose present head is not the accepted one.
+    fn compare(&mut self) {
+        let (Some(accepted), Some(seen)) = (&self.accepted, &self.seen) else { return };
+        let moved = seen.iter().filter(|(reference, commit)| {
+            let before = accepted.get(*reference);
+            // A ref that only an unseen pattern matches may be an old one.
+            before != Some(*commit) && (before.is_some() || reference.branch().is_some() || self.is_seen(reference))
+        });
+        let moved: Vec<_> = moved.map(|(reference, commit)| (reference.clone(), *commit)).collect();
+        self.moved.set(moved);
     }
 
     /// Whether the ref is watched by its name.
@@ -352,7 +375,12 @@ impl Watch {
 
     fn set_accepted(&mut self, reference: &RefName, head: Option<CommitId>, moves: Option<u64>) {
         self.cursor = Some(reference.clone());
+        self.moved.tried(reference);
         self.noted.remove(reference);
+        // After any other answer the repository is looked at again.
+        if self.seen.as_ref().and_then(|seen| seen.get(reference)) == head.as_ref() {
+            self.moved.announced(reference);
+        }
         let Some(accepted) = &mut self.accepted else { return };
         if let Some(moves) = moves {
             self.later_moves.insert(reference.clone(), moves);
@@ -395,31 +423,12 @@ impl Watch {
     fn trouble(&mut self, announcement: &Announcement) -> &mut Trouble {
         let target = announcement.target();
         self.cursor = Some(announcement.reference.clone());
+        self.moved.tried(&announcement.reference);
         let fresh = || Trouble { target, everything: false, disputes: 0, hold_until: None, delay_ms: HOLD_FIRST_MS };
         let trouble = self.trouble.entry(announcement.reference.clone()).or_insert_with(fresh);
         if trouble.target != target {
             *trouble = fresh();
         }
         trouble
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_without_end_is_told_once_for_each_commit() {
-        let mut watch = Watch::new(BranchSelection::Main);
-        let commit = |at: u8| CommitId::from_bytes(&[at; 20]).expect("20 bytes are an id");
-        let announced = |at: u8| Announcement {
-            reference: RefName::of_branch("main"),
-            before: None,
-            seen: None,
-            change: Change::Head { commit: commit(at), everything: false },
-        };
-        let mut told = |at: u8, ms: u64| watch.refused(&announced(at), Moment(ms));
-        assert!(told(1, 0) && !told(1, 1_000) && !told(1, 3_000));
-        assert!(told(2, 4_000) && !told(2, 5_000));
     }
 }

@@ -106,10 +106,39 @@ fn a_backlog_builds_the_newest_refs_of_the_first_look() {
     }
     repository.git(&["tag", "e"]);
     expect(&world, "refs/tags/e", &head);
-    let mut refs = built(&world);
-    refs.sort();
+    // By age, so that the newest build is of the newest tag.
     let tag = |name| (name, "tag");
-    assert_eq!(refs, pairs(&[("refs/heads/main", "push"), tag("refs/tags/a"), tag("refs/tags/b"), tag("refs/tags/e")]));
+    let expected = [("refs/heads/main", "push"), tag("refs/tags/b"), tag("refs/tags/a"), tag("refs/tags/e")];
+    assert_eq!(built(&world), pairs(&expected));
+}
+
+/// Tags that are pushed together are built in the order of their times, whatever their names are. Tags of one time are
+/// counted as people count.
+#[test]
+fn tags_that_come_together_are_built_in_the_order_of_their_times() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.commit_script("true");
+    let _dispatcher = world.dispatcher(&[]);
+    let observer = world.observer(&[&repository], &["--tag=*", "--interval=1h"]);
+    let _runner = world.runner("w1", &[]);
+    let head = repository.head();
+    expect(&world, "refs/heads/main", &head);
+    stop(observer);
+    for (name, seconds) in [("a", 7), ("b", 3), ("v10", 5), ("v9", 5), ("c", 4)] {
+        let date = format!("100000000{seconds} +0000");
+        let mut git = world.sealed("git");
+        git.current_dir(&repository.path).env("GIT_COMMITTER_DATE", date);
+        git.args(["-c", "user.name=A", "-c", "user.email=a@b", "tag", "--annotate", "--message=x", name]);
+        world.run(git).ok();
+    }
+    let _observer = world.observer(&[&repository], &["--tag=*", "--interval=1h"]);
+    expect(&world, "refs/tags/a", &head);
+    let names: Vec<String> = built(&world).into_iter().map(|(reference, _)| reference).collect();
+    assert_eq!(
+        names,
+        ["refs/heads/main", "refs/tags/b", "refs/tags/c", "refs/tags/v9", "refs/tags/v10", "refs/tags/a"]
+    );
 }
 
 /// The refs of a forge's pull requests, in a bare repository and through a URL.

@@ -85,22 +85,32 @@ impl Watched {
     }
 
     /// Returns the newest of these refs: an annotated tag is as old as it says, another ref as old as its commit. Of
-    /// two equally old ones the later name is newer.
+    /// two equally old ones the later name is newer, by the numbers in it.
     pub fn newest(&self, heads: &[Head], count: usize) -> Result<BTreeSet<RefName>, GitError> {
-        let mut dated = Vec::with_capacity(heads.len());
-        for Head { reference, commit } in heads {
-            let tagged_s = match self.refs.find(reference.as_str())? {
-                Some(object) => self.peel(reference, object)?.and_then(|peeled| peeled.tagged_s),
-                None => None,
-            };
-            let time = match tagged_s {
-                Some(time) => Some(time),
-                None => self.describe(*commit)?.committed_s,
-            };
-            dated.push((time, reference));
+        let mut dated: Vec<(Option<i64>, &Head)> = self.times(heads)?.into_iter().zip(heads).collect();
+        dated.sort_by(|(a, old), (b, new)| b.cmp(a).then_with(|| new.reference.cmp_by_numbers(&old.reference)));
+        Ok(dated.into_iter().take(count).map(|(_, head)| head.reference.clone()).collect())
+    }
+
+    /// Returns the times of these refs, in seconds since 1970: that of an annotated tag, else that of the commit.
+    /// `None` if the object tells none, or is broken: one broken ref stops no other.
+    pub fn times(&self, heads: &[Head]) -> Result<Vec<Option<i64>>, GitError> {
+        heads.iter().map(|head| self.time(head)).collect()
+    }
+
+    fn time(&self, Head { reference, commit }: &Head) -> Result<Option<i64>, GitError> {
+        // Only a tag has a time of its own. The object of a branch is its commit.
+        let object = if reference.branch().is_none() { self.refs.find(reference.as_str())? } else { None };
+        if let Some(object) = object
+            && let Some(Peeled { tagged_s: Some(time), .. }) = self.peel(reference, object)?
+        {
+            return Ok(Some(time));
         }
-        dated.sort_unstable();
-        Ok(dated.into_iter().rev().take(count).map(|(_, reference)| reference.clone()).collect())
+        match self.describe(*commit) {
+            Ok(text) => Ok(text.committed_s),
+            Err(GitError::Object { .. } | GitError::WrongType { .. } | GitError::Format { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the commit that the object of a ref stands for. The answer is remembered, because objects never change.

@@ -216,6 +216,7 @@ impl Repo {
             match self.watch.next(clock::now()) {
                 Step::Ask => self.ask(&session)?,
                 Step::Look => self.look()?,
+                Step::Date(heads) => self.date(&heads)?,
                 Step::Note(look) => self.note(&session, look)?,
                 Step::Announce(what) => self.announce(&session, &what)?,
                 Step::Rest => return Ok(()),
@@ -276,6 +277,23 @@ impl Repo {
                 Err(self.pause(&format!("could not be read: {}", chain(&error))))
             }
         }
+    }
+
+    /// Reads the times of refs.
+    fn date(&mut self, heads: &[Head]) -> Result<(), Leave> {
+        let Some(watched) = &self.watched else {
+            self.watch.look_again();
+            return Ok(());
+        };
+        match watched.times(heads) {
+            Ok(times) => self.watch.dated(heads.iter().map(|head| head.reference.clone()).zip(times)),
+            Err(error) => {
+                self.watched = None;
+                self.watch.look_again();
+                return Err(self.pause(&format!("could not be read: {}", chain(&error))));
+            }
+        }
+        Ok(())
     }
 
     /// Tells the dispatcher of the refs of a first look, except for the newest, which are built.

@@ -206,7 +206,8 @@ fn the_remote_of_a_repository_is_followed_and_the_repository_stays_as_it_was() {
     let in_clone = |args: &[&str]| origin.git(&[&["-C", clone.to_str().unwrap()], args].concat());
     in_clone(&["config", "remote.origin.url", "../app"]);
     in_clone(&["branch", "of-the-clone"]);
-    let second = origin.commit("second");
+    origin.git_at(Some(4_000_000_000), &["commit", "-q", "--allow-empty", "-m", "second"]);
+    let second = origin.git(&["rev-parse", "HEAD"]);
     origin.git(&["branch", "topic", &first]);
     let before = listing(&clone);
 
@@ -218,14 +219,15 @@ fn the_remote_of_a_repository_is_followed_and_the_repository_stays_as_it_was() {
     let stage = stage.start(settings);
     let mut dispatcher = stage.session(&[("main", &first)]);
     dispatcher.tell_heads(&[("main", &first)]);
-    let main = dispatcher.announced();
-    assert_eq!(main.show(), format!("main {first}..{second}"));
-    let FromObserver::Dispatch { repo, .. } = &main.message else { panic!() };
-    assert_eq!(repo, "app");
-    dispatcher.accept(&main, 2);
+    // The older commit comes first.
     let topic = dispatcher.announced();
     assert_eq!(topic.show(), format!("topic -..{first}"));
-    dispatcher.accept(&topic, 3);
+    let FromObserver::Dispatch { repo, .. } = &topic.message else { panic!() };
+    assert_eq!(repo, "app");
+    dispatcher.accept(&topic, 2);
+    let main = dispatcher.announced();
+    assert_eq!(main.show(), format!("main {first}..{second}"));
+    dispatcher.accept(&main, 3);
     assert!(dispatcher.hears_nothing_for(Duration::from_millis(100)));
     stage.stop();
     assert_eq!(listing(&clone), before);

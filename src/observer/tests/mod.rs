@@ -55,6 +55,11 @@ impl Repository {
     }
 
     fn git(&self, args: &[&str]) -> String {
+        self.git_at(None, args)
+    }
+
+    /// Calls git, whose commits and tags then have this time, in seconds since 1970.
+    fn git_at(&self, seconds: Option<i64>, args: &[&str]) -> String {
         let output = Command::new("git")
             .args(args)
             .current_dir(self.path())
@@ -65,6 +70,7 @@ impl Repository {
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .envs([("GIT_AUTHOR_NAME", "Ada"), ("GIT_AUTHOR_EMAIL", "ada@example.org")])
             .envs([("GIT_COMMITTER_NAME", "Ada"), ("GIT_COMMITTER_EMAIL", "ada@example.org")])
+            .envs(seconds.map(|seconds| ("GIT_COMMITTER_DATE", format!("{seconds} +0000"))))
             .output()
             .unwrap();
         assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -90,7 +90,9 @@ fn the_newest_refs_are_those_whose_tag_or_commit_is_the_youngest() {
     git_at(1_000_000_900, &["tag", "--annotate", "--message=x", "b-late"]);
     commit("new", 1_000_000_500);
     repo.git(&["tag", "c-light-new"]);
-    repo.git(&["tag", "d-light-new"]);
+    for name in ["d9-light-new", "d10-light-new"] {
+        repo.git(&["tag", name]);
+    }
     let watched = repo.watched();
     let heads = watched.matching(&globs(&["refs/tags/*"])).unwrap();
     let newest = |count| {
@@ -99,8 +101,13 @@ fn the_newest_refs_are_those_whose_tag_or_commit_is_the_youngest() {
     };
     assert_eq!(newest(0), Vec::<String>::new());
     assert_eq!(newest(1), ["b-late"]);
-    assert_eq!(newest(2), ["b-late", "d-light-new"]);
-    assert_eq!(newest(9).len(), 4);
+    assert_eq!(newest(2), ["b-late", "d10-light-new"]);
+    assert_eq!(newest(9).len(), 5);
+    let times = watched.times(&heads).unwrap().into_iter().map(|time| time.unwrap() - 1_000_000_000);
+    // By name: a, b, c, d10, d9.
+    assert_eq!(times.collect::<Vec<_>>(), [0, 900, 500, 500, 500]);
+    let missing = Head { reference: RefName::of_branch("broken"), commit: CommitId::from_bytes(&[7; 20]).unwrap() };
+    assert_eq!(watched.times(&[missing]).unwrap(), [None], "a broken ref stops no other");
 }
 
 #[test]

@@ -45,6 +45,10 @@ fn show(step: &Step) -> String {
         Step::Ask => "ask".into(),
         Step::Look => "look".into(),
         Step::Rest => "rest".into(),
+        Step::Date(heads) => {
+            let refs: Vec<_> = heads.iter().map(|head| head.reference.short()).collect();
+            format!("date {}", refs.join(" "))
+        }
         Step::Note(FirstLook { refs, patterns }) => {
             let refs: Vec<_> = refs.iter().map(|head| format!("{}={}", head.reference, letter(head.commit))).collect();
             let patterns: Vec<_> = patterns.iter().map(RefGlob::as_str).collect();
@@ -80,7 +84,7 @@ fn check_with(selection: BranchSelection, globs: &[&str], story: &str) {
     for line in story.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('>')) {
         let announced = || match watch.next(now) {
             Step::Announce(announcement) => announcement,
-            other @ (Step::Ask | Step::Look | Step::Note(_) | Step::Rest) => {
+            other @ (Step::Ask | Step::Look | Step::Date(_) | Step::Note(_) | Step::Rest) => {
                 panic!("`{line}` answers nothing: {other:?}")
             }
         };
@@ -101,6 +105,13 @@ fn check_with(selection: BranchSelection, globs: &[&str], story: &str) {
             "the mirror is fetched" => watch.set_current(true),
             "repository has" => {
                 watch.seen(heads(rest).into_iter().map(|(reference, commit)| Head { reference, commit }));
+            }
+            "dated" => {
+                let time = |word: &str| {
+                    let (name, time) = word.split_once('=').unwrap();
+                    (reference(name), time.parse().ok())
+                };
+                watch.dated(rest.split_whitespace().map(time).collect::<Vec<_>>());
             }
             "something changed" => watch.look_again(),
             "ok" => watch.accepted(&announced(), moves),

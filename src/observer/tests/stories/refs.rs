@@ -20,6 +20,8 @@ fn tags_that_are_there_at_the_first_look_are_noted_and_later_ones_announced() {
          something changed
          > look
          repository has: main=a refs/tags/v1=c refs/tags/v2=b refs/tags/v3=c
+         > date refs/tags/v1 refs/tags/v3
+         dated: refs/tags/v1=1 refs/tags/v3=1
          > refs/tags/v1 a..c @0
          ok: @2
          > refs/tags/v3 -..c @0
@@ -37,16 +39,18 @@ fn tags_that_are_there_at_the_first_look_are_noted_and_later_ones_announced() {
 }
 
 #[test]
-fn a_branch_that_moves_while_many_tags_are_announced_is_next() {
+fn a_branch_that_moves_while_many_tags_are_announced_is_next_but_not_twice_in_a_row() {
     check_with(
         main_only(),
         &["refs/changes/*", "refs/tags/*"],
         "dispatcher has:  @0
          > look
          repository has: main=a refs/changes/1=a refs/tags/v1=a refs/tags/v2=a refs/tags/v3=a
-         > refs/changes/1 -..a @0
-         ok: @1
+         > date refs/changes/1 main refs/tags/v1 refs/tags/v2 refs/tags/v3
+         dated: main=9 refs/changes/1=1 refs/tags/v1=1 refs/tags/v2=2 refs/tags/v3=2
          > main -..a @0
+         ok: @1
+         > refs/changes/1 -..a @0
          ok: @2
          > refs/tags/v1 -..a @0
          ok: @3
@@ -54,14 +58,28 @@ fn a_branch_that_moves_while_many_tags_are_announced_is_next() {
          something changed
          > look
          repository has: main=b refs/changes/1=b refs/tags/v1=a refs/tags/v2=a refs/tags/v3=a
-         > main a..b @2
+         > date refs/changes/1 main
+         dated: main=10 refs/changes/1=10
+         > main a..b @1
+         something changed
+         > look
+         repository has: main=b refs/changes/1=b refs/tags/v1=a refs/tags/v2=a refs/tags/v3=a
+         > main a..b @1
          ok: @4
          > refs/tags/v2 -..a @0
+         something changed
+         > look
+         repository has: main=c refs/changes/1=b refs/tags/v1=a refs/tags/v2=a refs/tags/v3=a
+         > date main
+         dated: main=11
+         > refs/tags/v2 -..a @0
          ok: @5
-         > refs/tags/v3 -..a @0
+         > main b..c @4
          ok: @6
-         > refs/changes/1 a..b @1
+         > refs/tags/v3 -..a @0
          ok: @7
+         > refs/changes/1 a..b @2
+         ok: @8
          > rest",
     );
 }
