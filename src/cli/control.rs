@@ -38,11 +38,12 @@ Examples:
 const START_EXAMPLES: &str = "\
 A task with `manual = true` is held, together with the tasks that need it, until it is started. `surveil show` lists \
 what is held. Who started it is recorded, and with which values for its inputs; an input that has no default needs \
-one. A build that has its verdict gets a new one.
+one. A build that has its verdict gets a new one. The name of a matrix means all of its cells that are held.
 
 Examples:
   surveil start b12 deploy
   surveil start b12 deploy --set version=1.4.0
+  surveil start b12 deploy@eu
   surveil start b12/deploy --force && surveil show b12 --wait";
 
 const DRAIN_EXAMPLES: &str = "\
@@ -90,7 +91,7 @@ pub(crate) struct RerunFlags {
     operator: DispatchFlags,
 }
 
-/// Start a held task of a build
+/// Start a held task of a build, or the held cells of a matrix
 #[derive(Debug, Args)]
 #[command(after_help = START_EXAMPLES)]
 pub(crate) struct StartFlags {

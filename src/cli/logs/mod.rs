@@ -14,7 +14,8 @@ use super::flags::DispatchFlags;
 use super::reconnect::note;
 use super::session::Session;
 use super::show::build_named;
-use super::{CliError, ExitCode, Output};
+use super::{CliError, ExitCode, Output, fold};
+use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::{BuildReport, FromOperator, LogQuestion, ToOperator};
 use end_note::end_note;
 use lines::{Content, Lines, Prefixes};
@@ -28,7 +29,7 @@ writing.
 
 Without TASK, the logs of all tasks are printed: one after the other, or with -f as they are written, until the build \
 is finished. Each line then begins with the name of its task (`test.2` for the second attempt), unless the build has \
-only one task.
+only one task. With the name of a matrix, the logs of its cells are printed in the same way.
 
 With --timestamps each line begins with the time at which the runner read its first byte, within about 0.1 s.
 
@@ -36,9 +37,13 @@ Examples:
   surveil logs latest
   surveil logs -f b12
   surveil logs -f b12 test
+  surveil logs b12 test@stable,all
   surveil logs b12/test --attempt 1 | less -R
   surveil logs b12 test --step build
   surveil logs b12 test --offset 1000000 > rest.log";
+
+/// Most cells of a matrix that an error names.
+const NAMED_CELLS: usize = 6;
 
 /// Print the output of a task, or of all tasks of a build, even while they are running
 #[derive(Debug, Args)]
@@ -81,7 +86,22 @@ struct TaskLog<'a> {
 pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     flags.named.check()?;
     let mut session = flags.operator.connect_or_read()?;
-    let NamedBuild { build, task } = flags.named.resolve(&mut session)?;
+    let NamedBuild { build, mut task } = flags.named.resolve(&mut session)?;
+    if let Some(name) = task.as_deref().filter(|name| !name.contains('@')) {
+        let report = build_named(&mut session, &build)?;
+        let cells: Vec<&str> = cells_of(&report, name).collect();
+        match cells.as_slice() {
+            [] => {}
+            [only] => task = Some((*only).to_owned()),
+            cells if flags.attempt.is_some() || flags.step.is_some() || flags.offset > 0 => {
+                return Err(several_cells(report.build, name, cells));
+            }
+            _ => {
+                let matrix = Some(name.to_owned());
+                return whole_build(&flags, session, (report, matrix), out);
+            }
+        }
+    }
     if let Some(step) = &flags.step {
         let report = build_named(&mut session, &build)?;
         let section = section::of_step(&report, task.as_deref(), flags.attempt, step)?;
@@ -91,7 +111,7 @@ pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliErr
         let report = build_named(&mut session, &build)?;
         // A build without tasks has a problem, which the answer for a single task names.
         if report.jobs.len() > 1 || (flags.follow && !report.jobs.is_empty()) {
-            return whole_build(&flags, session, report, out);
+            return whole_build(&flags, session, (report, None), out);
         }
     }
     let LogsFlags { attempt: number, offset, follow, timestamps: times, .. } = flags;
@@ -123,15 +143,34 @@ fn print_section(section: &Section, mut session: Session, times: bool, out: &mut
     Ok(ExitCode::Ok)
 }
 
-/// Prints the logs of all tasks.
+/// Returns the cells of a matrix of that name.
+fn cells_of<'r>(report: &'r BuildReport, name: &str) -> impl Iterator<Item = &'r str> {
+    let tasks = report.jobs.iter().map(|job| job.task.as_str());
+    tasks.filter(move |task| *task != name && fold::is_meant(name, task))
+}
+
+/// Refuses a matrix where one cell is needed.
+fn several_cells(build: u64, name: &str, cells: &[&str]) -> CliError {
+    let named = cells[..cells.len().min(NAMED_CELLS)].join(", ");
+    let more = match cells.len().saturating_sub(NAMED_CELLS) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let text = format!(
+        "{name} of build b{build} is a matrix, and --attempt, --step and --offset are for one log: name one of {named}{more}"
+    );
+    CliError::Refused(Refusal::new(ErrorCode::NotFound, text))
+}
+
+/// Prints the logs of all tasks of a build, or of the cells of a matrix.
 fn whole_build(
     flags: &LogsFlags,
     mut session: Session,
-    report: BuildReport,
+    (report, matrix): (BuildReport, Option<String>),
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
     let is_growing = report.finished_ms.is_none() && session.is_live();
-    let mut logs = BuildLogs::new(report, flags.timestamps, out);
+    let mut logs = BuildLogs::new(report, matrix, flags.timestamps, out);
     if flags.follow && is_growing {
         flags.operator.persist(session, |session| logs.follow(&flags.operator, session))?;
     } else {

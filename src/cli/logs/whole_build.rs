@@ -1,5 +1,5 @@
-//! The logs of all tasks of a build. A follower has a thread with a session of its own for each attempt that is
-//! executing, and one for the build's changes. One thread prints.
+//! The logs of all tasks of a build, or of all cells of a matrix. A follower has a thread with a session of its own for
+//! each attempt that is executing, and one for the build's changes. One thread prints.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::cli::flags::DispatchFlags;
 use crate::cli::reconnect::note;
 use crate::cli::session::Session;
 use crate::cli::show::{build_named, same_build};
-use crate::cli::{CliError, Output};
+use crate::cli::{CliError, Output, fold};
 use crate::model::JobStateKind;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::{BuildReport, FromOperator, JobReport, LogQuestion, ToOperator};
@@ -29,8 +29,10 @@ type Key = (usize, u32);
 
 /// The logs of a build, as far as they are printed. Outlives the sessions.
 pub(super) struct BuildLogs<'a> {
-    /// The build as it was told of last.
+    /// The build as it was told of last; of its jobs, those whose logs are printed.
     known: BuildReport,
+    /// The matrix whose cells these are; `None` for all tasks.
+    matrix: Option<String>,
     out: &'a mut Output,
     /// `None` if the build has one task, whose bytes are printed as they are.
     prefixes: Option<Prefixes>,
@@ -48,12 +50,13 @@ struct Printed {
 
 impl<'a> BuildLogs<'a> {
     /// Begins with the newest attempt of each job, or with the next one of a job that is to run again.
-    pub(super) fn new(build: BuildReport, times: bool, out: &'a mut Output) -> Self {
+    pub(super) fn new(build: BuildReport, matrix: Option<String>, times: bool, out: &'a mut Output) -> Self {
+        let build = only_of(build, matrix.as_deref());
         let first: Vec<u32> = build.jobs.iter().map(|job| first_of(&build, job)).collect();
         let attempts = build.jobs.iter().zip(&first).map(|(job, number)| (&*job.task, *number));
         let content = Content { names: build.jobs.len() > 1, times };
         let prefixes = (content != Content::default()).then(|| Prefixes::new(attempts, out.is_coloured(), content));
-        Self { known: build, out, prefixes, first, logs: BTreeMap::new() }
+        Self { known: build, matrix, out, prefixes, first, logs: BTreeMap::new() }
     }
 
     /// Prints the logs as they are now, one after the other, in the order in which the attempts began.
@@ -77,11 +80,12 @@ impl<'a> BuildLogs<'a> {
         // The watch does not report earlier changes, so the build is asked for again after it has begun.
         let report = build_named(session, &self.known.build.to_string())?;
         same_build(&self.known, &report)?;
-        self.known = report;
+        self.known = only_of(report, self.matrix.as_deref());
         let mut sessions = Sessions::new(watching, self.known.build)?;
         let mut waits = None;
         loop {
-            let mut is_waiting = self.known.finished_ms.is_none();
+            let is_over = self.is_over();
+            let mut is_waiting = !is_over;
             for (at, job) in self.known.jobs.iter().enumerate() {
                 let Some(key) = self.next_of(at, job) else { continue };
                 is_waiting = false;
@@ -89,11 +93,14 @@ impl<'a> BuildLogs<'a> {
                     sessions.follow(operator, key, self.question(key, true))?;
                 }
             }
-            if self.known.finished_ms.is_some() && sessions.followed.is_empty() {
+            if is_over && sessions.followed.is_empty() {
                 return self.check_attempted();
             }
             match (is_waiting, &waits) {
-                (true, None) => waits = Some(Waits::tell(operator, &self.known.build.to_string(), None)?),
+                (true, None) => {
+                    let build = self.known.build.to_string();
+                    waits = Some(Waits::tell(operator, &build, self.matrix.as_deref())?);
+                }
                 (true, Some(_)) => {}
                 (false, _) => waits = None,
             }
@@ -101,12 +108,19 @@ impl<'a> BuildLogs<'a> {
         }
     }
 
+    /// Whether no further attempt can come: the build is finished, or all cells of the matrix are.
+    fn is_over(&self) -> bool {
+        let is_finished =
+            |job: &JobReport| matches!(JobStateKind::of_word(&job.state), Some(JobStateKind::Finished(_)));
+        self.known.finished_ms.is_some() || (self.matrix.is_some() && self.known.jobs.iter().all(is_finished))
+    }
+
     /// Prints what comes until the build has changed or a log has ended.
     fn print_until_change(&mut self, sessions: &mut Sessions) -> Result<(), CliError> {
         loop {
             match sessions.next()? {
                 News::Build(report) => {
-                    self.known = *report;
+                    self.known = only_of(*report, self.matrix.as_deref());
                     return Ok(());
                 }
                 News::Log(key, news) => {
@@ -176,9 +190,22 @@ impl<'a> BuildLogs<'a> {
             return Ok(());
         }
         let build = self.known.build;
-        let text = format!("no task of build b{build} has been attempted: see `surveil why b{build}`");
+        let text = match &self.matrix {
+            None => format!("no task of build b{build} has been attempted: see `surveil why b{build}`"),
+            Some(name) => {
+                format!("no cell of {name} of build b{build} has been attempted: see `surveil why b{build} {name}`")
+            }
+        };
         Err(CliError::Refused(Refusal::new(ErrorCode::NotFound, text)))
     }
+}
+
+/// Returns a build with the cells of a matrix, or all of it.
+fn only_of(mut build: BuildReport, matrix: Option<&str>) -> BuildReport {
+    if let Some(name) = matrix {
+        build.jobs.retain(|job| fold::is_meant(name, &job.task));
+    }
+    build
 }
 
 impl Printed {

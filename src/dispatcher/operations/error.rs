@@ -115,8 +115,15 @@ fn others(task: &str, tasks: &[TaskName]) -> String {
     if cells.is_empty() {
         format!("; it has {}", list(tasks))
     } else {
-        format!(", it is a matrix: name one of {}", list(&cells))
+        format!(", it is a matrix: name one of {}", some_of(&cells))
     }
+}
+
+/// Names the first tasks of a long list.
+fn some_of(tasks: &[TaskName]) -> String {
+    let more = tasks.len().saturating_sub(NAMED_CELLS);
+    let named = list(&tasks[..tasks.len() - more]);
+    if more == 0 { named } else { format!("{named} and {more} more") }
 }
 
 fn list(tasks: &[TaskName]) -> String {
@@ -187,5 +194,9 @@ fn quoted_to(text: &str, chars: usize) -> String {
 const QUOTE_CHARS: usize = 100;
 /// The number of characters of a subject in a list of candidates.
 const SUBJECT_CHARS: usize = 50;
+
+/// Most cells of a matrix that an error names.
+const NAMED_CELLS: usize = 6;
+
 /// The fewest digits of a commit in a list of candidates.
 const COMMIT_DIGITS: usize = 12;

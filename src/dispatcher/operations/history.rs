@@ -1,5 +1,7 @@
 //! The history of a build: its events and the decisions about it, a sentence each.
 
+use std::collections::BTreeSet;
+
 use super::views::Views;
 use crate::config::time_of_day;
 use crate::model::reason::HistoryEntry;
@@ -15,12 +17,16 @@ pub(crate) struct HistoryLine {
     pub(crate) seq: Option<u64>,
 }
 
-/// Returns the history of a build, or of one of its jobs, oldest first.
-pub(super) fn of_build(views: &Views<'_>, build: &Build, only: Option<JobId>) -> Result<Vec<HistoryLine>, StoreError> {
+/// Returns the history of a build, or of some of its jobs, oldest first.
+pub(super) fn of_build(
+    views: &Views<'_>,
+    build: &Build,
+    only: Option<&BTreeSet<JobId>>,
+) -> Result<Vec<HistoryLine>, StoreError> {
     let reader = views.reader;
     let jobs = reader.jobs(build.id)?;
     let task = |id: JobId| jobs.iter().find(|job| job.id == id).map(|job| job.task.name.clone());
-    let wanted = |id: Option<JobId>| only.is_none() || id == only || id.is_none();
+    let wanted = |id: Option<JobId>| only.is_none_or(|only| id.is_none_or(|id| only.contains(&id)));
     let Sequence { end, attempts: of_attempts } = reader.sequence(build.id)?;
     let mut lines = Lines::default();
     lines.0.push(((0, WallTime(i64::MIN), 0), announced(build)));

@@ -5,6 +5,7 @@
 //! answered from a store reader, questions about the present by the core. Orders go to the core, and are durable when
 //! they return. Copying a data directory is no operation: [`back_up`](super::back_up) works without a dispatcher.
 
+mod cell_starts;
 mod error;
 mod find;
 mod history;

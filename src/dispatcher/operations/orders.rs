@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::cell_starts::cell_starts;
 use super::error::OperationError;
 use super::questions::Operations;
 use crate::config::nearest;
 use crate::dispatcher::core::{NoAnswer, StartOrder, ToCore};
 use crate::dispatcher::session::Woken;
 use crate::model::reason::OrderDone;
-use crate::model::{RepoName, RunnerId};
+use crate::model::{JobId, RepoName, RunnerId};
 use crate::scheduler::{Event, Reply};
 
 /// Characters of the name of a person that are recorded.
@@ -40,14 +41,29 @@ impl Operations {
         done(self.core.answered(|answer| ToCore::Rerun { build: build.id, failed_only, only, answer }))
     }
 
-    /// Starts a held job. `by` is who asks for it, as the command said.
+    /// Starts the held job of a task, or those of all held cells of a matrix.
     pub(crate) fn start(&self, name: &str, task: &str, ask: StartAsk) -> Result<OrderDone, OperationError> {
         let build = self.find(name)?;
-        let job = self.job_of(&build, task)?.id;
+        let named = self.jobs_of(&build, task)?;
         let StartAsk { by, force, inputs } = ask;
-        let by = by.chars().take(MAX_BY_CHARS).collect();
-        let order = Box::new(StartOrder { build: build.id, job, by, force, inputs });
-        done(self.core.answered(|answer| ToCore::Start { order, answer }))
+        let by: String = by.chars().take(MAX_BY_CHARS).collect();
+        let start = |job: JobId, inputs: BTreeMap<String, String>| {
+            let order = Box::new(StartOrder { build: build.id, job, by: by.clone(), force, inputs });
+            done(self.core.answered(|answer| ToCore::Start { order, answer }))
+        };
+        match named.jobs.as_slice() {
+            [job] => start(*job, inputs),
+            cells => {
+                let jobs = self.reader.jobs(build.id)?;
+                let orders = cell_starts(&jobs, &named, &inputs).map_err(OperationError::Refused)?;
+                let (count, total, mut waits) = (orders.len(), cells.len(), false);
+                // Each cell has an order and a record of its own. All would be refused for one reason, so the first is.
+                for (job, inputs) in orders {
+                    waits |= matches!(start(job, inputs)?, OrderDone::Started { waits: true, .. });
+                }
+                Ok(OrderDone::CellsStarted { build: build.id, task: named.task, cells: count, total, waits })
+            }
+        }
     }
 
     /// Keeps jobs from a runner until it is resumed. Its present process finishes the attempts that it holds, and ends.

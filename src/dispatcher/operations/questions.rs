@@ -1,5 +1,7 @@
 //! Questions about the past, from the store, and about the present, from the core.
 
+use std::collections::BTreeMap;
+
 use super::error::OperationError;
 use super::history::{self, HistoryLine};
 use super::views::{BuildView, Views};
@@ -14,7 +16,7 @@ use crate::dispatcher::session::Observers;
 use crate::dispatcher::trust::TrustJudge;
 use crate::dispatcher::warnings::{self, Warnings};
 use crate::model::reason::JobStatus;
-use crate::model::{AttemptId, BuildId, Job, JobState, Schedule, TaskName, Trust, WallTime};
+use crate::model::{AttemptId, BuildId, Job, JobId, JobState, Schedule, TaskName, Trust, WallTime};
 use crate::scheduler::{JobCounts, RunnerView};
 use crate::store::{Reader, Scope, StoreError};
 
@@ -112,24 +114,33 @@ impl Operations {
         Ok(Views::new(&*self.reader, &self.data)?.build(build)?)
     }
 
-    /// Returns why a build, or one of its jobs, is in its state.
+    /// Returns why a build, or those of its jobs that a task or a matrix means, are in their state.
     pub(crate) fn why(&self, name: &str, task: Option<&str>) -> Result<Why, OperationError> {
         let build = self.find(name)?;
-        let only = task.map(|task| self.job_of(&build, task)).transpose()?;
         let id = build.id;
+        let only: Option<BTreeMap<JobId, TaskName>> = match task {
+            Some(task) => {
+                let named = self.jobs_of(&build, task)?.jobs;
+                let jobs = self.reader.jobs(id)?.into_iter().filter(|job| named.contains(&job.id));
+                Some(jobs.map(|job| (job.id, job.task.name.clone())).collect())
+            }
+            None => None,
+        };
         let waiting = match self.core.look(move |seen| seen.scheduler.explain(seen.now, id)) {
             // Without a dispatcher nothing waits, and the history is there all the same.
             Err(NoAnswer::Absent) => Vec::new(),
             waiting => waiting?,
         };
-        let is_wanted = |(task, _): &(TaskName, _)| only.as_ref().is_none_or(|job| job.task.name == *task);
+        let is_wanted =
+            |(task, _): &(TaskName, _)| only.as_ref().is_none_or(|jobs| jobs.values().any(|name| name == task));
         let mut waiting = waiting;
         if build.verdict.is_some() {
             waiting.extend(held(&self.reader.jobs(id)?));
         }
         let now = waiting.into_iter().filter(is_wanted).collect();
         let views = Views::new(&*self.reader, &self.data)?;
-        let history = history::of_build(&views, &build, only.map(|job| job.id))?;
+        let only = only.map(|jobs| jobs.into_keys().collect());
+        let history = history::of_build(&views, &build, only.as_ref())?;
         Ok(Why { build: id, trust: build.source.trigger.trust, now, history })
     }
 

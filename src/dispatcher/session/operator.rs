@@ -215,6 +215,7 @@ impl<'a> OperatorWorker<'a> {
             OrderDone::Cancelled { .. }
             | OrderDone::Rerun { .. }
             | OrderDone::Started { .. }
+            | OrderDone::CellsStarted { .. }
             | OrderDone::Draining { .. }
             | OrderDone::Drained { .. }
             | OrderDone::DrainedAlready { .. }

@@ -89,6 +89,16 @@ pub enum OrderDone {
         /// Whether tasks that it needs have not ended yet.
         waits: bool,
     },
+    /// The held cells of a matrix begin.
+    CellsStarted {
+        build: BuildId,
+        task: TaskName,
+        /// The number of cells that begin, and of all cells.
+        cells: usize,
+        total: usize,
+        /// Whether tasks that one of them needs have not ended yet.
+        waits: bool,
+    },
     /// The runner gets no jobs from now on, and its process ends after these attempts.
     Draining { runner: RunnerName, attempts: usize },
     /// The runner gets no jobs from now on. It has no process that was to end.

@@ -18,6 +18,14 @@ fn answers_and_log_lines_have_texts() {
         ),
         (Box::new(OrderDone::Started { build, task: task(), waits: false }), "build b12: test is started"),
         (
+            Box::new(OrderDone::CellsStarted { build, task: task(), cells: 3, total: 3, waits: false }),
+            "build b12: all 3 cells of test are started",
+        ),
+        (
+            Box::new(OrderDone::CellsStarted { build, task: task(), cells: 1, total: 3, waits: true }),
+            "build b12: 1 of 3 cells of test starts when what it needs has ended",
+        ),
+        (
             Box::new(OrderDone::Started { build, task: task(), waits: true }),
             "build b12: test starts when what it needs has ended",
         ),

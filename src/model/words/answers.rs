@@ -171,6 +171,18 @@ impl Display for OrderDone {
             Self::Started { build, task, waits: true } => {
                 write!(f, "build {build}: {task} starts when what it needs has ended")
             }
+            Self::CellsStarted { build, task, cells, total, waits } => {
+                match cells == total {
+                    true => write!(f, "build {build}: all {cells} cells of {task} ")?,
+                    false => write!(f, "build {build}: {cells} of {total} cells of {task} ")?,
+                }
+                f.write_str(match (cells, waits) {
+                    (1, false) => "is started",
+                    (_, false) => "are started",
+                    (1, true) => "starts when what it needs has ended",
+                    (_, true) => "start when what they need has ended",
+                })
+            }
             Self::Draining { runner, attempts } => {
                 match *attempts as u64 {
                     0 => write!(f, "runner {runner} ends")?,
