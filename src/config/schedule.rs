@@ -138,7 +138,11 @@ mod tests {
     }
 
     fn berlin(cron: &str) -> Timetable {
-        Timetable::of(&ScheduleRule { cron: cron.into(), timezone: "Europe/Berlin".into() }).unwrap()
+        in_zone("Europe/Berlin", cron)
+    }
+
+    fn in_zone(timezone: &str, cron: &str) -> Timetable {
+        Timetable::of(&ScheduleRule { cron: cron.into(), timezone: timezone.into() }).unwrap()
     }
 
     /// Returns the times after the first and before the second, as UTC.
@@ -181,6 +185,42 @@ mod tests {
         }
         let each_half_hour = between(&berlin("*/30 * * * *"), "2026-10-24T23:59:00Z", "2026-10-25T02:01:00Z");
         assert_eq!(each_half_hour.len(), 5, "{each_half_hour:?}");
+    }
+
+    /// On 8 March 2026 the clocks of New York go from 02:00 to 03:00, which is 07:00 UTC; on 1 November from 02:00 to
+    /// 01:00, which is 06:00 UTC.
+    #[test]
+    fn a_daily_line_fires_once_on_the_days_of_both_changes_and_an_hourly_line_each_hour() {
+        for (zone, daily, spring, autumn) in [
+            ("Europe/Berlin", ["30 2 * * *", "30 2 * * *"], ("2026-03-29", 1), ("2026-10-25", 1)),
+            ("America/New_York", ["30 2 * * *", "30 1 * * *"], ("2026-03-08", 7), ("2026-11-01", 6)),
+        ] {
+            let moment = |day: &str, hour: u32, minute: u32| format!("{day}T{hour:02}:{minute:02}:00Z");
+            let (from, until) = ("T00:00:01Z", "T10:00:00Z");
+            let times = |cron: &str, day: &str| {
+                between(&in_zone(zone, cron), &format!("{day}{from}"), &format!("{day}{until}"))
+            };
+            // The first moment after the gap; the first of the two times.
+            let (day, change) = spring;
+            let day_before = at(&moment(day, 0, 0));
+            assert_eq!(times(daily[0], day), [moment(day, change, 0)], "{zone}");
+            let night = in_zone(zone, daily[0]);
+            assert_eq!(night.due(at(&moment(day, change, 0)), at(&moment(day, 9, 59))), None, "{zone}: once");
+            assert_eq!(night.due(day_before, at(&moment(day, 9, 59))), Some(at(&moment(day, change, 0))), "{zone}");
+            let (day, change) = autumn;
+            assert_eq!(times(daily[1], day), [moment(day, change - 1, 30)], "{zone}");
+            let night = in_zone(zone, daily[1]);
+            assert_eq!(night.due(at(&moment(day, change - 1, 30)), at(&moment(day, 9, 59))), None, "{zone}: once");
+            // An hour that is skipped has no firing, and one that comes twice has two: one in each hour that passes.
+            for minute in [0, 30] {
+                for day in [spring.0, autumn.0] {
+                    let hourly = times(&format!("{minute} * * * *"), day);
+                    let first = u32::from(minute == 0);
+                    let expected: Vec<String> = (first..10).map(|hour| moment(day, hour, minute)).collect();
+                    assert_eq!(hourly, expected, "{zone}, minute {minute}");
+                }
+            }
+        }
     }
 
     #[test]
