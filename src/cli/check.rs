@@ -14,11 +14,13 @@ use crate::model::{Ability, Condition, Group, Label, Recipe, SlotCount, TaskSpec
 const EXAMPLES: &str = "\
 All mistakes are listed, each with its line and what to write instead. The exit code is 0 if there are none and 2 \
 otherwise. Warnings name what is valid and probably not meant; they do not change the exit code. A directory of a \
-repository stands for the root of its work tree, where a commit has its tasks.
+repository stands for the root of its work tree, where a commit has its tasks. A matrix has one line, with what all \
+of its cells have in common.
 
 Examples:
   surveil check
   surveil check ../app && git push
+  surveil check --cells
   surveil check --schema > surveil.schema.json
   surveil check --server";
 
@@ -30,6 +32,9 @@ pub(crate) struct CheckFlags {
     /// task file
     #[arg(default_value = ".")]
     path: PathBuf,
+    /// List each cell of a matrix
+    #[arg(long)]
+    cells: bool,
     /// Print the JSON Schema of .surveil.toml instead, for editors
     #[arg(long, conflicts_with = "path")]
     schema: bool,
@@ -54,8 +59,8 @@ pub(crate) fn run(flags: &CheckFlags, out: &mut Output) -> Result<ExitCode, CliE
     // The exit code is known, whether anybody reads the list or not.
     out.outlive_reader();
     out.line(format_args!("{}:", human::count(tasks.len() as u64, "task")))?;
-    for task in &tasks {
-        out.line(wrapped(&line(task), out.width()))?;
+    for alike in tasks.chunk_by(|one, next| !flags.cells && is_same_matrix(one, next)) {
+        out.line(wrapped(&line(alike), out.width()))?;
     }
     if !schedules.is_empty() {
         out.line(format_args!("{}:", human::count(schedules.len() as u64, "schedule")))?;
@@ -75,15 +80,64 @@ pub(crate) fn is_ability(label: &str) -> bool {
     Ability::word_of(label).is_some()
 }
 
-/// Formats `  test  needs build; labels gpu; tried up to 3 times; may fail`.
-fn line(task: &TaskSpec) -> String {
+/// Whether two tasks are cells of one matrix.
+fn is_same_matrix(one: &TaskSpec, next: &TaskSpec) -> bool {
+    next.name.cell().is_some() && one.name.written() == next.name.written()
+}
+
+/// Formats `  test  needs build; labels gpu; tried up to 3 times; may fail`, and cells of a matrix as
+/// `  test@…  6 cells; needs build; may fail in 1 of them; labels differ`.
+fn line(alike: &[TaskSpec]) -> String {
+    let (name, count) = match alike {
+        [task] => (task.name.to_string(), None),
+        cells => (format!("{}@…", cells[0].name.written()), Some(format!("{} cells", cells.len()))),
+    };
+    let of_each: Vec<_> = alike.iter().map(facts).collect();
+    let common = FACTS.iter().enumerate().filter_map(|(at, kind)| {
+        let mut told: Vec<&String> = of_each.iter().filter_map(|facts| facts[at].as_ref()).collect();
+        let having = told.len();
+        told.dedup();
+        match told.as_slice() {
+            [] => None,
+            [same] if having == alike.len() => Some((*same).clone()),
+            [same] => Some(format!("{same} in {having} of them")),
+            [..] => Some(format!("{kind} differ")),
+        }
+    });
+    let facts: Vec<String> = count.into_iter().chain(common).collect();
+    format!("  {}  {}", bold(name), facts.join("; ")).trim_end().to_owned()
+}
+
+/// The kinds of facts about a task, in the order of [`facts`].
+const FACTS: [&str; 17] = [
+    "manual starts",
+    "needs",
+    "conditions",
+    "steps",
+    "inputs",
+    "directories",
+    "labels",
+    "builds with it",
+    "timeouts",
+    "quiet timeouts",
+    "retries",
+    "allowed failures",
+    "slots",
+    "priorities",
+    "further tasks",
+    "turns",
+    "groups",
+];
+
+/// Returns what is special about a task.
+fn facts(task: &TaskSpec) -> [Option<String>; FACTS.len()] {
     let (placement, timeout_ms) = (&task.placement, task.recipe.timeout_ms);
     let needs: Vec<&str> = placement.needs.iter().map(|need| &*need.task).collect();
     // The task's author did not write the labels of abilities.
     let labels: Vec<&str> = placement.labels.iter().map(Label::as_str).filter(|it| !is_ability(it)).collect();
     let steps: Vec<&str> = task.recipe.steps.iter().map(|step| step.name.as_str()).collect();
     let inputs: Vec<&str> = placement.inputs.iter().map(|input| input.name.as_str()).collect();
-    let facts = [
+    [
         placement.manual.then(|| "manual".to_owned()),
         (!needs.is_empty()).then(|| format!("needs {}", fold::names(needs.iter().copied()))),
         placement.needs.first().and_then(|need| condition_words(need.condition)).map(str::to_owned),
@@ -101,9 +155,7 @@ fn line(task: &TaskSpec) -> String {
         task.recipe.expand.then(|| "may write further tasks".to_owned()),
         task.is_exclusive().then(|| "never twice at a time".to_owned()),
         placement.group.as_ref().map(in_group),
-    ];
-    let facts: Vec<String> = facts.into_iter().flatten().collect();
-    format!("  {}  {}", bold(&task.name), facts.join("; ")).trim_end().to_owned()
+    ]
 }
 
 /// Formats `  nightly  17 3 * * *, next 2026-11-29 03:17 Europe/Berlin; runs fuzz, audit; on main`.
@@ -182,7 +234,7 @@ mod tests {
         task.placement.needs = vec![Need { condition: Condition::Failed, ..Need::passed(TaskName::new("a").unwrap()) }];
         let step = |name: &str| Step::new(name.into(), Script::Shell("x".into()));
         task.recipe_mut().steps = ["cargo build", "upload"].map(step).into();
-        let told = anstream::adapter::strip_str(&line(&task)).to_string();
+        let told = anstream::adapter::strip_str(&line(std::slice::from_ref(&task))).to_string();
         let facts = "manual; needs a; only after a failure of these; steps cargo build, upload";
         assert_eq!(told, format!("  deploy  {facts}"));
         assert_eq!(wrapped(&told, None), told);
@@ -191,19 +243,40 @@ mod tests {
         let broken = "  deploy  manual; needs a; only after a failure of these;\n      steps cargo build, upload";
         assert_eq!(wrapped(&told, Some(width - 1)), broken);
         task.placement.allow_failure = true;
-        let told = anstream::adapter::strip_str(&line(&task)).to_string();
+        let told = anstream::adapter::strip_str(&line(std::slice::from_ref(&task))).to_string();
         assert_eq!(wrapped(&told, Some(60)), format!("{broken}; may fail"));
+    }
+
+    #[test]
+    fn a_matrix_is_told_in_one_line_with_what_its_cells_have_in_common() {
+        let cell = |name: &str, label: &str| {
+            let mut task = TaskSpec::new(TaskName::new(name).unwrap(), Script::Shell("x".into()));
+            task.placement.needs = vec![Need::passed(TaskName::new("build").unwrap())];
+            task.placement.labels = vec![Label::new(label).unwrap()];
+            task
+        };
+        let mut tasks = vec![cell("lint", "x"), cell("test@1", "a"), cell("test@2", "b"), cell("test@3", "a")];
+        tasks[2].placement.allow_failure = true;
+        tasks.push(cell("other@1", "c"));
+        let rows = tasks.chunk_by(is_same_matrix).map(|alike| anstream::adapter::strip_str(&line(alike)).to_string());
+        assert_eq!(
+            rows.collect::<Vec<_>>()[1..],
+            [
+                "  test@…  3 cells; needs build; labels differ; may fail in 1 of them",
+                "  other@1  needs build; on a runner with c"
+            ]
+        );
     }
 
     #[test]
     fn a_task_is_told_with_what_is_special_about_it() {
         let mut task = TaskSpec::new(TaskName::new("test").unwrap(), Script::Shell("x".into()));
-        assert_eq!(anstream::adapter::strip_str(&line(&task)).to_string(), "  test");
+        assert_eq!(anstream::adapter::strip_str(&line(std::slice::from_ref(&task))).to_string(), "  test");
         task.placement.needs = ["build", "lint"].map(|name| Need::passed(TaskName::new(name).unwrap())).into();
         task.placement.retries = 2;
         task.placement.labels = vec![Ability::Dir.label()];
         assert_eq!(
-            anstream::adapter::strip_str(&line(&task)).to_string(),
+            anstream::adapter::strip_str(&line(std::slice::from_ref(&task))).to_string(),
             "  test  needs build, lint; tried up to 3 times"
         );
         let mut task = TaskSpec::new(TaskName::new("test").unwrap(), Script::Shell("x".into()));
@@ -211,6 +284,6 @@ mod tests {
         let changed = list(&["src/**", "!**/*.md"]);
         task.placement.when = Some(Box::new(When { branches: list(&["main"]), changed, ..When::default() }));
         let expected = "  test  only on branches main, if src/**, !**/*.md changed";
-        assert_eq!(anstream::adapter::strip_str(&line(&task)).to_string(), expected);
+        assert_eq!(anstream::adapter::strip_str(&line(std::slice::from_ref(&task))).to_string(), expected);
     }
 }
