@@ -53,6 +53,9 @@ const INSIDE: &[(Promise, Checker)] = &[
     (Promise::Held, plans::held),
     (Promise::Cancels, plans::cancels),
     (Promise::Retries, plans::retries),
+    (Promise::S53, plans::s53),
+    (Promise::Inputs, plans::inputs),
+    (Promise::Inputs, plans::recorded_inputs),
 ];
 
 /// Returns every broken promise of a history, with the first entry that shows it. The history must hold all inputs and
@@ -266,6 +269,9 @@ fn s9(story: &[Entry], _: &Terms) -> Result<(), String> {
                 let (repo, commit) = (&build.source.repo, build.source.commit);
                 let is = |task: &TaskSpec| exclusive.contains(&(repo.clone(), commit, task.name.clone()));
                 jobs.extend(added.iter().map(|job| (job.id, is(&job.task))));
+            }
+            Fact::Decided(Effect::Persist(Record::JobsJoined { jobs: joined, .. })) => {
+                jobs.extend(joined.iter().map(|job| (job.id, job.task.recipe.exclusive)));
             }
             // An attempt that was about to begin when the machine froze begins before the runner notices the delay.
             Fact::Began { name, .. } if thawed.get(name).is_some_and(|thawed| *at <= thawed + 1_000) => {}

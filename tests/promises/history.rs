@@ -35,6 +35,7 @@ pub(crate) enum Promise {
     S35,
     S36,
     S37,
+    S53,
     L1,
     /// The attempts on a runner take no more slots than it has.
     Slots,
@@ -46,6 +47,8 @@ pub(crate) enum Promise {
     Cancels,
     /// A task is tried again as its rule says.
     Retries,
+    /// A task runs with the values that were given to its inputs last, and those are recorded before.
+    Inputs,
     /// The scheduler's own invariants.
     Invariant,
     /// The store refused a batch, or its state differs from the fold's.

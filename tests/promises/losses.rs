@@ -66,7 +66,7 @@ impl Book {
                 self.drained.remove(&runner.name);
                 self.drained.extend(runner.drain.map(|_| runner.name.clone()));
             }
-            Record::BuildAdded { jobs, .. } => {
+            Record::BuildAdded { jobs, .. } | Record::JobsJoined { jobs, .. } => {
                 self.tasks.extend(jobs.iter().map(|job| (job.id, job.task.clone())));
             }
             Record::AttemptLeased(attempt) => {

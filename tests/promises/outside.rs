@@ -30,7 +30,7 @@ impl Leases {
     fn take(&mut self, record: &Record, at: u64) {
         match record {
             Record::RunnerSaved(runner) => drop(self.names.insert(runner.id, runner.name.clone())),
-            Record::BuildAdded { jobs, .. } => {
+            Record::BuildAdded { jobs, .. } | Record::JobsJoined { jobs, .. } => {
                 // A crash undoes decisions that were not durable, and their numbers are used again.
                 self.exclusive.retain(|known| jobs.iter().all(|job| job.id != *known));
                 self.exclusive.extend(jobs.iter().filter(|job| job.task.recipe.exclusive).map(|job| job.id));

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::{
-    AttemptId, BuildId, CommitId, JobId, JobState, Line, Record, RepoName, RunnerName, SlotCount, TaskName, TaskSpec,
+    AttemptId, BuildId, CommitId, Job, JobId, JobState, Line, Record, RepoName, RunnerName, SlotCount, TaskName,
+    TaskSpec,
 };
 use surveil::scheduler::Effect;
 
@@ -19,6 +20,7 @@ type Limits = Vec<(Line, usize)>;
 /// Jobs, and the attempts that really run, as far as the lines of exclusive tasks and groups are concerned.
 #[derive(Default)]
 struct Turns {
+    repos: BTreeMap<BuildId, RepoName>,
     lines: BTreeMap<JobId, (BuildId, Limits)>,
     /// Unfinished jobs, and those of them that are queued.
     open: BTreeSet<JobId>,
@@ -42,19 +44,18 @@ pub(super) fn s35(story: &[Entry], _: &Terms) -> Result<(), String> {
                 specs.extend(of_commit.map(|task| ((source.repo.clone(), source.commit, task.name.clone()), task)));
             }
             Fact::Decided(Effect::Persist(Record::BuildAdded { build, jobs })) => {
+                let (repo, commit) = (&build.source.repo, build.source.commit);
+                turns.repos.insert(build.id, repo.clone());
                 for job in jobs {
-                    let repo = &build.source.repo;
-                    let Some(task) = specs.get(&(repo.clone(), build.source.commit, job.task.name.clone())) else {
-                        continue;
-                    };
-                    let lines = task.lines(repo).map(|line| (line.clone(), task.limit_in(&line) as usize)).collect();
-                    turns.lines.insert(job.id, (build.id, lines));
-                    if job.state.is_awaited() {
-                        turns.open.insert(job.id);
+                    if let Some(task) = specs.get(&(repo.clone(), commit, job.task.name.clone())) {
+                        turns.add(job, repo, task);
                     }
-                    if job.state == JobState::Queued {
-                        turns.queued.insert(job.id);
-                    }
+                }
+            }
+            // That these tasks are those of the file is a part of S53.
+            Fact::Decided(Effect::Persist(Record::JobsJoined { build, jobs })) => {
+                if let Some(repo) = turns.repos.get(build).cloned() {
+                    jobs.iter().for_each(|job| turns.add(job, &repo, &job.task));
                 }
             }
             Fact::Decided(Effect::Persist(Record::JobQueued { job, .. })) => {
@@ -93,6 +94,17 @@ pub(super) fn s35(story: &[Entry], _: &Terms) -> Result<(), String> {
 }
 
 impl Turns {
+    fn add(&mut self, job: &Job, repo: &RepoName, task: &TaskSpec) {
+        let lines = task.lines(repo).map(|line| (line.clone(), task.limit_in(&line) as usize)).collect();
+        self.lines.insert(job.id, (job.build, lines));
+        if job.state.is_awaited() {
+            self.open.insert(job.id);
+        }
+        if job.state == JobState::Queued {
+            self.queued.insert(job.id);
+        }
+    }
+
     fn close(&mut self, job: JobId) {
         self.open.remove(&job);
         self.queued.remove(&job);
@@ -158,6 +170,13 @@ pub(super) fn s37(story: &[Entry], _: &Terms) -> Result<(), String> {
                     if is_plain {
                         plain.entry(repo.clone()).or_default().insert(job.id);
                     }
+                }
+            }
+            Fact::Decided(Effect::Persist(Record::JobsJoined { build, jobs: joined })) => {
+                jobs.extend(joined.iter().map(|job| (job.id, (*build, false))));
+                if let Some(repo) = builds.get(build) {
+                    let awaited = joined.iter().filter(|job| job.state.is_awaited()).map(|job| job.id);
+                    queued.entry(repo.clone()).or_default().extend(awaited);
                 }
             }
             Fact::Decided(Effect::Persist(Record::JobQueued { job, .. })) => {

@@ -35,6 +35,9 @@ pub(super) fn slots(story: &[Entry], _: &Terms) -> Result<(), String> {
                 let slots = |name: &TaskName| specs.get(&(repo.clone(), commit, name.clone())).copied();
                 jobs.extend(added.iter().filter_map(|job| Some((job.id, slots(&job.task.name)?))));
             }
+            Fact::Decided(Effect::Persist(Record::JobsJoined { jobs: joined, .. })) => {
+                jobs.extend(joined.iter().map(|job| (job.id, job.task.placement.slots.0)));
+            }
             Fact::Began { attempt, job, name, incarnation } => {
                 let (Some(takes), Some(has)) = (jobs.get(job), room.get(name)) else { continue };
                 running.insert(*attempt, (name.clone(), *incarnation, *takes));

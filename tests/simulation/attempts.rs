@@ -75,6 +75,7 @@ impl World {
             Some(Early::Stopped | Early::Cancelled | Early::Gone) | None => Outcome::Cancelled,
         };
         let is_wanted = held.ending != Some(Early::Gone);
+        let lease = held.lease.clone().filter(|_| is_wanted && began);
         let is_main = self.hosts[process.host].main == Some(id);
         if is_wanted {
             held.phase = Phase::Ended { outcome: outcome.clone(), said: None };
@@ -86,6 +87,9 @@ impl World {
         }
         if began {
             self.history.note(self.now, Fact::Over { attempt, outcome: Some(outcome) });
+        }
+        if let Some(lease) = lease {
+            self.keep_file(&lease);
         }
         if is_wanted {
             self.deliver(id, attempt);

@@ -20,6 +20,7 @@ use crate::promises::terms::Terms;
 use crate::realstore::RealStore;
 use crate::schedules;
 use crate::world::{Happening, World};
+use crate::written_tasks::Values;
 
 pub(crate) const HEARTBEAT_MS: u64 = 2_000;
 pub(crate) const TIMEOUT_MS: u64 = 8_000;
@@ -78,8 +79,8 @@ pub(crate) enum Question {
     Cancel(BuildId, Option<JobId>),
     /// A rerun, of what failed only, of one job only.
     Rerun(BuildId, bool, Option<JobId>),
-    /// Starts a held job, also in an old build.
-    Start(BuildId, JobId, bool),
+    /// Starts a held job, also in an old build, with values for its inputs.
+    Start(BuildId, JobId, bool, Values),
     Drain(String),
     Resume(String),
 }
@@ -163,10 +164,7 @@ impl World {
             Up::Ping(holding) => Input::Event(Event::RunnerPinged { session, holding }),
             Up::Started(attempt) => Input::Event(Event::AttemptStarted { session, attempt }),
             Up::Draining => Input::Event(Event::RunnerDraining { session }),
-            Up::Results(attempt, outcome) => {
-                let (log, duration_ms) = (Default::default(), Some(1));
-                Input::Event(Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps: vec![] })
-            }
+            Up::Results(attempt, outcome) => return self.hear_result(session, attempt, outcome),
             Up::Status(repo) => Input::Look(repo, session),
             Up::Dispatch(source, plan, seen) => Input::Ask(Question::Commit(source, plan, seen), Some(session)),
             Up::Gone(repo, reference, before, seen) => {
@@ -272,19 +270,13 @@ impl World {
                 let Some(build) = self.dispatcher.store.build(id) else { return true };
                 Event::RerunAsked { request, build: Box::new(build), failed_only, only: named(only) }
             }
-            Question::Start(id, job, force) => {
+            Question::Start(id, job, force, inputs) => {
                 if !self.flush() {
                     return false;
                 }
                 let Some(build) = self.dispatcher.store.build(id) else { return true };
-                Event::StartAsked {
-                    request,
-                    build: Box::new(build),
-                    job,
-                    by: "ann@box".into(),
-                    force,
-                    inputs: BTreeMap::new(),
-                }
+                let (build, by) = (Box::new(build), "ann@box".into());
+                Event::StartAsked { request, build, job, by, force, inputs }
             }
             Question::Drain(name) => {
                 let runner = self.dispatcher.scheduler.as_ref().and_then(|s| s.runner_named(&name));
@@ -386,10 +378,10 @@ impl World {
             1 => (3_000, Event::SpawnGone { spawn }),
             _ => return,
         };
-        self.plan(self.now + wait, Happening::SpawnEnded(self.dispatcher.start, event));
+        self.plan(self.now + wait, Happening::Told(self.dispatcher.start, event));
     }
 
-    pub(crate) fn spawn_ended(&mut self, start: u64, event: Event) {
+    pub(crate) fn told(&mut self, start: u64, event: Event) {
         if start == self.dispatcher.start && self.dispatcher.scheduler.is_some() {
             self.enqueue(Input::Event(event));
         }

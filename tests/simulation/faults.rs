@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     Cancel,
     CancelJob,
     Rerun,
+    /// A person runs a task again that has written further tasks.
+    RerunWriter,
     DrainByOperator,
     ResumeByOperator,
     BreakSession,
@@ -134,6 +136,7 @@ impl World {
             Fault::Cancel | Fault::CancelJob | Fault::Rerun | Fault::DrainByOperator | Fault::ResumeByOperator => {
                 self.operate(fault)
             }
+            Fault::RerunWriter => self.rerun_writer(),
             Fault::BreakSession | Fault::HalfOpen => self.break_session(fault == Fault::HalfOpen),
             Fault::SlowNetwork => self.slow_until = self.now + self.dice.ms(1_000, 8_000),
             Fault::CutOff => self.cut_off(),

@@ -28,7 +28,9 @@ mod runner;
 mod sabotage;
 mod schedules;
 mod shares;
+mod twists;
 mod world;
+mod written_tasks;
 
 use std::collections::BTreeSet;
 use std::ops::Range;

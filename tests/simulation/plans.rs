@@ -9,6 +9,7 @@ use surveil::model::{
 use crate::dice::Dice;
 use crate::observer::Repo;
 use crate::schedules::add_schedules;
+use crate::written_tasks::add_extras;
 
 /// Makes a commit with a task file of its own.
 pub(crate) fn new_commit(dice: &mut Dice, repo: &mut Repo) -> CommitId {
@@ -20,6 +21,9 @@ pub(crate) fn new_commit(dice: &mut Dice, repo: &mut Repo) -> CommitId {
     let mut plan = plan(dice, repo.is_deploying);
     if let (true, Ok(plan)) = (repo.is_scheduled, &mut plan) {
         add_schedules(plan, commit);
+    }
+    if let Ok(plan) = &mut plan {
+        add_extras(plan, commit);
     }
     repo.commits.push(commit);
     repo.plans.insert(commit, plan);
@@ -35,7 +39,8 @@ fn plan(dice: &mut Dice, is_deploying: bool) -> Result<Plan, String> {
     Ok(Plan { tasks, settings: settings(dice), schedules: Vec::new() })
 }
 
-fn planned(dice: &mut Dice, at: usize, is_deploying: bool) -> PlannedTask {
+/// Returns a task of some name, which may need those of earlier names.
+pub(crate) fn planned(dice: &mut Dice, at: usize, is_deploying: bool) -> PlannedTask {
     let mut spec = task(dice, at, is_deploying);
     spec.placement.manual = dice.percent(8);
     let left_out = dice.percent(8).then(|| LeftOutReason::NotForEvent { event: "push".into() });

@@ -4,6 +4,7 @@ use surveil::model::{BuildSource, JobState, RefName, Trigger, TriggerId, Trigger
 
 use crate::dispatcher::{Input, Question};
 use crate::world::{Happening, World};
+use crate::written_tasks::values_of;
 
 impl World {
     /// A person asks for a build. A command that hears nothing sends its request again, also over a restart of the
@@ -37,7 +38,8 @@ impl World {
         let Some((build, job)) = self.dice.pick(&held) else { return };
         if self.dispatcher.scheduler.is_some() {
             let force = self.dice.percent(30);
-            self.enqueue(Input::Ask(Question::Start(build, job, force), None));
+            let values = self.values_for(job);
+            self.enqueue(Input::Ask(Question::Start(build, job, force, values), None));
         }
     }
 
@@ -51,6 +53,12 @@ impl World {
                 (Ok(plan), TriggerKind::Try { .. }) => plan.tasks.iter_mut().for_each(|task| task.held = false),
                 (Ok(plan), TriggerKind::Manual { id }) => plan.settings.priority = i32::from(id.0[0] % 5) - 2,
                 _ => {}
+            }
+            if let (Ok(plan), TriggerKind::Manual { id } | TriggerKind::Try { id }) = (&mut plan, &source.trigger.kind)
+                && plan.set_inputs(&values_of(*id, plan)).is_err()
+            {
+                // The command ends with the name of the input that has no value.
+                return;
             }
             self.enqueue(Input::Ask(Question::Submit(source, plan), None));
         }

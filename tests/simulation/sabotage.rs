@@ -1,14 +1,12 @@
 //! Deliberate defects. Each must break the promise that it belongs to. They sit around the scheduler, in place of the
 //! dispatcher's core, the network and the peers, and change the scheduler's events or effects.
 
-use surveil::model::{
-    Condition, Ending, Incarnation, Job, JobState, LogSummary, Moment, Plan, PlannedSchedule, Record, ScheduleRule,
-    SlotCount, Snapshot, Supersede, TriggerKind, Verdict, WallTime,
-};
+use surveil::model::{Incarnation, JobState, LogSummary, Moment, Record, Snapshot, TriggerKind, Verdict, WallTime};
 use surveil::scheduler::{Effect, Event, Policy, RunnerCommand};
 
 use crate::dispatcher::{HEARTBEAT_MS, LEASE_CHECK_MS, TIMEOUT_MS, policy};
 use crate::history::Promise;
+use crate::twists::{is_left_out, plan_of, twist_plan, twist_snapshot};
 use crate::world::World;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +101,34 @@ pub(crate) enum Sabotage {
     NeverForgivesALittle,
     /// Heartbeats are never checked.
     NeverLooks,
+    /// Tasks that a task writes never join.
+    ForgetsWrittenTasks,
+    /// The file of an earlier attempt counts if the one that passes wrote none.
+    KeepsWrittenTasks,
+    /// A file counts for an attempt, whichever runner brings it.
+    BelievesAnyFile,
+    /// A mistake in a written file counts as an empty file.
+    TakesMistakes,
+    /// Tasks join again with each rerun of the task that wrote them.
+    JoinsAtEachRerun,
+    /// The tasks of an attempt that failed join.
+    JoinsOfFailed,
+    /// Tasks join a moment after the outcome is recorded.
+    JoinsLater,
+    /// A build ends when tasks join it.
+    EndsBeforeJoined,
+    /// A restart forgets the jobs that have joined.
+    ForgetsJoined,
+    /// A held task starts with the values that it had.
+    IgnoresValues,
+    /// A value that was given before stays.
+    KeepsFirstValues,
+    /// A restart forgets the values that people gave.
+    ForgetsValues,
+    /// A lease leaves with values that are not recorded.
+    RecordsNoValues,
+    /// A request for a build runs with the defaults.
+    IgnoresRequestedValues,
 }
 
 impl Sabotage {
@@ -152,6 +178,20 @@ impl Sabotage {
         (Self::NeverLooks, Promise::L1),
         (Self::ForgetsDrains, Promise::Drain),
         (Self::ForgetsSlots, Promise::Slots),
+        (Self::ForgetsWrittenTasks, Promise::S53),
+        (Self::KeepsWrittenTasks, Promise::S53),
+        (Self::BelievesAnyFile, Promise::S53),
+        (Self::TakesMistakes, Promise::S53),
+        (Self::JoinsAtEachRerun, Promise::S53),
+        (Self::JoinsOfFailed, Promise::S53),
+        (Self::JoinsLater, Promise::S53),
+        (Self::EndsBeforeJoined, Promise::S53),
+        (Self::ForgetsJoined, Promise::S53),
+        (Self::IgnoresValues, Promise::Inputs),
+        (Self::KeepsFirstValues, Promise::Inputs),
+        (Self::ForgetsValues, Promise::Inputs),
+        (Self::RecordsNoValues, Promise::Inputs),
+        (Self::IgnoresRequestedValues, Promise::Inputs),
     ];
 }
 
@@ -163,6 +203,9 @@ impl World {
     pub(crate) fn twist_restart(&mut self, restored: &mut Snapshot, now: Moment) -> (Policy, Moment) {
         let mut policy = policy();
         self.last_tick = None;
+        if let Some(sabotage) = self.sabotage {
+            twist_snapshot(sabotage, restored);
+        }
         if self.is(Sabotage::ClosingIsLosing) {
             policy.reconnect_ms = 0;
         }
@@ -196,6 +239,14 @@ impl World {
     pub(crate) fn twist_event(&mut self, now: Moment, mut event: Event) -> Vec<(Moment, Event)> {
         if let (Some(sabotage), Some(plan)) = (self.sabotage, plan_of(&mut event)) {
             twist_plan(sabotage, plan);
+        }
+        if let Some(sabotage) = self.sabotage {
+            self.twist_values(sabotage, &mut event);
+            match self.twist_written(sabotage, &mut event) {
+                (Some(first), _) => return vec![(now, first), (now, event)],
+                (None, false) => return Vec::new(),
+                (None, true) => {}
+            }
         }
         match self.sabotage {
             Some(Sabotage::StartsOldBuilds) => {
@@ -302,12 +353,16 @@ impl World {
     }
 
     pub(crate) fn twist_effects(&mut self, event: &Event, mut effects: Vec<Effect>) -> Vec<Effect> {
-        if self.is(Sabotage::AcceptsLateResults) || self.is(Sabotage::BelievesAnyone) {
+        let needs_holders = [Sabotage::AcceptsLateResults, Sabotage::BelievesAnyone, Sabotage::BelievesAnyFile];
+        if self.sabotage.is_some_and(|sabotage| needs_holders.contains(&sabotage)) {
             for effect in &effects {
                 if let Effect::Send { session, message: RunnerCommand::Lease(lease) } = effect {
                     self.holders.insert(lease.attempt, *session);
                 }
             }
+        }
+        if let Some(sabotage) = self.sabotage {
+            self.twist_records(sabotage, &mut effects);
         }
         if self.is(Sabotage::AlwaysPasses) {
             for effect in &mut effects {
@@ -364,54 +419,5 @@ impl World {
         repo: usize,
     ) -> Option<std::collections::BTreeMap<surveil::model::RefName, surveil::model::CommitId>> {
         self.trusts_itself().then(|| self.repos[repo].heads.clone())
-    }
-}
-
-fn is_left_out(job: &Job) -> bool {
-    matches!(job.state, JobState::Finished(Ending::LeftOut(_)))
-}
-
-/// The plan that an event brings.
-fn plan_of(event: &mut Event) -> Option<&mut Plan> {
-    match event {
-        Event::CommitObserved { plan, .. } | Event::BuildAsked { plan, .. } | Event::ScheduleDue { plan, .. } => {
-            plan.as_mut().ok()
-        }
-        _ => None,
-    }
-}
-
-/// Changes what the task file of a commit says.
-fn twist_plan(sabotage: Sabotage, plan: &mut Plan) {
-    match sabotage {
-        Sabotage::ForgetsFailFast => plan.settings.fail_fast = false,
-        Sabotage::KeepsEndedSchedules if plan.schedules.iter().all(|it| &*it.name != "nightly") => {
-            let rule = ScheduleRule { cron: "3000".into(), timezone: "UTC".into() };
-            plan.schedules.push(PlannedSchedule { name: "nightly".into(), rule, names_tasks: false });
-        }
-        Sabotage::SupersedesNothing => plan.settings.supersede = Supersede::No,
-        Sabotage::SupersedesAll => plan.settings.supersede = Supersede::Running,
-        Sabotage::EndsBuildsEarly => plan.settings.timeout_ms = plan.settings.timeout_ms.map(|timeout| timeout / 2),
-        _ => {}
-    }
-    for task in &mut plan.tasks {
-        let placement = &mut task.spec.placement;
-        match sabotage {
-            Sabotage::ForgetsExclusive => task.spec.recipe_mut().exclusive = false,
-            Sabotage::ForgetsGroups => placement.group = None,
-            Sabotage::ForgetsSlots => placement.slots = SlotCount::default(),
-            Sabotage::TurnsPrioritiesRound => placement.priority *= -1,
-            Sabotage::RaisesGroupLimits => placement.group.iter_mut().for_each(|group| group.limit += 1),
-            Sabotage::RunsWhatIsLeftOut => task.left_out = None,
-            Sabotage::ForgetsConditions => {
-                placement.needs.iter_mut().for_each(|need| need.condition = Condition::Passed);
-            }
-            Sabotage::HoldsNothing => task.held = false,
-            Sabotage::RetriesOnceMore => placement.retries += 1,
-            Sabotage::RetriesAfterAll => placement.retry.on.clear(),
-            Sabotage::ForgetsDelays => placement.retry.delay_ms = 0,
-            Sabotage::ForgetsElsewhere => placement.retry.elsewhere = false,
-            _ => {}
-        }
     }
 }

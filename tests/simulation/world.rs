@@ -18,10 +18,12 @@ use crate::realstore::RealStore;
 use crate::runner::{Alarm, Host, Process, ProcessId};
 use crate::sabotage::Sabotage;
 use crate::schedules::Calendar;
+use crate::twists::Twisted;
+use crate::written_tasks::WrittenFile;
 
 /// Time within which every build must end after faults have stopped. Jobs of one group that no runner fits are given up
 /// one after the other, each when its patience of 30 s is over.
-const CALM_MS: u64 = 1_600_000;
+const CALM_MS: u64 = 2_400_000;
 /// Delay until observers connect once more after faults have stopped.
 const RECONNECT_MS: u64 = 100_000;
 
@@ -38,8 +40,8 @@ pub(crate) enum Happening {
     Heartbeat(u64),
     LeaseCheck(u64),
     Schedules(u64),
-    /// The result of a start of a runner.
-    SpawnEnded(u64, Event),
+    /// An event of another thread of the dispatcher, such as the result of a start of a runner.
+    Told(u64, Event),
     Boot(usize),
     Runner(ProcessId, Alarm),
     Look(ObserverId),
@@ -90,6 +92,9 @@ pub(crate) struct World {
     /// Reports by runners about attempts that they do not hold. Their answers are not checked.
     pub(crate) lies: BTreeSet<(SessionId, AttemptId)>,
     pub(crate) last_tick: Option<Moment>,
+    pub(crate) twisted: Twisted,
+    /// The files of further tasks that attempts wrote. They lie beside the results until those are answered.
+    pub(crate) files: BTreeMap<AttemptId, WrittenFile>,
 }
 
 /// The result of a world.
@@ -142,6 +147,8 @@ impl World {
             holders: BTreeMap::new(),
             lies: BTreeSet::new(),
             last_tick: None,
+            twisted: Twisted::default(),
+            files: BTreeMap::new(),
         };
         if setting.real_store {
             match RealStore::new() {
@@ -222,7 +229,7 @@ impl World {
             Happening::Heartbeat(start) => self.tick(start, Event::HeartbeatCheck),
             Happening::LeaseCheck(start) => self.tick(start, Event::LeaseCheck),
             Happening::Schedules(start) => self.check_schedules(start),
-            Happening::SpawnEnded(start, event) => self.spawn_ended(start, event),
+            Happening::Told(start, event) => self.told(start, event),
             Happening::Boot(host) => self.boot(host, false),
             Happening::Runner(process, alarm) => self.runner_alarm(process, alarm),
             Happening::Look(observer) => self.look(observer),
@@ -245,7 +252,7 @@ impl World {
             | Happening::Heartbeat(_)
             | Happening::LeaseCheck(_)
             | Happening::Schedules(_)
-            | Happening::SpawnEnded(..) => Some(self.dispatcher.paused_until),
+            | Happening::Told(..) => Some(self.dispatcher.paused_until),
             Happening::ArriveDown(session) | Happening::EndDown(session) => match self.network.peer(*session)? {
                 Peer::Runner(process) => frozen(&process),
                 Peer::Observer(_) => None,

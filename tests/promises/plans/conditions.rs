@@ -7,7 +7,7 @@ use surveil::model::reason::{CancelReason, DecisionKind, LeftOutReason, NamedJob
 use surveil::model::{BuildId, Condition, Decision, Ending, JobId, JobState, Record, Verdict};
 use surveil::scheduler::Event;
 
-use super::{Book, Chance, Judge, Planned, PlannedBuild, Step, follow, of_ref, planned};
+use super::{Book, Chance, Judge, Planned, PlannedBuild, Step, follow, of_ref};
 use crate::promises::checkers::demand;
 use crate::promises::history::Entry;
 use crate::promises::terms::Terms;
@@ -19,7 +19,8 @@ pub(in crate::promises) fn s36(story: &[Entry], terms: &Terms) -> Result<(), Str
 }
 
 /// A held task starts only when a person starts it, or one that it needs, or when those that it needs have ended
-/// without a start. It is not started in a build that is not the newest of its ref, except with force.
+/// without a start. It is not started in a build that is not the newest of its ref, except with force, and not if one
+/// of its inputs has no value.
 pub(in crate::promises) fn held(story: &[Entry], terms: &Terms) -> Result<(), String> {
     follow::<Holds>(story, terms)
 }
@@ -30,10 +31,12 @@ struct Conditions;
 impl Judge for Conditions {
     fn record(&mut self, book: &Book, step: &Step<'_>, record: &Record) -> Result<(), String> {
         match record {
-            Record::BuildAdded { build, jobs } => {
-                let Some((_, plan)) = planned(step.event) else { return Ok(()) };
-                demand(jobs.len() == plan.tasks.len(), || format!("{} has {} jobs", build.id, jobs.len()))?;
-                for (job, task) in jobs.iter().zip(&plan.tasks) {
+            Record::BuildAdded { .. } | Record::JobsJoined { .. } => {
+                let Some((jobs, tasks)) = book.added(step, record) else { return Ok(()) };
+                demand(jobs.len() == tasks.len(), || {
+                    format!("{} jobs are added for {} tasks", jobs.len(), tasks.len())
+                })?;
+                for (job, task) in jobs.iter().zip(&tasks) {
                     let reason = match &job.state {
                         JobState::Finished(Ending::LeftOut(reason)) => Some(&**reason),
                         _ => None,
@@ -136,23 +139,24 @@ struct Holds {
 impl Judge for Holds {
     fn begin(&mut self, book: &Book, step: &Step<'_>) {
         self.asked = None;
-        let Event::StartAsked { build: whole, job: id, force, .. } = step.event else { return };
+        let Event::StartAsked { build: whole, job: id, force, inputs, .. } = step.event else { return };
         let build = whole.build.id;
         let Some((planned, job)) = book.builds.get(&build).zip(book.jobs.get(id)) else { return };
         let needs_held = book.needs(job).any(|(_, _, needed)| needed.state == JobState::Held);
         let newest = book.newest.get(&of_ref(&planned.source)).filter(|_| planned.is_move);
         let is_newest = newest.is_none_or(|newest| *newest <= build);
-        self.asked = Some((build, *id, job.state == JobState::Held && !needs_held && (*force || is_newest)));
+        let may_start = job.state == JobState::Held && !needs_held && (*force || is_newest);
+        self.asked = Some((build, *id, may_start && book.takes(*id, inputs)));
     }
 
     fn record(&mut self, book: &Book, step: &Step<'_>, record: &Record) -> Result<(), String> {
         match record {
-            Record::BuildAdded { jobs, .. } => {
-                let Some((_, plan)) = planned(step.event) else { return Ok(()) };
+            Record::BuildAdded { .. } | Record::JobsJoined { .. } => {
+                let Some((jobs, tasks)) = book.added(step, record) else { return Ok(()) };
                 let mut held = BTreeSet::new();
                 loop {
                     let before = held.len();
-                    for task in plan.tasks.iter().filter(|task| task.left_out.is_none()) {
+                    for task in tasks.iter().filter(|task| task.left_out.is_none()) {
                         if task.held || task.spec.placement.needs.iter().any(|need| held.contains(&need.task)) {
                             held.insert(task.spec.name.clone());
                         }
@@ -161,7 +165,7 @@ impl Judge for Holds {
                         break;
                     }
                 }
-                for (job, task) in jobs.iter().zip(&plan.tasks) {
+                for (job, task) in jobs.iter().zip(&tasks) {
                     let is_held = held.contains(&task.spec.name);
                     demand(is_held == (job.state == JobState::Held), || {
                         format!("{} begins as {:?}, and is held: {is_held}", job.id, job.state)

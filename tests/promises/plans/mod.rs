@@ -4,14 +4,16 @@
 
 mod cancels;
 mod conditions;
+mod inputs;
 mod retries;
 mod schedules;
+mod written;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::{
-    AttemptId, Build, BuildId, BuildSettings, BuildSource, Condition, EndingKind, JobId, JobState, Outcome, Plan,
-    PlannedTask, Record, RefName, RepoName, TaskName,
+    AttemptId, Build, BuildId, BuildSettings, BuildSource, Condition, EndingKind, Job, JobId, JobState, Outcome, Plan,
+    PlannedTask, Record, RefName, RepoName, SessionId, TaskName,
 };
 use surveil::scheduler::{Effect, Event};
 
@@ -21,8 +23,10 @@ use super::terms::Terms;
 
 pub(super) use self::cancels::cancels;
 pub(super) use self::conditions::{held, s36};
+pub(super) use self::inputs::{inputs, recorded_inputs};
 pub(super) use self::retries::retries;
 pub(super) use self::schedules::s34;
+pub(super) use self::written::s53;
 
 /// The plan that an event brings for a build.
 pub(super) fn planned(event: &Event) -> Option<(&BuildSource, &Plan)> {
@@ -88,8 +92,12 @@ fn follow<J: Judge>(story: &[Entry], _: &Terms) -> Result<(), String> {
     let (mut book, mut judge) = (Book::default(), J::default());
     for part in parts(story) {
         match part {
-            Part::Started(at) => judge.restart(at),
+            Part::Started(at) => {
+                book.files.clear();
+                judge.restart(at);
+            }
             Part::Step(step) => {
+                book.hear(step.event);
                 judge.begin(&book, &step);
                 for record in step.records() {
                     judge.record(&book, &step, record)?;
@@ -110,9 +118,26 @@ struct Planned {
     /// Failed attempts since it began, or began anew.
     failures: u32,
     attempts: u32,
+    /// The values that were given to its inputs last.
+    given: BTreeMap<String, String>,
 }
 
 impl Planned {
+    fn new(job: &Job, task: &PlannedTask) -> Self {
+        let given = task.spec.given_inputs().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self { build: job.build, task: task.clone(), state: job.state.clone(), failures: 0, attempts: 0, given }
+    }
+
+    /// The value of an input: the one that was given last, else the default.
+    fn value(&self, name: &str) -> Option<&String> {
+        let default = || self.task.spec.placement.inputs.iter().find(|input| input.name == name)?.default.as_ref();
+        self.given.get(name).or_else(default)
+    }
+
+    fn has_input(&self, name: &str) -> bool {
+        self.task.spec.placement.inputs.iter().any(|input| input.name == name)
+    }
+
     fn ending(&self) -> Option<EndingKind> {
         if let JobState::Finished(ending) = &self.state { Some(ending.kind()) } else { None }
     }
@@ -161,9 +186,41 @@ struct Book {
     attempts: BTreeMap<AttemptId, JobId>,
     /// The build of the last move of each ref that is there.
     newest: BTreeMap<(RepoName, RefName), BuildId>,
+    /// The last file of further tasks that each session brought for an attempt. A restart forgets them.
+    files: BTreeMap<(SessionId, AttemptId), Result<Plan, String>>,
+    /// The jobs that start in this step, if a person starts one.
+    starting: BTreeSet<JobId>,
 }
 
 impl Book {
+    fn hear(&mut self, event: &Event) {
+        if let Event::TasksWritten { session, attempt, plan } = event {
+            self.files.insert((*session, *attempt), (**plan).clone());
+        }
+        self.starting = if let Event::StartAsked { job, .. } = event { self.starting(*job) } else { BTreeSet::new() };
+    }
+
+    /// The file that came with a result. Its tasks have the values of the build, and those of the task that wrote it.
+    fn file_with(&self, event: &Event) -> Option<Result<Plan, String>> {
+        let Event::AttemptFinished { session, attempt, .. } = event else { return None };
+        let mut file = self.files.get(&(*session, *attempt))?.clone();
+        let writer = self.jobs.get(self.attempts.get(attempt)?)?;
+        let of_build = self.builds.get(&writer.build)?.settings.for_written.as_ref();
+        let mut values = of_build.map(|facts| facts.inputs.clone()).unwrap_or_default();
+        values.extend(writer.given.clone());
+        file.iter_mut().flat_map(|plan| &mut plan.tasks).for_each(|task| drop(task.spec.set_inputs(&values)));
+        Some(file)
+    }
+
+    /// The jobs that a record adds to a build, and the tasks that the file has for them.
+    fn added<'a>(&self, step: &Step<'_>, record: &'a Record) -> Option<(&'a [Job], Vec<PlannedTask>)> {
+        match record {
+            Record::BuildAdded { jobs, .. } => Some((jobs, planned(step.event)?.1.tasks.clone())),
+            Record::JobsJoined { jobs, .. } => Some((jobs, self.file_with(step.event)?.ok()?.tasks)),
+            _ => None,
+        }
+    }
+
     fn take(&mut self, step: &Step<'_>, record: &Record) {
         match record {
             Record::BuildAdded { build, jobs } => {
@@ -171,11 +228,16 @@ impl Book {
                     self.newest.insert(of_ref(&build.source), build.id);
                 }
                 let Some((_, plan)) = planned(step.event) else { return };
-                for (job, task) in jobs.iter().zip(&plan.tasks) {
-                    let (state, task) = (job.state.clone(), task.clone());
-                    self.jobs.insert(job.id, Planned { build: build.id, task, state, failures: 0, attempts: 0 });
-                }
+                self.jobs.extend(jobs.iter().zip(&plan.tasks).map(|(job, task)| (job.id, Planned::new(job, task))));
                 self.builds.insert(build.id, PlannedBuild::of(build, plan, jobs.iter().map(|job| job.id), step.at));
+            }
+            Record::JobsJoined { build, .. } => {
+                let Some((jobs, tasks)) = self.added(step, record) else { return };
+                let fresh: Vec<_> = jobs.iter().zip(&tasks).map(|(job, it)| (job.id, Planned::new(job, it))).collect();
+                if let Some(build) = self.builds.get_mut(build) {
+                    build.jobs.extend(fresh.iter().map(|(id, job)| (job.task.spec.name.clone(), *id)));
+                }
+                self.jobs.extend(fresh);
             }
             Record::HeadMoved { repo, reference, head: None, .. } => {
                 self.newest.remove(&(repo.clone(), reference.clone()));
@@ -191,10 +253,10 @@ impl Book {
                     job.failures += 1;
                 }
             }
-            Record::JobQueued { job, .. } => self.set(*job, JobState::Queued),
-            Record::JobWaiting { job } => self.set(*job, JobState::Waiting),
-            Record::JobHeld { job } => self.set(*job, JobState::Held),
-            Record::JobFinished { job, ending } => self.set(*job, JobState::Finished(ending.clone())),
+            Record::JobQueued { job, .. } => self.set(step, *job, JobState::Queued),
+            Record::JobWaiting { job } => self.set(step, *job, JobState::Waiting),
+            Record::JobHeld { job } => self.set(step, *job, JobState::Held),
+            Record::JobFinished { job, ending } => self.set(step, *job, JobState::Finished(ending.clone())),
             Record::BuildFinished { build, .. } => {
                 if let Some(build) = self.builds.get_mut(build) {
                     build.is_open = false;
@@ -209,8 +271,14 @@ impl Book {
         }
     }
 
-    fn set(&mut self, job: JobId, state: JobState) {
-        if let Some(job) = self.jobs.get_mut(&job) {
+    fn set(&mut self, step: &Step<'_>, id: JobId, state: JobState) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            if let (JobState::Held, Event::StartAsked { inputs, .. }) = (&job.state, step.event)
+                && self.starting.contains(&id)
+            {
+                let given: Vec<_> = inputs.iter().filter(|(name, _)| job.has_input(name)).collect();
+                job.given.extend(given.into_iter().map(|(name, value)| (name.clone(), value.clone())));
+            }
             if job.ending().is_some() {
                 job.failures = 0;
             }
@@ -233,6 +301,34 @@ impl Book {
             let id = build.jobs.get(&need.task)?;
             Some((need.condition, *id, self.jobs.get(id)?))
         })
+    }
+
+    /// A held job, and those that are held because of it alone, directly or not.
+    fn starting(&self, first: JobId) -> BTreeSet<JobId> {
+        let mut starting = BTreeSet::from([first]);
+        let Some(build) = self.jobs.get(&first).and_then(|job| self.builds.get(&job.build)) else { return starting };
+        loop {
+            let follows = |(id, job): &(JobId, &Planned)| {
+                let needs = self.needs(job).filter(|(_, _, needed)| needed.state == JobState::Held);
+                let held: Vec<JobId> = needs.map(|(_, needed, _)| needed).collect();
+                let waits = job.state == JobState::Held && !job.task.spec.placement.manual && !held.is_empty();
+                waits && !starting.contains(id) && held.iter().all(|needed| starting.contains(needed))
+            };
+            let more: Vec<JobId> = self.jobs_of(build).filter(follows).map(|(id, _)| id).collect();
+            if more.is_empty() {
+                return starting;
+            }
+            starting.extend(more);
+        }
+    }
+
+    /// Whether these values are for the jobs that start with this one, and leave none of their inputs without a value.
+    fn takes(&self, first: JobId, values: &BTreeMap<String, String>) -> bool {
+        let starting: Vec<&Planned> = self.starting(first).iter().filter_map(|id| self.jobs.get(id)).collect();
+        let has_value = |job: &Planned, name: &String| job.value(name).is_some() || values.contains_key(name);
+        let is_whole = |job: &&Planned| job.task.spec.placement.inputs.iter().all(|it| has_value(job, &it.name));
+        let is_known = |name: &String| starting.iter().any(|job| job.has_input(name));
+        values.keys().all(is_known) && starting.iter().all(is_whole)
     }
 
     fn chance(&self, job: &Planned) -> Chance {
