@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::inbox::{NewCommit, NewOrder, Seen, StartOrder, ToCore};
 use super::peers::{Arrival, Peers, Places};
+use super::rest::Rest;
 use super::watcher::Watcher;
 use crate::clock;
 use crate::dispatcher::data_dir::DataDir;
@@ -52,31 +53,6 @@ pub(crate) struct Core {
     rest: Rest,
     /// Shows the watchdog that the core makes progress.
     pub(crate) pulse: Pulse,
-}
-
-/// Counts what was committed since the store last gave memory back.
-#[derive(Debug, Default)]
-struct Rest {
-    records: usize,
-    /// Checks of the leases since the last commit.
-    quiet_checks: u32,
-}
-
-impl Rest {
-    fn committed(&mut self, records: usize) {
-        self.records += records;
-        self.quiet_checks = 0;
-    }
-
-    /// Whether to give memory back now. Called at each check of the leases.
-    fn is_due(&mut self) -> bool {
-        self.quiet_checks += 1;
-        let is_due = self.quiet_checks >= limits::QUIET_CHECKS && self.records >= limits::RECORDS_WORTH_A_RELEASE;
-        if is_due {
-            self.records = 0;
-        }
-        is_due
-    }
 }
 
 impl Core {
@@ -476,23 +452,5 @@ fn changed_build(scheduler: &Scheduler, record: &Record) -> Option<BuildId> {
         | Record::LateResult { .. }
         | Record::StepsEnded { .. }
         | Record::Decided(_) => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_given_back_once_after_much_work_and_never_between_commits() {
-        let mut rest = Rest::default();
-        let checks = |rest: &mut Rest| (0..2 * limits::QUIET_CHECKS).filter(|_| rest.is_due()).count();
-        rest.committed(limits::RECORDS_WORTH_A_RELEASE - 1);
-        assert_eq!(checks(&mut rest), 0, "too little was committed");
-        rest.committed(1);
-        assert!((1..limits::QUIET_CHECKS).all(|_| !rest.is_due()), "the last commit was just now");
-        rest.committed(1);
-        assert_eq!(checks(&mut rest), 1);
-        assert_eq!(checks(&mut rest), 0, "nothing was committed since");
     }
 }

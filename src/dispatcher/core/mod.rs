@@ -8,6 +8,7 @@ mod batch;
 mod handle;
 mod inbox;
 mod peers;
+mod rest;
 mod watcher;
 
 pub(crate) use batch::Core;
