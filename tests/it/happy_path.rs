@@ -24,6 +24,7 @@ mod subdirectories;
 mod submitting;
 mod tasks;
 mod telling;
+mod terminal;
 mod three_shells;
 mod trees;
 mod trust;

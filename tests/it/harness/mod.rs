@@ -144,6 +144,13 @@ impl World {
         process
     }
 
+    /// Like [`World::start_command`], on a terminal of that width.
+    pub(crate) fn start_on_terminal(&self, name: &str, command: Command, columns: u16) -> Process {
+        let process = Process::start_on_terminal(name, command, columns);
+        self.records.borrow_mut().push(process.record());
+        process
+    }
+
     /// A `surveil` command that is not started yet. It finds this world's dispatcher by itself.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.sealed(env!("CARGO_BIN_EXE_surveil"));

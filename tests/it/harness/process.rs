@@ -1,5 +1,6 @@
 //! One `surveil` process. Its output is read all the time, its end can be waited for, and it never outlives its handle.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
@@ -10,7 +11,10 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use surveil::threads::{self, Thread};
 
 use super::{PATIENCE, now};
@@ -46,11 +50,33 @@ impl Process {
         // A process group of its own, as a shell creates it, so that a Ctrl-C reaches this process alone.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let end = pidfd_open(pid(&child), PidfdFlags::empty()).unwrap();
-        let (wake, woken) = bounded(1);
-        let record = Arc::new(Record { name: name.to_owned(), said: Mutex::default(), wake, woken });
+        let record = Record::new(name);
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let readers = vec![read(&record, out, |said| &mut said.stdout), read(&record, err, |said| &mut said.stderr)];
+        Self::of(child, record, readers)
+    }
+
+    /// Starts it with both outputs on a terminal of that width. All of it counts as standard output.
+    pub(super) fn start_on_terminal(name: &str, mut command: Command, columns: u16) -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let shown = openpt(flags).unwrap();
+        grantpt(&shown).unwrap();
+        unlockpt(&shown).unwrap();
+        let path = ptsname(&shown, Vec::new()).unwrap();
+        let terminal = open(path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        tcsetwinsize(&terminal, Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        command.process_group(0).stdin(Stdio::null()).stdout(terminal.try_clone().unwrap()).stderr(terminal);
+        let child = command.spawn().unwrap();
+        // It holds the terminal as well, and its output ends when nobody does.
+        drop(command);
+        let record = Record::new(name);
+        record.lock().closed = 1;
+        let readers = vec![read(&record, File::from(shown), |said| &mut said.stdout)];
+        Self::of(child, record, readers)
+    }
+
+    fn of(child: Child, record: Arc<Record>, readers: Vec<Thread<()>>) -> Self {
+        let end = pidfd_open(pid(&child), PidfdFlags::empty()).unwrap();
         Self { child, end, status: None, record, readers }
     }
 
@@ -149,6 +175,11 @@ impl Drop for Process {
 }
 
 impl Record {
+    fn new(name: &str) -> Arc<Self> {
+        let (wake, woken) = bounded(1);
+        Arc::new(Self { name: name.to_owned(), said: Mutex::default(), wake, woken })
+    }
+
     fn lock(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
