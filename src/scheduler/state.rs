@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use super::health::Health;
 use super::policy::{self, Policy};
 use super::tables::{Demand, InLine, LaneKey, LiveLease, OwnLines, Standing, Started, Tables};
@@ -35,9 +37,8 @@ pub struct Scheduler {
     pub(super) schedule_changes: u64,
     /// Unfinished builds.
     pub(super) builds: BTreeMap<BuildId, LiveBuild>,
-    /// All jobs of unfinished builds. Sorted, because those of one build come and go about in that order, so the
-    /// processor's cache has the part that is in use.
-    pub(super) jobs: BTreeMap<JobId, Box<LiveJob>>,
+    /// All jobs of unfinished builds. In boxes, so that the table is small and grows without moving them.
+    pub(super) jobs: FxHashMap<JobId, Box<LiveJob>>,
     /// Leases, runners, the queue and all deadlines.
     pub(super) tables: Tables,
     /// Every runner ever seen, by name, with the drain that is in force.
@@ -65,7 +66,7 @@ impl Scheduler {
             schedules: BTreeMap::new(),
             schedule_changes: 0,
             builds: BTreeMap::new(),
-            jobs: BTreeMap::new(),
+            jobs: FxHashMap::default(),
             tables: Tables::default(),
             known_runners: HashMap::new(),
             past_health: HashMap::new(),
