@@ -102,6 +102,7 @@ impl Writer {
             let attempts = attempts::unfinished_of_build(conn, build.id)?;
             found.push(WholeBuild { build, jobs, attempts });
         }
+        let (recorded, cancelled) = outcomes::newest(conn, &mut tasks)?;
         Ok(Snapshot {
             builds: found,
             heads: heads::all(conn)?,
@@ -109,12 +110,12 @@ impl Writer {
             ends: ends::all(conn)?,
             schedules: schedules::all(conn)?,
             runners: runners::all(conn)?,
-            cancelled: outcomes::cancelled(conn, &mut tasks)?,
+            cancelled,
             last_build: meta::last_id(conn, "builds")?,
             last_job: meta::last_id(conn, "jobs")?,
             last_attempt: meta::last_id(conn, "attempts")?,
             last_runner: meta::last_id(conn, "runners")?,
-            recorded: outcomes::recorded(conn)?,
+            recorded,
         })
     }
 }

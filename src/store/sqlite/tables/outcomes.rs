@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use rusqlite::{CachedStatement, Connection, Row, params};
 
-use super::read_all;
 use super::specs::Tasks;
+use super::{read_all, read_one};
 use crate::model::reason::TimeoutReason;
 use crate::model::{AttemptId, Line, LogSummary, Outcome, RepoName, RunnerId, Snapshot, WallTime};
 use crate::store::sqlite::checksum::Checksum;
@@ -149,29 +149,37 @@ impl<'a> Writes<'a> {
     }
 }
 
-/// The attempts that [`Snapshot::recorded`] names.
-pub(crate) fn recorded(conn: &Connection) -> rusqlite::Result<Vec<(AttemptId, RunnerId)>> {
-    const NEWEST: &str = "SELECT o.attempt, a.runner FROM outcomes o JOIN attempts a ON a.id = o.attempt \
-                          WHERE o.outcome <> ?1 ORDER BY o.attempt DESC LIMIT ?2";
-    let newest = [LOST, Snapshot::RECORDED_MAX as i64];
-    let mut attempts = read_all(conn, NEWEST, newest, |row| Ok((row.get(0)?, row.get(1)?)))?;
-    attempts.reverse();
-    Ok(attempts)
+/// Returns the attempts that [`Snapshot::recorded`] names, and the lines that [`Snapshot::cancelled`] names.
+pub(crate) fn newest(conn: &Connection, tasks: &mut Tasks) -> rusqlite::Result<(Vec<Recorded>, BTreeSet<Line>)> {
+    const NEWEST: &str = "SELECT attempt, outcome FROM outcomes WHERE outcome <> ?1 ORDER BY attempt DESC LIMIT ?2";
+    let columns = |row: &Row<'_>| Ok((row.get::<_, AttemptId>(0)?, row.get::<_, i64>(1)?));
+    let mut newest = read_all(conn, NEWEST, [LOST, Snapshot::RECORDED_MAX as i64], columns)?;
+    newest.reverse();
+    let Some((first, _)) = newest.first().copied() else { return Ok(Default::default()) };
+    // Both lists ascend, and to read on in a table is far quicker than to look up each row.
+    const RUNNERS: &str = "SELECT id, runner FROM attempts WHERE id >= ?1 ORDER BY id";
+    let mut runners = read_all(conn, RUNNERS, [first], |row| Ok((row.get(0)?, row.get(1)?)))?.into_iter().peekable();
+    let (mut recorded, mut lines) = (Vec::with_capacity(newest.len()), BTreeSet::new());
+    for (attempt, outcome) in newest {
+        while runners.next_if(|(id, _)| *id < attempt).is_some() {}
+        recorded.extend(runners.next_if(|(id, _)| *id == attempt));
+        if outcome == CANCELLED {
+            lines.extend(lines_of(conn, attempt, tasks)?);
+        }
+    }
+    Ok((recorded, lines))
 }
 
-/// The lines that [`Snapshot::cancelled`] names.
-pub(crate) fn cancelled(conn: &Connection, tasks: &mut Tasks) -> rusqlite::Result<BTreeSet<Line>> {
-    const CANCELLED_TASKS: &str = "SELECT DISTINCT r.name, j.spec FROM (SELECT o.attempt, o.outcome FROM outcomes o
-           WHERE o.outcome <> ?1 ORDER BY o.attempt DESC LIMIT ?2) n
-         JOIN attempts a ON a.id = n.attempt JOIN jobs j ON j.id = a.job JOIN builds b ON b.id = j.build
-         JOIN repos r ON r.id = b.repo WHERE n.outcome = ?3";
-    let newest = [LOST, Snapshot::RECORDED_MAX as i64, CANCELLED];
-    let found = read_all(conn, CANCELLED_TASKS, newest, |row| Ok((row.get::<_, RepoName>(0)?, row.get::<_, i64>(1)?)))?;
-    let mut lines = BTreeSet::new();
-    for (repo, spec) in found {
-        lines.extend(tasks.get(conn, spec)?.lines(&repo));
-    }
-    Ok(lines)
+/// An attempt whose outcome is recorded, and its runner.
+type Recorded = (AttemptId, RunnerId);
+
+/// Returns the lines in which an attempt had a place.
+fn lines_of(conn: &Connection, attempt: AttemptId, tasks: &mut Tasks) -> rusqlite::Result<Vec<Line>> {
+    const PLACE: &str = "SELECT r.name, j.spec FROM attempts a JOIN jobs j ON j.id = a.job
+         JOIN builds b ON b.id = j.build JOIN repos r ON r.id = b.repo WHERE a.id = ?1";
+    let place = |row: &Row<'_>| Ok((row.get::<_, RepoName>(0)?, row.get::<_, i64>(1)?));
+    let Some((repo, spec)) = read_one(conn, PLACE, [attempt], place)? else { return Ok(Vec::new()) };
+    Ok(tasks.get(conn, spec)?.lines(&repo).collect())
 }
 
 #[cfg(test)]
