@@ -239,6 +239,9 @@ impl Core<'_> {
                 self.cancels.remove(&attempt);
                 self.packs.remove(&attempt);
                 self.warm.extend(warm);
+                if matches!(report.outcome, Outcome::Lost(_)) {
+                    self.common.layout.doubt();
+                }
                 Event::Ended { attempt, report: Box::new(report) }
             }
         }

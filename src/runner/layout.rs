@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, FileType, Stat};
 
 use super::error::RunnerError;
 use super::limits::DISK_FULL_BYTES;
+use super::stamp::{Checked, Stamp};
 use super::temporary::{self, Temporary};
 use crate::clock;
 use crate::locked::Locked;
@@ -40,16 +41,30 @@ struct Locks {
     attempts: Arc<File>,
     /// The work directory itself, which makes looking for its parts cheaper.
     directory: File,
+    /// The work directory when it was whole. A removed or replaced part changes its stamp.
+    whole: Option<Checked>,
 }
 
 impl Locks {
     fn take(root: &Path) -> Result<Self, RunnerError> {
         let (own, attempts) = (lock_own(root)?, lock_attempts(root)?);
-        Ok(Self { own, attempts, directory: open_directory(root)? })
+        Ok(Self { own, attempts, directory: open_directory(root)?, whole: None })
     }
 
     /// Whether nothing of the directory at `root` was removed or replaced, and its owner can work in all parts.
     fn are_whole(&mut self, root: &Path) -> bool {
+        let Ok(stamp) = fs::metadata(root).map(|meta| Stamp::of(&meta)) else { return false };
+        if self.whole.as_ref().is_some_and(|whole| whole.is_unchanged(stamp)) {
+            return true;
+        }
+        let is_whole = self.look_through(root);
+        if is_whole {
+            Checked::note(&mut self.whole, stamp);
+        }
+        is_whole
+    }
+
+    fn look_through(&mut self, root: &Path) -> bool {
         let directory = &self.directory;
         let is_usable =
             |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory && stat.st_mode & 0o700 == 0o700;
@@ -86,6 +101,12 @@ impl Layout {
         let layout = Self { root, temporary, locks };
         temporary::clear_leftovers(&layout.temporary, |what| layout.quarantine(what));
         Ok(layout)
+    }
+
+    /// Looks through the directory at the next [`Layout::restore`] in any case. Called when an attempt was lost here: a
+    /// part whose permissions were taken away does not change the directory.
+    pub(super) fn doubt(&self) {
+        threads::lock(&self.locks).whole = None;
     }
 
     /// Makes anew what is gone of the directory, and locks it anew if the locked files are gone. Called before each

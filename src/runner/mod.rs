@@ -36,6 +36,7 @@ mod session_thread;
 mod shared_repos;
 mod slot;
 mod spool;
+mod stamp;
 mod step_env;
 mod steps;
 mod stream_delivery;

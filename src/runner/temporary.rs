@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::stamp::{Checked, Stamp};
 use crate::git::remove_directory;
 use crate::locked::Locked;
 
@@ -39,22 +40,9 @@ pub(super) struct Temporary {
 #[derive(Debug)]
 struct Made {
     path: PathBuf,
-    /// Set when the attempt has ended and left nothing.
-    unused: Option<Identity>,
-}
-
-/// Identity and last change of a directory, to notice a process of another attempt that changed it in between.
-#[derive(Debug, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    changed: (i64, i64),
-}
-
-impl Identity {
-    fn of(meta: &fs::Metadata) -> Self {
-        Self { device: meta.dev(), inode: meta.ino(), changed: (meta.ctime(), meta.ctime_nsec()) }
-    }
+    /// Set when an attempt has ended and left nothing. By the stamp, a process of another attempt is noticed that
+    /// changed the directory in between.
+    unused: Option<Checked>,
 }
 
 impl Temporary {
@@ -71,7 +59,7 @@ impl Temporary {
     fn make_with(&mut self, remove: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
         make_private(&self.parent)?;
         if let Some(Made { path, unused: Some(unused) }) = &self.made
-            && fs::symlink_metadata(path).is_ok_and(|meta| Identity::of(&meta) == *unused)
+            && fs::symlink_metadata(path).is_ok_and(|meta| unused.is_of(Stamp::of(&meta)))
         {
             return Ok(path.clone());
         }
@@ -91,10 +79,11 @@ impl Temporary {
 
     /// Removes the directory with everything in it, unless it is as it was made.
     pub(super) fn clear(&mut self) {
-        match &mut self.made {
-            Some(Made { path, unused }) if is_as_made(path) => {
-                *unused = fs::symlink_metadata(path).ok().as_ref().map(Identity::of);
-            }
+        let Some(Made { path, unused }) = &mut self.made else { return };
+        let stamp = fs::symlink_metadata(path.as_path()).map(|meta| Stamp::of(&meta));
+        match stamp {
+            Ok(stamp) if unused.as_ref().is_some_and(|unused| unused.is_unchanged(stamp)) => {}
+            Ok(stamp) if is_as_made(path) => Checked::note(unused, stamp),
             _ => self.remove(),
         }
     }
