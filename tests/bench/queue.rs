@@ -1,6 +1,11 @@
-//! The cost of a long queue: 100,000 jobs wait, in 1,000 groups of 100 repositories. The benchmark compares the leases
-//! a second with those of a queue that is nearly empty, and measures `surveil status` and the dispatcher's memory
-//! meanwhile. A cycle is a lease received, a result sent and its `ok` received, as in `leases`.
+//! The cost of a long queue: 100,000 jobs wait, in 1,000 groups of 100 repositories.
+//!
+//! First with real runners: jobs that do nothing, through everything, as in `jobs`. The benchmark compares the jobs a
+//! second at the beginning of the long queue with those of a short queue of the same repositories.
+//!
+//! Then with runners that execute nothing, as in `leases`, so that the dispatcher alone counts. The benchmark compares
+//! the leases a second with those of a queue that is nearly empty, of one repository and without groups, and measures
+//! `surveil status` and the dispatcher's memory meanwhile.
 //!
 //! `cargo bench --bench queue`; without `--bench` (as `cargo test --all-targets` runs it) the queue is short and
 //! nothing is asserted. `SURVEIL_BENCH_REPOS` changes the number of repositories, each with 1,000 jobs;
@@ -11,16 +16,27 @@ mod stage;
 use std::time::Duration;
 
 use stage::figures::{Sample, memory, say};
+use stage::repo::Repo;
 use stage::scripted::{Crowd, Submitter, idle_tasks};
-use stage::{Stage, is_measuring, ms_since, setting};
+use stage::{Stage, is_measuring, look_every, ms_since, setting, wait_for};
 use surveil::clock;
+use surveil::model::AttemptId;
 
+/// Interval of the looks at the store.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 const RUNNERS: usize = 50;
 const SLOTS: u32 = 8;
 const GROUPS_PER_REPO: usize = 10;
 const TASKS: usize = 1000;
-/// At least this part of the leases a second with an empty queue.
-const LEAST_RATIO: f64 = 0.8;
+/// Jobs that real runners execute before the clock runs, so that each slot has the tree of each repository, and those
+/// that they execute then.
+const FIRST_JOBS: u64 = 400;
+const TIMED_JOBS: u64 = 1500;
+/// At least this part of the jobs a second with a short queue.
+const LEAST_JOBS: f64 = 0.8;
+/// At least this part of the leases a second with a queue that is nearly empty. What is counted besides the length of
+/// the queue are the groups and that each lease is of another repository than the one before.
+const LEAST_LEASES: f64 = 0.5;
 const MOST_RESIDENT_MIB: f64 = 150.0;
 const MOST_STATUS_MS: f64 = 50.0;
 
@@ -28,6 +44,16 @@ fn main() {
     let measuring = is_measuring();
     let (repos, tasks) = if measuring { (setting("SURVEIL_BENCH_REPOS", 100), TASKS) } else { (3, 20) };
     let rounds = if measuring { 3 } else { 1 };
+    let (mut short, mut real) = (Sample::default(), Sample::default());
+    let in_short = if measuring { 20 } else { 4 };
+    for _ in 0..rounds {
+        short.add(with_real_runners(repos, in_short));
+        real.add(with_real_runners(repos, tasks));
+    }
+    short.print(&format!("{} jobs wait, real runners", repos * in_short), "jobs/s");
+    real.print(&format!("{} jobs wait, real runners", repos * tasks), "jobs/s");
+    let jobs_ratio = real.median() / short.median();
+    say(&format!("    {:.0} % of those of the short queue", jobs_ratio * 100.0));
     let (mut empty, mut long) = (Sample::default(), Sample::default());
     let (mut asked, mut resident) = (Sample::default(), Sample::default());
     for _ in 0..rounds {
@@ -42,10 +68,44 @@ fn main() {
     asked.print("  `surveil status`, the whole command", "ms");
     resident.print("  resident memory of the dispatcher", "MiB");
     if measuring {
-        assert!(ratio >= LEAST_RATIO, "a long queue makes leases too slow: {ratio:.2}");
+        assert!(jobs_ratio >= LEAST_JOBS, "a long queue makes jobs too slow: {jobs_ratio:.2}");
+        assert!(ratio >= LEAST_LEASES, "a long queue makes leases too slow: {ratio:.2}");
         assert!(asked.median() <= MOST_STATUS_MS, "`surveil status` takes {:.0} ms", asked.median());
         assert!(resident.median() <= MOST_RESIDENT_MIB, "{:.0} MiB are resident", resident.median());
     }
+}
+
+/// Returns the task file of a repository, whose tasks stand in groups in turn.
+fn task_file(tasks: usize) -> String {
+    let groups = setting("SURVEIL_BENCH_GROUPS", GROUPS_PER_REPO);
+    let group = |n: usize| n.checked_rem(groups).map(|group| format!("group = \"g{group}\"\n")).unwrap_or_default();
+    (0..tasks).map(|n| format!("[task.t{n}]\nrun = [\"true\"]\n{}", group(n))).collect()
+}
+
+/// Returns the jobs a second of a real runner with two slots at the beginning of a queue.
+fn with_real_runners(repos: usize, tasks: usize) -> f64 {
+    let mut stage = Stage::with_dispatcher(&[]);
+    let file = task_file(tasks);
+    let watched: Vec<Repo> = (0..repos).map(|n| Repo::new(&stage.path(&format!("repo{n}")))).collect();
+    for repo in &watched {
+        repo.move_main(repo.chain(1, &file)[0]);
+    }
+    stage.start_observer_of(&watched);
+    let reader = stage.reader();
+    let all = u32::try_from(repos).expect("a few");
+    let is_there = || reader.unfinished_builds(None, all).is_ok_and(|builds| builds.len() == repos).then_some(());
+    wait_for("the builds", is_there);
+    stage.start_runner("r1", &["--slots", "2"]);
+    let total = (repos * tasks) as u64;
+    // Attempts get runners in the order of their numbers.
+    let ended = |number: u64| {
+        let attempt = || reader.attempt(AttemptId(number)).expect("the store can be read");
+        look_every(LOOK_EVERY, "an outcome", || attempt().filter(|it| it.outcome.is_some()).map(|_| clock::instant()))
+    };
+    let first = FIRST_JOBS.min(total / 3);
+    let last = (first + TIMED_JOBS).min(total);
+    let begun = ended(first);
+    (last - first) as f64 / (ended(last) - begun).as_secs_f64()
 }
 
 /// Returns the cycles a second of jobs without groups, of which a few builds are queued.
@@ -62,9 +122,7 @@ fn nearly_empty(tasks: usize) -> f64 {
 /// Returns the cycles a second at the beginning of a long queue.
 fn full(repos: usize, tasks: usize, asked: &mut Sample, resident: &mut Sample) -> f64 {
     let stage = Stage::with_dispatcher(&["--heartbeat-timeout", "10m"]);
-    let groups = setting("SURVEIL_BENCH_GROUPS", GROUPS_PER_REPO);
-    let group = |n: usize| n.checked_rem(groups).map(|group| format!("group = \"g{group}\"\n")).unwrap_or_default();
-    let file: String = (0..tasks).map(|n| format!("[task.t{n}]\nrun = \"true\"\n{}", group(n))).collect();
+    let file = task_file(tasks);
     for repo in 0..repos {
         Submitter::connect(&stage, &format!("repo{repo}")).submit(&file);
     }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use self::repo::Repo;
 use surveil::clock;
 use surveil::model::{Address, Build, BuildId, CommitId};
 use surveil::protocol::hello::Role;
@@ -42,7 +43,7 @@ pub(crate) fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     look_every(Duration::from_millis(1), what, look)
 }
 
-fn look_every<T>(step: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn look_every<T>(step: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = clock::instant() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -127,6 +128,14 @@ impl Stage {
         let address = self.address().to_string();
         let repo = repo.to_str().expect("a path of plain letters");
         self.start("observer", &["observer", repo, "--name", "app", "--dispatch", &address])
+    }
+
+    /// Starts an observer of several repositories, which have the names of their directories.
+    pub(crate) fn start_observer_of(&mut self, repos: &[Repo]) -> usize {
+        let address = self.address().to_string();
+        let paths = repos.iter().map(|repo| repo.path.to_str().expect("a path of plain letters"));
+        let arguments: Vec<&str> = ["observer", "--dispatch", &address].into_iter().chain(paths).collect();
+        self.start("observer", &arguments)
     }
 
     /// Starts a runner and waits until it has registered.
