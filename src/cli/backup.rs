@@ -11,8 +11,9 @@ use crate::dispatcher::{self, Copied};
 use crate::quoting::shell_path;
 
 const BACKUP_EXAMPLES: &str = "\
-The dispatcher may run meanwhile, and builds go on. The copy holds the store, the logs, the sources and the tokens: \
-keep it as secret as the data directory itself. It is checked before it counts as a backup.
+The dispatcher may run meanwhile, and builds go on. The copy holds the store, the logs, the sources, the tokens \
+and the certificate authority: keep it as secret as the data directory itself. It is checked before it counts as a \
+backup.
 
 Examples:
   surveil backup /backup/surveil-$(date +%F)
@@ -41,7 +42,7 @@ pub(crate) struct BackupFlags {
     /// Copy nothing, but check the backup in DIRECTORY, or the data directory if no DIRECTORY is given
     #[arg(long, conflicts_with = "without_tokens")]
     check: bool,
-    /// Leave out the tokens; after a restore, runners and observers need the new ones
+    /// Leave out the tokens and the certificate authority; after a restore, runners and observers need the new ones
     #[arg(long)]
     without_tokens: bool,
     /// The dispatcher's data directory [default: ~/.local/state/surveil]
@@ -94,7 +95,7 @@ pub(crate) fn restore(flags: RestoreFlags, out: &mut Output) -> Result<ExitCode,
     let next = if restored.copied.tokens {
         "runners and observers come back by themselves, and present heads are built"
     } else {
-        "it draws new tokens, which runners and observers on other machines need"
+        "it draws new tokens and a new pin, which runners and observers on other machines need"
     };
     out.line(format_args!("next: start the dispatcher with --data {}; {next}", shell_path(&absolute(&data))))?;
     Ok(ExitCode::Ok)

@@ -9,7 +9,7 @@ use super::quantity::{Bytes, Limit, Millis};
 use super::{CliError, ExitCode, interrupt};
 use crate::config::{DispatcherSettings, Retention, data_dir, defaults};
 use crate::dispatcher::Dispatcher;
-use crate::model::Address;
+use crate::model::{Address, Network, Pin};
 
 const EXAMPLES: &str = "\
 One dispatcher serves any number of observers, runners and operators over one TCP port. It acknowledges nothing that \
@@ -17,7 +17,8 @@ is not on disk yet, so it may be killed at any time, and the next start continue
 
 The data directory holds one token for each role, in tokens/. Commands of the same user on this machine find them \
 there. To let another machine take part, copy tokens/runner (or tokens/observer) to it, and name the copy with \
---token-file. Traffic is not encrypted, and neither are the tokens in it.
+--token-file. The dispatcher prints a pin when it listens beyond this machine: with --pin the connection is encrypted, \
+and goes to this dispatcher only. Plain text is for this machine.
 
 Examples:
   surveil dispatcher
@@ -37,6 +38,9 @@ pub(crate) struct DispatcherFlags {
     /// The TCP port to listen at; 0 for any free port
     #[arg(long, default_value_t = defaults::PORT, help_heading = "Listening")]
     pub(crate) port: u16,
+    /// Network from which plain text is accepted, such as 10.0.0.0/8; may be repeated [default: this machine only]
+    #[arg(long, value_name = "CIDR", help_heading = "Listening")]
+    pub(crate) plain_text_from: Vec<Network>,
     /// Most connections at a time; further ones are refused
     #[arg(long, value_name = "N", default_value_t = defaults::MAX_CONNECTIONS, help_heading = "Listening")]
     pub(crate) max_connections: usize,
@@ -99,6 +103,7 @@ impl DispatcherFlags {
         }
         Ok(DispatcherSettings {
             listen: Address { host: self.host, port: self.port },
+            plain_text_from: self.plain_text_from,
             data: data_dir(self.data),
             heartbeat_interval_ms: self.heartbeat_interval.0,
             heartbeat_timeout_ms: self.heartbeat_timeout.0,
@@ -123,7 +128,7 @@ pub(crate) fn run(flags: DispatcherFlags) -> Result<ExitCode, CliError> {
     let stop = interrupt::stop_now()?;
     let dispatcher = Dispatcher::start(settings)?;
     if is_exposed(dispatcher.address().ip()) {
-        log::warn!("{}", exposure_text(dispatcher.address().ip()));
+        log::warn!("{}", exposure_text(dispatcher.address().ip(), dispatcher.pin()));
     } else {
         log::info!("only this machine can reach the dispatcher: --host lets others in");
     }
@@ -137,9 +142,9 @@ pub(crate) fn is_exposed(ip: IpAddr) -> bool {
 }
 
 /// The warning about an address that other machines can reach.
-pub(crate) fn exposure_text(ip: IpAddr) -> String {
+pub(crate) fn exposure_text(ip: IpAddr, pin: Pin) -> String {
     format!(
         "listening at {ip}, not only for this machine: anyone on that network who has a token can run code on the \
-         runners, and traffic, tokens included, is not encrypted"
+         runners; from other machines connect with --pin {pin}"
     )
 }

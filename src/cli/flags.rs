@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::config::{TokenSource, data_dir, defaults};
-use crate::model::Address;
+use crate::dispatcher;
+use crate::model::{Address, Pin};
 use crate::protocol::limits::MAX_PATTERN_BYTES;
+use crate::transport::Listener;
 
 /// The dispatcher's address, and the token for it.
 #[derive(Debug, Clone, Args)]
@@ -21,6 +23,10 @@ pub(crate) struct DispatchFlags {
         default_value = defaults::DISPATCH
     )]
     pub(crate) dispatch: Vec<Address>,
+    /// The dispatcher's pin, which it prints at its start: encrypts the connection, and refuses any other dispatcher;
+    /// several, separated by commas, while a dispatcher changes its own
+    #[arg(long = "pin", value_name = "HEX", env = "SURVEIL_PIN", value_delimiter = ',')]
+    pub(crate) pins: Vec<Pin>,
     /// File with this role's token [default: the token in the dispatcher's data directory, if that is on this machine]
     #[arg(long, value_name = "FILE", env = "SURVEIL_TOKEN_FILE", hide_env_values = true)]
     pub(crate) token_file: Option<PathBuf>,
@@ -30,6 +36,17 @@ pub(crate) struct DispatchFlags {
 }
 
 impl DispatchFlags {
+    /// The pins of the dispatcher, for an encrypted connection; none for plain text. A dispatcher of this user on this
+    /// machine that listens beyond loopback is recognised by its data directory, as its token is found there.
+    pub(crate) fn find_pins(&self) -> Vec<Pin> {
+        if !self.pins.is_empty() {
+            return self.pins.clone();
+        }
+        // The names are resolved only if there is a pin to find.
+        let found = dispatcher::pin(&data_dir(self.data.clone()));
+        found.filter(|_| self.dispatch.iter().all(Listener::is_of_this_machine)).into_iter().collect()
+    }
+
     /// The file from which the token of `role` is read.
     pub(crate) fn token(&self, role: &str) -> TokenSource {
         match &self.token_file {

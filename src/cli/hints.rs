@@ -81,6 +81,9 @@ impl DispatchFlags {
         if addresses != defaults::DISPATCH {
             typed.push_str(&format!(" --dispatch {}", shell_word(&addresses)));
         }
+        for pin in &self.pins {
+            typed.push_str(&format!(" --pin {pin}"));
+        }
         for (flag, path) in [("--token-file", &self.token_file), ("--data", &self.data)] {
             if let Some(path) = path {
                 typed.push_str(&format!(" {flag} {}", shell_path(&absolute(path))));
@@ -99,18 +102,21 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use crate::cli::tests::support::{attempt, build, job};
+    use crate::model::Pin;
 
     #[test]
     fn hints_name_the_dispatcher_and_the_repository_in_quotes() {
         let flags = DispatchFlags {
             dispatch: vec!["h:1".parse().unwrap(), "[::1]:2".parse().unwrap()],
+            pins: vec![Pin::new([0xab; 32])],
             token_file: Some("/my tokens/it's".into()),
             data: Some("/d".into()),
         };
         let failed = job("test", "failed", vec![attempt(1)]);
         let build = build(12, "failed", vec![]);
         let elsewhere = Hints::of(&flags).of_job(&build, &failed);
-        let typed = r"--dispatch 'h:1,[::1]:2' --token-file '/my tokens/it'\''s' --data /d";
+        let pin = "ab".repeat(32);
+        let typed = format!(r"--dispatch 'h:1,[::1]:2' --pin {pin} --token-file '/my tokens/it'\''s' --data /d");
         assert_eq!(elsewhere[0], format!("the whole log: surveil logs {typed} b12 test"));
         assert_eq!(elsewhere[1], "reproduce, in a clone of app: surveil run --clean --commit 4f2a91c04f2a test");
         let there = Hints::in_repository(String::new(), Some("/my repos/app".into())).of_job(&build, &failed);
@@ -122,6 +128,6 @@ mod tests {
     #[test]
     fn what_is_found_by_default_is_not_named() {
         let dispatch = vec![defaults::DISPATCH.parse().unwrap()];
-        assert_eq!(DispatchFlags { dispatch, token_file: None, data: None }.typed(), "");
+        assert_eq!(DispatchFlags { dispatch, pins: Vec::new(), token_file: None, data: None }.typed(), "");
     }
 }

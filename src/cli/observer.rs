@@ -81,6 +81,7 @@ impl ObserverFlags {
         let usual = if is_remote { defaults::REMOTE_INTERVAL_MS } else { defaults::OBSERVER_INTERVAL_MS };
         Ok(ObserverSettings {
             token: self.dispatch.token("observer"),
+            pins: self.dispatch.find_pins(),
             dispatch: self.dispatch.dispatch,
             repos,
             branches: self.branches,

@@ -95,6 +95,7 @@ impl RunnerFlags {
         Ok(RunnerSettings {
             name,
             token: self.dispatch.token("runner"),
+            pins: self.dispatch.find_pins(),
             dispatch: self.dispatch.dispatch,
             work: work_dir(self.work),
             slots: self.slots.unwrap_or_else(defaults::slots),

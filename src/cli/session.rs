@@ -9,7 +9,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use super::CliError;
 use super::flags::DispatchFlags;
 use crate::config::TokenSource;
-use crate::model::Address;
+use crate::model::{Address, Pin};
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Role};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::operator::{FromOperator, NOTHING_TO_CANCEL, ToOperator};
@@ -24,7 +24,7 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 impl DispatchFlags {
     /// Opens a session with the named dispatcher.
     pub(crate) fn connect(&self) -> Result<Session, CliError> {
-        Session::open(&self.dispatch, &self.token("operator"))
+        Session::open(&self.dispatch, &self.find_pins(), &self.token("operator"))
     }
 }
 
@@ -49,11 +49,12 @@ impl Session {
         self.records.is_none()
     }
 
-    /// Dials the addresses in order, and opens a session with the first one that answers.
-    pub(crate) fn open(addresses: &[Address], token: &TokenSource) -> Result<Self, CliError> {
+    /// Dials the addresses in order, and opens a session with the first one that answers. With pins the session is
+    /// encrypted.
+    pub(crate) fn open(addresses: &[Address], pins: &[Pin], token: &TokenSource) -> Result<Self, CliError> {
         let mut failure = None;
         for address in addresses {
-            match Self::open_one(address, token) {
+            match Self::open_one(address, pins, token) {
                 Ok(session) => return Ok(session),
                 // Of several errors, one that needs a person is worth more than an address that nobody listens at.
                 Err(error) if matches!(error, CliError::Unreachable(_)) => {
@@ -65,8 +66,8 @@ impl Session {
         Err(failure.unwrap_or_else(|| CliError::Usage("--dispatch has no address: write HOST:PORT".into())))
     }
 
-    fn open_one(address: &Address, token: &TokenSource) -> Result<Self, CliError> {
-        let stream = Stream::dial(address, DIAL_TIMEOUT).map_err(CliError::Unreachable)?;
+    fn open_one(address: &Address, pins: &[Pin], token: &TokenSource) -> Result<Self, CliError> {
+        let stream = Stream::dial_pinned(address, DIAL_TIMEOUT, pins).map_err(CliError::Unreachable)?;
         let mut reader = FrameReader::new(stream.clone());
         reader.set_timeout(Some(HELLO_TIMEOUT)).map_err(disconnected)?;
         let pid = std::process::id();

@@ -1,5 +1,7 @@
 //! `surveil status`: prints builds, queue and runners at a glance.
 
+use std::net::SocketAddr;
+
 use clap::Args;
 
 use super::flags::{DispatchFlags, FormatFlags};
@@ -12,7 +14,7 @@ use crate::clock;
 use crate::config::zoned_time;
 use crate::model::{EndingKind, JobStateKind, WallTime};
 use crate::protocol::operator::{
-    BuildReport, FromOperator, JobReport, RunnerReport, ScheduleReport, StatusReport, ToOperator,
+    BuildReport, FromOperator, JobReport, NetworkReport, RunnerReport, ScheduleReport, StatusReport, ToOperator,
 };
 
 const EXAMPLES: &str = "\
@@ -57,6 +59,9 @@ fn print(report: &StatusReport, now_ms: i64, out: &mut Output) -> Result<(), Cli
     }
     out.line("")?;
     out.line(summary(report))?;
+    if let Some(pin) = report.network.as_deref().and_then(pin_for_others) {
+        out.line(format_args!("other machines connect with --pin {pin}"))?;
+    }
     for schedule in report.schedules.iter().take(SHOWN_SCHEDULES) {
         out.line(schedule_line(schedule, now_ms))?;
     }
@@ -68,6 +73,12 @@ fn print(report: &StatusReport, now_ms: i64, out: &mut Output) -> Result<(), Cli
         out.line(format_args!("{}: {warning}", painted("warning")))?;
     }
     Ok(())
+}
+
+/// Returns the pin of a dispatcher that other machines can reach.
+fn pin_for_others(network: &NetworkReport) -> Option<&str> {
+    let listen: SocketAddr = network.listen.parse().ok()?;
+    (!listen.ip().is_loopback()).then_some(&network.pin)
 }
 
 /// Schedules that are listed: those that come first.
@@ -233,6 +244,7 @@ mod tests {
             schedules: vec![],
             warnings: vec!["the disk is full".into()],
             counters: None,
+            network: None,
             more: false,
         };
         let collected = Collected::default();
@@ -328,6 +340,7 @@ warning: the disk is full
                 schedules: vec![],
                 warnings: vec![],
                 counters: None,
+                network: None,
                 more: false,
             };
             let collected = Collected::default();
@@ -350,6 +363,7 @@ warning: the disk is full
             running_jobs: 0,
             warnings,
             counters: None,
+            network: None,
             more: false,
         };
         let collected = Collected::default();

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use super::{DispatcherSettings, Retention};
 use crate::model::Address;
 
-/// The host at which a dispatcher listens: this machine only, because traffic is not encrypted, and a token is all that
-/// a peer needs.
+/// The host at which a dispatcher listens: this machine only, because a token is all that a peer needs to run programs.
 pub const HOST: &str = "127.0.0.1";
 /// The dispatcher's port: the one that Surveil has always had.
 pub const PORT: u16 = 9000;
@@ -84,6 +83,7 @@ pub fn listen() -> Address {
 pub fn local_dispatcher(listen: Address, data: PathBuf) -> DispatcherSettings {
     DispatcherSettings {
         listen,
+        plain_text_from: Vec::new(),
         data,
         heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
         heartbeat_timeout_ms: HEARTBEAT_TIMEOUT_MS,

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::location::{MAX_MIRROR_NAME_BYTES, mirror_name};
 use super::{ConfigError, default_runner_name, is_url, repo_name_from, without_credentials};
-use crate::model::{Address, Label, RepoName, RunnerName, SpawnId};
+use crate::model::{Address, Label, Network, Pin, RepoName, RunnerName, SpawnId};
 
 /// The most bytes that are read of a token file. A token has a few dozen letters, and must fit into the first line of a
 /// session, which has the same limit.
@@ -39,6 +39,8 @@ impl Eq for TokenSource {}
 pub struct DispatcherSettings {
     /// The address to listen at; port 0 means any free port.
     pub listen: Address,
+    /// Networks besides loopback from which plain text is accepted.
+    pub plain_text_from: Vec<Network>,
     pub data: PathBuf,
     /// Interval at which peers have to ping, and at which the dispatcher checks for silent peers.
     pub heartbeat_interval_ms: u64,
@@ -76,6 +78,9 @@ pub struct RunnerSettings {
     pub name: RunnerName,
     /// The dispatcher's addresses, tried in order.
     pub dispatch: Vec<Address>,
+    /// The pins of the dispatcher: connections are encrypted, and it must be the one with one of these. Empty for plain
+    /// text.
+    pub pins: Vec<Pin>,
     pub token: TokenSource,
     /// The directory of stores, work trees, spool and journal.
     pub work: PathBuf,
@@ -105,6 +110,9 @@ pub struct RunnerSettings {
 pub struct ObserverSettings {
     /// The dispatcher's addresses, tried in order.
     pub dispatch: Vec<Address>,
+    /// The pins of the dispatcher: connections are encrypted, and it must be the one with one of these. Empty for plain
+    /// text.
+    pub pins: Vec<Pin>,
     pub token: TokenSource,
     pub repos: Vec<ObservedRepo>,
     /// Globs of branch names; empty for the main branch only.

@@ -161,6 +161,10 @@ fn copy_files(from: &DataDir, to: &DataDir, with_tokens: bool) -> Result<Copied,
     if with_tokens && from.tokens().is_dir() {
         copied.tokens = copy_tree(&from.tokens(), &to.tokens())?.0 > 0;
     }
+    // The authority is a secret like the tokens. Peers know a dispatcher that was restored with it.
+    if with_tokens && from.tls().is_dir() {
+        copy_tree(&from.tls(), &to.tls())?;
+    }
     match fs::copy(from.settings(), to.settings()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("copy", &from.settings())(error)),
         Ok(_) | Err(_) => Ok(copied),

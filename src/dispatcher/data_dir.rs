@@ -1,8 +1,8 @@
 //! The layout of the data directory.
 
-use std::fs::DirBuilder;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::DispatcherError;
@@ -32,7 +32,7 @@ impl LogPlace {
 impl DataDir {
     /// Opens the directory, and creates the parts that are missing.
     pub(crate) fn open(root: &Path) -> Result<Self, DispatcherError> {
-        for path in [root.to_owned(), root.join("mirrors"), root.join("logs"), root.join("tokens")] {
+        for path in [root.to_owned(), root.join("mirrors"), root.join("logs"), root.join("tokens"), root.join("tls")] {
             create_private(&path).map_err(|source| DispatcherError::DataDir { path, source })?;
         }
         let found = root.canonicalize();
@@ -73,9 +73,35 @@ impl DataDir {
     pub(crate) fn tokens(&self) -> PathBuf {
         self.0.join("tokens")
     }
+
+    /// The directory of the certificate authority.
+    pub(crate) fn tls(&self) -> PathBuf {
+        self.0.join("tls")
+    }
 }
 
 /// Creates a directory for its owner alone, with its parents. A directory that is there is left as it is.
 pub(super) fn create_private(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// Writes a file for its owner alone, under another name, then renames it: a reader that polls for the file never sees
+/// a part of it. The directory's own sync is left to the caller.
+pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    // A start that was cut short may have left one. It is made anew, so that its mode is certain.
+    if let Err(error) = fs::remove_file(&unfinished)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)
+}
+
+/// Makes the names in a directory outlast a power cut.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }

@@ -38,6 +38,8 @@ pub(crate) const AHEAD_WAITING_BYTES: usize = 256 << 10;
 pub(crate) const SOURCES_AT_ONCE: usize = 4;
 /// Time that a peer may take for its first message, in milliseconds.
 pub(crate) const HELLO_MS: u64 = 10_000;
+/// Time that a peer may take for its part of the TLS handshake, in milliseconds. It takes one round trip.
+pub(crate) const HANDSHAKE_MS: u64 = 5_000;
 /// Connections that have not said hello yet. One more takes the place of the oldest.
 pub(crate) const MAX_UNAUTHENTICATED: usize = 512;
 /// Shortest time for which an unauthenticated connection keeps its place, in milliseconds: a hello follows a connection

@@ -4,6 +4,7 @@
 //! and the store. `logs` writes output to disk. `heartbeat` and `redistribute` turn time into events. `spawner` starts
 //! runners if jobs wait and no runner fits. `retention` removes old builds and checks the mirrors.
 
+mod authority;
 mod backup;
 mod capacity;
 mod choice;
@@ -17,11 +18,13 @@ mod faults;
 pub(crate) mod fuzz;
 mod grants;
 mod limits;
+mod listening;
 mod log_limiter;
 mod logs;
 mod metrics;
 mod mirrors;
 mod operations;
+mod pin;
 mod pools;
 mod retention;
 mod schedules;
@@ -37,12 +40,13 @@ use std::io;
 use std::path::PathBuf;
 
 pub use backup::{BackupError, Copied, Restored, back_up, check, restore};
+pub use pin::pin;
 pub use session::Records;
 pub use start::Dispatcher;
 
 use crate::config::TaskFileError;
 use crate::store::StoreError;
-use crate::transport::TransportError;
+use crate::transport::{CertificateError, TransportError};
 
 /// An error at the start of a dispatcher, or the error with which it ended.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +55,14 @@ pub enum DispatcherError {
     DataDir { path: PathBuf, source: io::Error },
     #[error("could not read or write the token {}", path.display())]
     Token { path: PathBuf, source: io::Error },
+    #[error(
+        "could not read or write the certificate authority's key {}: bring it back from a backup, or remove it, and \
+         give every peer the new pin",
+        path.display()
+    )]
+    Authority { path: PathBuf, source: io::Error },
+    #[error("could not make a certificate")]
+    Certificate { source: CertificateError },
     #[error("could not start thread {name}")]
     Thread { name: &'static str, source: io::Error },
     #[error("could not read the operator's file {}", path.display())]

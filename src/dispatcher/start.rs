@@ -10,27 +10,29 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::capacity::Capacity;
 use super::core::{Core, CoreHandle, ToCore};
 use super::data_dir::DataDir;
+use super::listening::Listening;
 use super::logs::{LogSender, Logs};
 use super::pools::{self, Local, Pools, Provider};
 use super::retention::{self, Keeper};
 use super::schedules::Schedules;
-use super::session::Shared;
+use super::session::{Gate, Shared};
 use super::tokens::Tokens;
 use super::watchdog::{self, Pulse};
-use super::{DispatcherError, fatal, limits, trust};
+use super::{DispatcherError, authority, fatal, limits, trust};
 use crate::clock;
 use crate::config::DispatcherSettings;
-use crate::model::PoolId;
+use crate::model::{Pin, PoolId};
 use crate::scheduler::{Event, Policy, Pool, Scheduler};
 use crate::shutdown::Stop;
 use crate::store::{Store, StoreError, sqlite};
 use crate::threads::{self, Thread};
-use crate::transport::Listener;
+use crate::transport::{Listener, TlsServer};
 
 /// A dispatcher that runs in threads of this process. Dropping it stops it.
 pub struct Dispatcher {
     shared: Option<Arc<Shared>>,
     listener: Arc<Listener>,
+    pin: Pin,
     core: Sender<ToCore>,
     /// Receives the store, or the core's error, when the core ends.
     ended: Receiver<Result<Box<dyn Store>, StoreError>>,
@@ -43,8 +45,8 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Opens the data directory, draws the tokens, restores the unfinished builds, and then listens: whoever finds the
-    /// port open finds the tokens, too.
+    /// Opens the data directory, draws the tokens and the authority's key, restores the unfinished builds, and then
+    /// listens: whoever finds the port open finds the tokens, too.
     pub fn start(settings: DispatcherSettings) -> Result<Self, DispatcherError> {
         let (capacity, descriptors) = Capacity::prepare(settings.max_connections);
         let data = DataDir::open(&settings.data)?;
@@ -52,23 +54,26 @@ impl Dispatcher {
         let store = sqlite::open(&data.store())?;
         // After the store is opened, whose lock keeps out a second dispatcher that would draw other tokens.
         let tokens = Tokens::load(&data)?;
+        let tls = TlsServer::new(authority::load(&data)?).map_err(|source| DispatcherError::Certificate { source })?;
         let readers = store.readers();
         let reader = readers.open()?;
         let scheduler = restore(&settings, &*store)?;
         // Scripts wait for the port and go on, so nothing that they may need is made after this.
         let listener = Arc::new(Listener::bind(&settings.listen).map_err(DispatcherError::Listen)?);
-        let address = listener.local_addr();
+        let (address, pin) = (listener.local_addr(), tls.pin());
+        let gate =
+            Gate::new(tokens, tls, Listening { address, pin, plain_text_from: settings.plain_text_from.clone() });
 
         let (core, core_inbox) = bounded(limits::CORE_CAPACITY);
         let (logs, logs_inbox) = bounded(limits::LOGS_CAPACITY);
         let logs = LogSender::new(logs);
         let (spawn, spawn_inbox) = bounded(pools::CAPACITY);
-        let local: Box<dyn Provider> = Box::new(Local::new(address, &data, descriptors));
+        let local: Box<dyn Provider> = Box::new(Local::new(address, pin, &data, descriptors));
         let pools = Pools::start(BTreeMap::from([(PoolId::LOCAL, local)]), spawn_inbox, core.clone())?;
         let (said, ended) = bounded(1);
         let handle = CoreHandle::new(core.clone());
         let (place, reading, writing) = (data.clone(), readers.clone(), logs.clone());
-        let shared = Arc::new(Shared::new(&settings, capacity, place, tokens, reading, handle.clone(), writing)?);
+        let shared = Arc::new(Shared::new(&settings, capacity, place, gate, reading, handle.clone(), writing)?);
         let (ticking, tick_stop) = bounded(0);
 
         let keeper = Keeper {
@@ -113,12 +118,17 @@ impl Dispatcher {
         let accept = Some(start_accept(shared.clone(), listener.clone())?);
         log::info!("listening at {address}");
         let (shared, ticking, pools) = (Some(shared), Some(ticking), Some(pools));
-        Ok(Self { shared, listener, core, ended, ticking, pools, accept, threads })
+        Ok(Self { shared, listener, pin, core, ended, ticking, pools, accept, threads })
     }
 
     /// Returns the address at which the dispatcher listens.
     pub fn address(&self) -> SocketAddr {
         self.listener.local_addr()
+    }
+
+    /// Returns the pin by which peers know this dispatcher.
+    pub fn pin(&self) -> Pin {
+        self.pin
     }
 
     /// Runs until there is a message on `stop`, then ends in order.

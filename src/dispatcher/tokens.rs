@@ -1,13 +1,12 @@
 //! The secrets of the roles, one file each in the data directory. A dispatcher loads them before it listens: whoever
 //! reaches the port finds the files, complete and durable.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::DispatcherError;
-use super::data_dir::DataDir;
+use super::data_dir::{DataDir, sync_directory, write_private};
 use crate::protocol::hello::Role;
 
 /// The secrets of the roles.
@@ -28,8 +27,7 @@ impl Tokens {
         };
         // A peer may use its copy of a token from now on, so the names of the files must outlast a power cut, too.
         for path in [&directory, data.root()] {
-            let synced = File::open(path).and_then(|file| file.sync_all());
-            synced.map_err(|source| DispatcherError::Token { path: path.into(), source })?;
+            sync_directory(path).map_err(|source| DispatcherError::Token { path: path.into(), source })?;
         }
         Ok(tokens)
     }
@@ -60,23 +58,8 @@ fn load(path: &Path) -> Result<String, DispatcherError> {
     let mut secret = [0u8; 32];
     getrandom::fill(&mut secret).map_err(|error| fail(io::Error::other(error)))?;
     let token: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    write(path, &token).map_err(fail)?;
+    write_private(path, format!("{token}\n").as_bytes()).map_err(fail)?;
     Ok(token)
-}
-
-/// Writes a token under another name, then renames the file: a reader that polls for it never sees a part of it.
-fn write(path: &Path, token: &str) -> io::Result<()> {
-    let unfinished = path.with_extension("new");
-    // A start that was cut short may have left one. It is made anew, so that its mode is certain.
-    if let Err(error) = fs::remove_file(&unfinished)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    file.write_all(format!("{token}\n").as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)
 }
 
 #[cfg(test)]

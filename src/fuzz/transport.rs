@@ -103,6 +103,7 @@ fn failure(error: TransportError) -> Said {
         | TransportError::Closed(_)
         | TransportError::TimedOut(_)
         | TransportError::Stalled(_)
+        | TransportError::Tls { .. }
         | TransportError::Io { .. } => panic!("{error}"),
     }
 }

@@ -16,6 +16,8 @@ mod id;
 mod job;
 mod moment;
 mod name;
+mod network;
+mod pin;
 mod plan;
 mod plan_choice;
 mod readiness;
@@ -52,6 +54,8 @@ pub use name::{
     GroupName, GroupNameError, Label, LabelError, RepoName, RepoNameError, RunnerName, RunnerNameError, TaskName,
     TaskNameError, is_of_cell,
 };
+pub use network::{Network, NetworkError};
+pub use pin::{Pin, PinError};
 pub use plan::{BuildSettings, ForWritten, MAX_PRIORITY, Plan, PlannedTask, Supersede, WrongInputs};
 pub use plan_choice::{ChangeJudge, Changes};
 pub use readiness::Readiness;

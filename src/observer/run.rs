@@ -87,6 +87,7 @@ impl<'a> Observer<'a> {
             name: names.join(",").chars().take(MAX_NAME_CHARS).collect(),
             incarnation,
             token: settings.token.clone(),
+            pins: settings.pins.clone(),
         };
         let backoff = Backoff::new(DIAL_FIRST_MS, DIAL_MAX_MS, incarnation);
         let remaining = settings.repos.len();

@@ -100,7 +100,7 @@ impl Pieces for StatusReport {
         let (builds, runners) = (std::mem::take(&mut self.builds), std::mem::take(&mut self.runners));
         let schedules = std::mem::take(&mut self.schedules);
         // Everything but the lists stands in the first piece.
-        let later = Self { warnings: Vec::new(), counters: None, ..self.clone() };
+        let later = Self { warnings: Vec::new(), counters: None, network: None, ..self.clone() };
         let mut pieces = Cutter::new(self, later, max);
         for runner in runners {
             pieces.add(&runner).runners.push(runner);
@@ -250,7 +250,7 @@ pub(crate) mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::operator::{AttemptReport, RunnerReport, ScheduleReport, WhyLine};
+    use super::super::operator::{AttemptReport, NetworkReport, RunnerReport, ScheduleReport, WhyLine};
     use super::*;
 
     fn attempt(number: u32, text: usize) -> AttemptReport {
@@ -374,8 +374,12 @@ pub(crate) mod tests {
             let warnings = vec!["the disk is nearly full".to_owned()];
             let (queued_jobs, running_jobs, counters, more) = (1, 2, Some(Default::default()), false);
             let schedules = (0..max % 50).map(schedule).collect();
-            let status =
-                StatusReport { builds, runners, queued_jobs, running_jobs, schedules, warnings, counters, more };
+            let plain_text_from = vec!["10.0.0.0/8".to_owned()];
+            let network = NetworkReport { listen: "[::1]:9000".into(), pin: "0".repeat(64), plain_text_from };
+            let network = Some(Box::new(network));
+            let status = StatusReport {
+                builds, runners, queued_jobs, running_jobs, schedules, warnings, counters, network, more
+            };
             let whole = ToOperator::Status(status);
             prop_assert_eq!(&there_and_back(&whole, max, 2 * entry), &whole);
         }

@@ -54,7 +54,11 @@ pub(super) enum Setback {
 impl Setback {
     /// Whether a new try is useless until a person acts.
     pub(super) fn is_for_good(&self) -> bool {
-        matches!(self, Self::ForGood(_) | Self::Version(_) | Self::Token(ConfigError::TokenPipe { .. }))
+        match self {
+            Self::Connection(error) => error.is_wrong_pin(),
+            Self::ForGood(_) | Self::Version(_) | Self::Token(ConfigError::TokenPipe { .. }) => true,
+            Self::Token(_) | Self::Silent | Self::ForNow(_) | Self::NameTaken(_) => false,
+        }
     }
 }
 

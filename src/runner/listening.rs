@@ -12,7 +12,10 @@ use crate::error_chain::chain;
 use crate::protocol::hello::Call;
 use crate::protocol::limits::MAX_HELLO_BYTES;
 use crate::threads::{self, Thread};
-use crate::transport::{FrameReader, Listener, Stream};
+use crate::transport::{FrameReader, Listener, Stream, TransportError};
+
+/// Makes an accepted connection what it is to be, within a bounded time.
+pub(super) type Encrypt = Arc<dyn Fn(&Stream) -> Result<Stream, TransportError> + Send + Sync>;
 
 /// A connection whose caller has shown the key.
 pub(super) struct IncomingCall {
@@ -28,12 +31,13 @@ pub(super) struct Callers {
 }
 
 impl Callers {
-    /// Starts to accept calls that show `key`.
-    pub(super) fn start(listener: Listener, key: String) -> std::io::Result<Self> {
+    /// Starts to accept calls that show `key`. `encrypt` makes an accepted connection what it is to be: encrypted, if
+    /// the runner has the dispatcher's pin.
+    pub(super) fn start(listener: Listener, key: String, encrypt: Encrypt) -> std::io::Result<Self> {
         let listener = Arc::new(listener);
         let (taken, calls) = bounded(1);
         let accepting = listener.clone();
-        let accept = threads::spawn("accept", move || accept(&accepting, &key.into(), &taken))?;
+        let accept = threads::spawn("accept", move || accept(&accepting, &key.into(), &encrypt, &taken))?;
         Ok(Self { listener, calls, _accept: accept })
     }
 
@@ -57,7 +61,7 @@ impl Drop for Callers {
     }
 }
 
-fn accept(listener: &Listener, key: &Arc<str>, taken: &Sender<IncomingCall>) {
+fn accept(listener: &Listener, key: &Arc<str>, encrypt: &Encrypt, taken: &Sender<IncomingCall>) {
     let waiting = Arc::new(AtomicUsize::new(0));
     let mut greeters: Vec<(Stream, Thread<()>)> = Vec::new();
     loop {
@@ -78,9 +82,10 @@ fn accept(listener: &Listener, key: &Arc<str>, taken: &Sender<IncomingCall>) {
             continue;
         }
         waiting.fetch_add(1, Ordering::Relaxed);
-        let (key, taken, count, caller) = (key.clone(), taken.clone(), waiting.clone(), stream.clone());
+        let (key, encrypt, taken) = (key.clone(), encrypt.clone(), taken.clone());
+        let (count, caller) = (waiting.clone(), stream.clone());
         let greeter = threads::spawn("call", move || {
-            hear_caller(caller, &key, &taken);
+            hear_caller(caller, &key, &encrypt, &taken);
             count.fetch_sub(1, Ordering::Relaxed);
         });
         match greeter {
@@ -98,7 +103,14 @@ fn accept(listener: &Listener, key: &Arc<str>, taken: &Sender<IncomingCall>) {
     }
 }
 
-fn hear_caller(stream: Stream, key: &str, taken: &Sender<IncomingCall>) {
+fn hear_caller(caller: Stream, key: &str, encrypt: &Encrypt, taken: &Sender<IncomingCall>) {
+    let stream = match encrypt(&caller) {
+        Ok(stream) => stream,
+        Err(error) => {
+            log::warn!("a call was refused: {}", chain(&error));
+            return caller.close();
+        }
+    };
     let mut reader = FrameReader::new(stream.clone());
     let call = reader.set_timeout(Some(GREETING)).and_then(|()| reader.read::<Call>(MAX_HELLO_BYTES));
     match call {

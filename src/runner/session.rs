@@ -18,7 +18,7 @@ use super::translate::{self, Heard};
 use super::upload::Upload;
 use crate::error_chain::chain;
 use crate::model::words::drained_words;
-use crate::model::{Address, AttemptId, Moment, SessionId};
+use crate::model::{Address, AttemptId, Moment, Pin, SessionId};
 use crate::transport::{Absence, Backoff, Frame, FrameReader, Outbox, REFUSED_PAUSE, Stream, TransportError};
 use crate::{clock, threads};
 
@@ -117,6 +117,7 @@ fn longest_pause_without_name_ms(patience_ms: Option<u64>, taken_ms: u64) -> u64
 pub(super) struct Dialler {
     pub(super) who: Identity,
     pub(super) dispatch: Vec<Address>,
+    pub(super) pins: Vec<Pin>,
     /// The incoming calls, if the runner listens.
     pub(super) callers: Option<Callers>,
     pub(super) news: Sender<SessionNews>,
@@ -203,7 +204,7 @@ impl Dialler {
     }
 
     fn one_session(&mut self, address: &Address, patience_ms: &mut Option<u64>) -> Result<(), Setback> {
-        let stream = Stream::dial(address, DIAL)?;
+        let stream = Stream::dial_pinned(address, DIAL, &self.pins)?;
         let mut reader = FrameReader::new(stream.clone());
         if !self.hangup.watch(&stream) {
             return Ok(());

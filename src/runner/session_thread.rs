@@ -7,12 +7,13 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::error::RunnerError;
 use super::greeting::{Callback, Identity};
+use super::limits::GREETING;
 use super::listening::Callers;
 use super::session::{Dialler, Hangup, SessionNews};
 use super::upload::Upload;
 use crate::config::RunnerSettings;
 use crate::threads::{self, Thread};
-use crate::transport::Listener;
+use crate::transport::{Listener, Stream};
 
 /// The session's thread. Dropping it closes the session and joins the thread.
 pub(super) struct SessionThread {
@@ -45,13 +46,18 @@ impl SessionThread {
             log::info!("runner {} listens at {address}", settings.name);
             callback = Some(Callback { address: address.to_string(), key: key.clone() });
             let source = |source| RunnerError::Thread { name: "accept", source };
-            callers = Some(Callers::start(listener, key).map_err(source)?);
+            let pins = settings.pins.clone();
+            let encrypt = move |caller: &Stream| {
+                if pins.is_empty() { Ok(caller.clone()) } else { caller.encrypt(&pins, GREETING) }
+            };
+            callers = Some(Callers::start(listener, key, Arc::new(encrypt)).map_err(source)?);
         }
         let hangup = Arc::new(Hangup::default());
         let (closing, closed) = bounded(0);
         let incarnation = getrandom::u64().map_err(RunnerError::Random)?;
         let dialler = Dialler {
             who: Identity { name: settings.name.clone(), incarnation, token: settings.token.clone(), callback },
+            pins: settings.pins.clone(),
             dispatch: settings.dispatch.clone(),
             callers,
             news,

@@ -85,6 +85,11 @@ impl LineBuffer {
         self.start == self.end
     }
 
+    /// The first byte that was not used yet.
+    pub(super) fn first(&self) -> Option<u8> {
+        self.bytes[self.start..self.end].first().copied()
+    }
+
     /// The space for the next read. It is never empty if [`LineBuffer::take_line`] was called before.
     pub(super) fn space(&mut self) -> &mut [u8] {
         let held = self.end - self.start;

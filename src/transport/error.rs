@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
+use super::TlsError;
 use crate::model::Address;
 use crate::protocol::codec::CodecError;
 use crate::protocol::limits::MAX_PAYLOAD_BYTES;
@@ -45,12 +46,21 @@ pub enum TransportError {
     /// The announced payload is longer than allowed; none of it was read. The session cannot go on.
     #[error("the peer announced a payload of {len} bytes, at most {MAX_PAYLOAD_BYTES} are allowed")]
     PayloadTooLong { len: u64 },
+    /// The connection could not be encrypted.
+    #[error("no encrypted connection with {peer}")]
+    Tls { peer: String, source: Box<TlsError> },
     /// The system refused another operation.
     #[error("could not {doing}")]
     Io { doing: &'static str, source: io::Error },
 }
 
 impl TransportError {
+    /// Whether another dispatcher answers than the one with the pin, which only a person can mend.
+    #[must_use]
+    pub fn is_wrong_pin(&self) -> bool {
+        matches!(self, Self::Tls { source, .. } if matches!(**source, TlsError::WrongPin(_)))
+    }
+
     /// Makes the error of a failed read or write. Most kinds mean that the peer is gone.
     pub(super) fn io(doing: &'static str, source: io::Error) -> Self {
         let is_gone = matches!(

@@ -68,6 +68,17 @@ impl Listener {
         results.iter().any(Result::is_ok) && results.iter().all(|result| result.as_ref().err().is_none_or(is_absent))
     }
 
+    /// Whether the address is one of this machine's beyond loopback: nobody else can bind it.
+    pub fn is_of_this_machine(address: &Address) -> bool {
+        let Ok(places) = (address.host.as_str(), 0).to_socket_addrs() else { return false };
+        let is_own = |place: SocketAddr| {
+            let ip = place.ip().to_canonical();
+            !ip.is_loopback() && !ip.is_unspecified() && bind_only(place).is_ok()
+        };
+        let found: Vec<bool> = places.map(is_own).collect();
+        !found.is_empty() && found.into_iter().all(|is_own| is_own)
+    }
+
     /// The address at which it listens, the first of several, with the real port if port 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.local

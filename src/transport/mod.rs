@@ -1,4 +1,5 @@
-//! Connections, framed into protocol messages: TCP, and an in-memory pair that behaves alike for tests.
+//! Connections, framed into protocol messages: TCP, TCP with TLS over it, and an in-memory pair that behaves alike for
+//! tests.
 //!
 //! Owns sockets, their options, and every limit on what a peer may make this process read, buffer or wait for. It never
 //! looks inside a message, never retries by itself, and never decides what a broken connection means.
@@ -19,6 +20,7 @@ mod reader;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use absence::Absence;
 pub use backoff::{Backoff, REFUSED_PAUSE};
@@ -30,3 +32,4 @@ pub use listener::Listener;
 pub use outbox::{LastWord, Outbox, WeakOutbox};
 pub use reader::FrameReader;
 pub use stream::Stream;
+pub use tls::{AuthorityKey, CertificateError, TlsError, TlsServer};

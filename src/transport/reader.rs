@@ -82,6 +82,20 @@ impl FrameReader {
         }
     }
 
+    /// Waits for the next byte and returns it; it stays unread. Returns `None` at the end of the stream.
+    pub fn peek(&mut self) -> Result<Option<u8>, TransportError> {
+        let mut deadline = Deadline::new(self.timeout);
+        if self.buffer.is_empty() && self.fill(&mut deadline)? == 0 {
+            return Ok(None);
+        }
+        Ok(self.buffer.first())
+    }
+
+    /// Returns the bytes that have arrived and were not read.
+    pub fn into_unread(mut self) -> Vec<u8> {
+        self.buffer.take_bytes(usize::MAX).to_vec()
+    }
+
     /// Lets the next call of [`FrameReader::read`] skip a line that was too long, however long it is.
     pub fn skip_line(&mut self) {
         self.is_line_skipped = true;

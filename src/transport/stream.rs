@@ -3,14 +3,17 @@
 //! Nothing here frames or interprets bytes. [`super::FrameReader`] reads from it, [`super::Outbox`] writes to it.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::TransportError;
-use super::link::{Link, WRITE_PATIENCE, memory, tcp};
+use rustls::Connection;
+
+use super::link::{Link, WRITE_PATIENCE, memory, tcp, tls};
+use super::tls::{TlsError, pinned};
+use super::{TlsServer, TransportError};
 use crate::clock;
-use crate::model::Address;
+use crate::model::{Address, Pin};
 
 /// Additional time of a write for each byte. A peer that reads more slowly than the slowest useful link is given up.
 const WRITE_PER_BYTE: Duration = Duration::from_millis(2);
@@ -31,6 +34,38 @@ impl Stream {
     pub fn dial(address: &Address, timeout: Duration) -> Result<Self, TransportError> {
         let dialled = tcp::Socket::dial(address, timeout);
         dialled.map(Self::over).map_err(|source| TransportError::Dial { address: address.clone(), source })
+    }
+
+    /// Dials, and encrypts the connection if there are pins: see [`Stream::encrypt`]. Each of the two steps has the
+    /// whole `timeout`.
+    pub fn dial_pinned(address: &Address, timeout: Duration, pins: &[Pin]) -> Result<Self, TransportError> {
+        let stream = Self::dial(address, timeout)?;
+        if pins.is_empty() { Ok(stream) } else { stream.encrypt(pins, timeout) }
+    }
+
+    /// Makes an encrypted connection of this one, as the client: the other side must be the dispatcher with one of
+    /// these pins. Nothing has been read or written before. This stream is to be used only to close the connection from
+    /// here on.
+    pub fn encrypt(&self, pins: &[Pin], timeout: Duration) -> Result<Self, TransportError> {
+        let connection = pinned::client(pins).map(Connection::from);
+        self.encrypted(connection, Vec::new(), timeout)
+    }
+
+    /// Makes an encrypted connection of this one, as the dispatcher. `received` was read from this stream already.
+    pub fn encrypt_as(&self, server: &TlsServer, received: Vec<u8>, timeout: Duration) -> Result<Self, TransportError> {
+        self.encrypted(server.connection().map(Connection::from), received, timeout)
+    }
+
+    fn encrypted(
+        &self,
+        connection: Result<Connection, rustls::Error>,
+        received: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<Self, TransportError> {
+        let below = self.link.clone();
+        let made = connection.map_err(TlsError::of);
+        let made = made.and_then(|connection| tls::Encrypted::over(below, connection, received, timeout));
+        made.map(Self::over).map_err(|error| TransportError::Tls { peer: self.peer(), source: Box::new(error) })
     }
 
     /// Takes over a socket that was accepted.
@@ -98,6 +133,16 @@ impl Stream {
     /// The other side, for logs.
     pub fn peer(&self) -> String {
         self.link.peer()
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.link.is_encrypted()
+    }
+
+    /// The address of the other side's machine; `None` if it is this process.
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        self.link.peer_ip()
     }
 
     /// Like `read(2)`, but waits for `wait` at most and then returns `WouldBlock`.

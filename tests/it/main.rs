@@ -9,6 +9,7 @@ mod bounds;
 mod cli;
 mod closed_pipes;
 mod durability;
+mod encrypted;
 mod failures;
 mod happy_path;
 mod names;

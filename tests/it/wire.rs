@@ -12,14 +12,10 @@ fn whatever_is_no_hello_is_answered_and_closed() {
     let world = World::new();
     let mut dispatcher = world.dispatcher(&[]);
     let nested = format!("{{\"type\":\"hello\",\"x\":{}\n", "[".repeat(2000));
-    let first_lines: [&[u8]; 12] = [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"SSH-2.0-OpenSSH_9.9\r\n",
+    let first_lines: [&[u8]; 8] = [
         b"\n",
         b"\0\0\0\0\n",
         b"\xff\xfe{}\n",
-        b"hello\n",
         b"{}\n",
         b"[1,2,3]\n",
         b"{\"type\":\"status\",\"limit\":1}\n",
@@ -32,6 +28,22 @@ fn whatever_is_no_hello_is_answered_and_closed() {
         let why = wire.expect_refusal("malformed");
         assert!(why.contains("docs/protocol.md"), "{why}");
     }
+    // Clients of other protocols get one line that a person can read, and those of HTTP get it as an answer.
+    for (words, answer) in [
+        ("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"),
+        ("POST /x HTTP/1.1\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"),
+        ("SSH-2.0-OpenSSH_9.9\r\n", "this port is for the observers, runners and commands of Surveil"),
+        ("hello\n", "this port is for"),
+    ] {
+        let mut wire = Wire::dial(&world);
+        wire.send(words.as_bytes()).unwrap();
+        let said = String::from_utf8(wire.rest().unwrap()).unwrap();
+        assert!(said.starts_with(answer) && said.contains("see docs/protocol.md\r\n"), "{said}");
+    }
+    // A TLS hello that is none gets an alert.
+    let mut wire = Wire::dial(&world);
+    wire.send(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00").unwrap();
+    assert_eq!(wire.rest().unwrap()[..2], [0x15, 0x03]);
     // The dispatcher goes on.
     let repository = world.repository("app");
     let commit = repository.commit_script("true");
@@ -49,11 +61,11 @@ fn a_line_that_never_ends_is_refused_early() {
     let world = World::new();
     let _dispatcher = world.dispatcher(&[]);
     let mut stranger = Wire::dial(&world);
-    stranger.send(&[b'x'; 5000]).unwrap();
+    stranger.send(&[b'['; 5000]).unwrap();
     stranger.expect_refusal("malformed");
 
     for mut flood in [Wire::dial(&world), Wire::greet(&world, "operator", "flood")] {
-        let piece = [b'x'; 64 << 10];
+        let piece = [b'['; 64 << 10];
         // The connection is closed before the whole line was sent.
         let sent = (0..1 << 14).take_while(|_| flood.send(&piece).is_ok()).count();
         assert!(sent < 1 << 14, "a line of a GiB was taken");

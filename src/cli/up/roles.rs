@@ -15,7 +15,7 @@ use crate::cli::session::Session;
 use crate::config::{self, ObservedRepo, RepoLocation, TokenSource, default_runner_name, defaults};
 use crate::dispatcher::Dispatcher;
 use crate::git::Watched;
-use crate::model::Address;
+use crate::model::{Address, Pin};
 use crate::quoting::{shell_path, shell_word};
 use crate::shutdown::Stop;
 use crate::threads::{self, Thread};
@@ -52,9 +52,10 @@ impl RoleSettings {
         defaults::local_dispatcher(listen, self.data.clone())
     }
 
-    fn observer(&self, dispatch: Address) -> config::ObserverSettings {
+    fn observer(&self, dispatch: Address, pins: Vec<Pin>) -> config::ObserverSettings {
         config::ObserverSettings {
             dispatch: vec![dispatch],
+            pins,
             token: TokenSource::of_role(&self.data, "observer"),
             repos: vec![self.repo.clone()],
             branches: self.flags.branches.clone(),
@@ -69,10 +70,11 @@ impl RoleSettings {
         self.flags.slots.unwrap_or_else(defaults::slots)
     }
 
-    fn runner(&self, dispatch: Address) -> config::RunnerSettings {
+    fn runner(&self, dispatch: Address, pins: Vec<Pin>) -> config::RunnerSettings {
         config::RunnerSettings {
             name: default_runner_name(),
             dispatch: vec![dispatch],
+            pins,
             token: TokenSource::of_role(&self.data, "runner"),
             work: self.work.clone(),
             slots: self.slots(),
@@ -104,6 +106,9 @@ pub(crate) struct Roles {
     settings: RoleSettings,
     /// The dispatcher's address, for commands and for the other two roles.
     address: Address,
+    pin: Pin,
+    /// Whether that address is loopback, over which the roles speak plain text.
+    is_loopback: bool,
     is_exposed: bool,
     ended: Receiver<RoleEnd>,
     end: Sender<RoleEnd>,
@@ -128,6 +133,8 @@ impl Roles {
         let mut roles = Self {
             settings,
             address: Address { host, port: bound.port() },
+            pin: dispatcher.pin(),
+            is_loopback: bound.ip().is_loopback() || bound.ip().is_unspecified(),
             is_exposed: is_exposed(bound.ip()),
             ended,
             end,
@@ -136,16 +143,16 @@ impl Roles {
         // The dispatcher goes first: it has drawn the tokens that the other two read.
         roles.spawn("dispatcher", move |stop| Ok(dispatcher.run(stop)?))?;
         if roles.is_exposed {
-            log::warn!("{}", exposure_text(bound.ip()));
+            log::warn!("{}", exposure_text(bound.ip(), roles.pin));
         }
         Ok(roles)
     }
 
     /// Starts the observer and the runner.
     pub(crate) fn start_work(&mut self) -> Result<(), CliError> {
-        let runner = self.settings.runner(self.address.clone());
+        let runner = self.settings.runner(self.address.clone(), self.pins());
         self.spawn(RUNNER, move |stop| Ok(runner::run(runner, stop)?))?;
-        let observer = self.settings.observer(self.address.clone());
+        let observer = self.settings.observer(self.address.clone(), self.pins());
         self.spawn("observer", move |stop| Ok(observer::run(observer, stop)?))
     }
 
@@ -182,7 +189,13 @@ impl Roles {
 
     /// Opens a session with the dispatcher.
     pub(crate) fn session(&self) -> Result<Session, CliError> {
-        Session::open(std::slice::from_ref(&self.address), &TokenSource::of_role(&self.settings.data, "operator"))
+        let addresses = std::slice::from_ref(&self.address);
+        Session::open(addresses, &self.pins(), &TokenSource::of_role(&self.settings.data, "operator"))
+    }
+
+    /// The pins with which the roles of this process find the dispatcher.
+    fn pins(&self) -> Vec<Pin> {
+        if self.is_loopback { Vec::new() } else { vec![self.pin] }
     }
 
     /// The number of slots of the runner of this process.
@@ -254,7 +267,10 @@ impl Roles {
             format!("  to run tasks on another machine, too, give it a copy of {}, and there:", token.path().display()),
         ];
         if self.is_exposed {
-            lines.push(format!("           surveil runner --dispatch {here}:{port} --token-file runner"));
+            lines.push(format!(
+                "           surveil runner --dispatch {here}:{port} --pin {} --token-file runner",
+                self.pin
+            ));
         } else {
             lines.push(format!("           ssh -N -L {port}:localhost:{port} {here} &"));
             lines.push(format!("           surveil runner --dispatch localhost:{port} --token-file runner"));

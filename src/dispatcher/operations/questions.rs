@@ -1,6 +1,7 @@
 //! Questions about the past, from the store, and about the present, from the core.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::error::OperationError;
 use super::history::{self, HistoryLine};
@@ -9,6 +10,7 @@ use crate::clock;
 use crate::config::Timetable;
 use crate::dispatcher::core::{CoreHandle, NoAnswer};
 use crate::dispatcher::data_dir::DataDir;
+use crate::dispatcher::listening::Listening;
 use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::mirrors::Mirrors;
@@ -33,6 +35,8 @@ pub(crate) struct Operations {
     pub(crate) mirrors: Mirrors,
     pub(crate) trust: TrustJudge,
     pub(crate) observers: Observers,
+    /// How peers reach the dispatcher; `None` if none runs.
+    pub(crate) listening: Option<Arc<Listening>>,
 }
 
 /// The present state.
@@ -48,6 +52,8 @@ pub(crate) struct Status {
     pub(crate) schedules: Vec<(Schedule, Option<WallTime>)>,
     /// Problems that the dispatcher has now, a sentence each.
     pub(crate) warnings: Vec<String>,
+    /// How peers reach the dispatcher; `None` if none runs.
+    pub(crate) listening: Option<Arc<Listening>>,
 }
 
 /// The reasons why a build, or one of its jobs, is in its state.
@@ -80,7 +86,7 @@ impl Operations {
             let (concerns, schedules) = (scheduler.concerns(now), scheduler.schedules());
             (scheduler.runners(now), scheduler.counts(), concerns, schedules, seen.counters.clone())
         });
-        let mut status = Status { builds, ..Status::default() };
+        let mut status = Status { builds, listening: self.listening.clone(), ..Status::default() };
         match live {
             Ok((runners, jobs, concerns, schedules, counters)) => {
                 status.schedules = upcoming(schedules, repo);
@@ -96,6 +102,7 @@ impl Operations {
             status.warnings.push(format!("more builds wait: only the {MAX_STATUS_BUILDS} oldest of them are listed"));
         }
         status.warnings.extend(self.warnings.list());
+        status.warnings.extend(self.listening.as_ref().and_then(|listening| listening.warning()));
         status.warnings.extend(warnings::of_mirrors(&self.mirrors.missing));
         status.warnings.extend(warnings::of_disks(&self.data));
         Ok(status)

@@ -12,7 +12,7 @@ use super::Provider;
 use crate::config::defaults;
 use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::tokens;
-use crate::model::SpawnId;
+use crate::model::{Pin, SpawnId};
 
 /// Time that a runner may take to end after each signal.
 const END_WAIT: Duration = Duration::from_secs(3);
@@ -20,6 +20,7 @@ const END_WAIT: Duration = Duration::from_secs(3);
 /// The dispatcher's own machine.
 pub(in crate::dispatcher) struct Local {
     address: SocketAddr,
+    pin: Pin,
     data: DataDir,
     descriptors: Rlimit,
     runners: Vec<(SpawnId, Child)>,
@@ -31,8 +32,8 @@ pub(in crate::dispatcher) struct Local {
 impl Local {
     /// `descriptors` is the limit of open files that runners get: not the one that was raised for connections, because
     /// tasks inherit it, and some programs close every descriptor that they might have.
-    pub(in crate::dispatcher) fn new(address: SocketAddr, data: &DataDir, descriptors: Rlimit) -> Self {
-        Self { address, data: data.clone(), descriptors, runners: Vec::new(), count: 0 }
+    pub(in crate::dispatcher) fn new(address: SocketAddr, pin: Pin, data: &DataDir, descriptors: Rlimit) -> Self {
+        Self { address, pin, data: data.clone(), descriptors, runners: Vec::new(), count: 0 }
     }
 
     fn command(&self, spawn: SpawnId) -> Command {
@@ -48,6 +49,12 @@ impl Local {
             .arg(format!("--idle-exit={}s", defaults::SPAWNED_IDLE_EXIT_MS / 1000));
         command.arg("--token-file").arg(tokens::runner_file(&self.data));
         command.arg("--work").arg(self.data.root().join("spawned").join(self.count.to_string()));
+        // Plain text is for loopback, also between processes of one machine.
+        if ip.is_loopback() {
+            command.env_remove("SURVEIL_PIN");
+        } else {
+            command.env("SURVEIL_PIN", self.pin.to_string());
+        }
         // A Ctrl-C at the dispatcher's terminal is the dispatcher's to pass on.
         command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
         command

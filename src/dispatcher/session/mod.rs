@@ -5,7 +5,9 @@
 
 mod admission;
 mod connection;
+mod error;
 mod expansion;
+mod gate;
 mod log_stream;
 mod observer;
 mod observers;
@@ -22,6 +24,7 @@ mod submission;
 mod truncate;
 mod worker;
 
+pub(crate) use gate::Gate;
 pub(crate) use observers::{Observers, Woken};
 pub use records::Records;
 pub(crate) use runner_outbox::{RunnerOutbox, WeakRunnerOutbox};

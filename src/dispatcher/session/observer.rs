@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::connection::{Session, SessionError};
+use super::connection::Session;
+use super::error::SessionError;
 use super::shared::Shared;
 use super::worker::{self, Incoming};
 use crate::config::PlanContext;

@@ -2,7 +2,8 @@
 
 use crossbeam_channel::Receiver;
 
-use super::connection::{Session, SessionError};
+use super::connection::Session;
+use super::error::SessionError;
 use super::worker::{self, Incoming};
 use super::{log_stream, passes, report, submission, truncate};
 use crate::dispatcher::core::NoAnswer;

@@ -48,6 +48,7 @@ impl Records {
             reader,
             warnings: Warnings::default(),
             observers: Observers::none(),
+            listening: None,
         };
         Ok(Some(Self { operations, written_at }))
     }

@@ -1,5 +1,6 @@
 //! Turns the results of operations into messages.
 
+use crate::dispatcher::listening::Listening;
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView, Status, Why};
 use crate::model::reason::{JobStatus, StoredReason};
@@ -26,7 +27,16 @@ pub(super) fn status(mut status: Status) -> wire::StatusReport {
         counters: status.counters.map(counters),
         schedules: status.schedules.into_iter().map(schedule).collect(),
         warnings: status.warnings.into_iter().map(|text| cut(text, MAX_SENTENCE_BYTES)).collect(),
+        network: status.listening.map(|listening| Box::new(network(&listening))),
         more: false,
+    }
+}
+
+fn network(listening: &Listening) -> wire::NetworkReport {
+    wire::NetworkReport {
+        listen: listening.address.to_string(),
+        pin: listening.pin.to_string(),
+        plain_text_from: listening.plain_text_from.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::connection::{Session, SessionError, explain};
+use super::connection::Session;
+use super::error::{SessionError, explain};
 use super::expansion;
 use super::runner_outbox::RunnerOutbox;
 use super::shared::Shared;

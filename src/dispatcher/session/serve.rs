@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
-use super::connection::{NO_THREAD, REFUSAL_WAIT, Session, SessionError, explain};
+use super::connection::{NO_THREAD, REFUSAL_WAIT, Session};
+use super::error::{SessionError, explain};
+use super::gate::Entrance;
 use super::shared::Shared;
 use super::{observer, operator, runner};
-use crate::dispatcher::{limits, translate};
+use crate::dispatcher::translate;
+use crate::error_chain::chain;
 use crate::model::{Address, RunnerName, SessionId};
 use crate::protocol::hello::{Call, ErrorCode, Greeting, Hello, Opening, Refusal, Role, Welcome};
 use crate::protocol::limits::MAX_HELLO_BYTES;
 use crate::protocol::{MIN_VERSION, VERSION};
-use crate::transport::{Frame, FrameReader, Stream, write_frame};
+use crate::transport::{Frame, Stream, TransportError, write_frame};
 use crate::{clock, threads};
 
 /// Time that dialling a listening runner may take.
@@ -45,9 +48,11 @@ impl Shared {
     }
 
     /// Serves a connection until it ends.
-    fn serve(self: Arc<Self>, id: SessionId, stream: &Stream) {
-        let _leaving = Leaving { shared: self.clone(), id, stream: stream.clone() };
-        match self.clone().open(id, stream) {
+    fn serve(self: Arc<Self>, id: SessionId, accepted: &Stream) {
+        let _leaving = Leaving { shared: self.clone(), id, stream: accepted.clone() };
+        // From the handshake on, the encrypted connection takes its place.
+        let mut stream = accepted.clone();
+        match self.clone().open(id, &mut stream) {
             Ok(Some(session)) => {
                 let (role, name) = (session.hello.role, Refusal::quote(&session.hello.name));
                 log::debug!("session {id} open: {role:?} {name} at {}", stream.peer());
@@ -60,7 +65,7 @@ impl Shared {
                     Ok(()) => log::debug!("session {id} closed by its peer"),
                     Err(SessionError::Refused(refusal)) => {
                         log::warn!("session {id} of {name} ended: {}", refusal.line());
-                        refuse(stream, &refusal);
+                        refuse(&stream, &refusal);
                     }
                     Err(SessionError::Transport(error)) => log::debug!("session {id} of {name} ended: {error}"),
                 }
@@ -70,25 +75,49 @@ impl Shared {
                 if self.refused.is_due(clock::now()) {
                     log::warn!("connection from {} refused: {}", stream.peer(), refusal.line());
                 }
-                refuse(stream, &refusal);
+                refuse(&stream, &refusal);
+            }
+            Err(SessionError::Transport(error @ TransportError::Tls { .. })) => {
+                if self.refused.is_due(clock::now()) {
+                    log::warn!("connection refused: {}", chain(&error));
+                }
+                // The alert that tells the peer why must not be overtaken by a reset.
+                stream.hang_up(REFUSAL_WAIT);
             }
             Err(SessionError::Transport(error)) => {
                 log::debug!("connection from {} ended before hello: {error}", stream.peer());
             }
         }
+        // An encrypted connection says that it ends.
+        stream.close();
     }
 
     /// Reads hello and answers it. Returns `None` for a peer that has left, or that asked to be dialled.
     ///
     /// Not inlined: [`serve`](Self::serve) would keep the room for it on the stack as long as the session lasts.
     #[inline(never)]
-    fn open(self: Arc<Self>, id: SessionId, stream: &Stream) -> Result<Option<Session>, SessionError> {
-        let mut reader = FrameReader::new(stream.clone());
+    fn open(self: Arc<Self>, id: SessionId, stream: &mut Stream) -> Result<Option<Session>, SessionError> {
         let lost = SessionError::Transport;
-        reader.set_timeout(Some(Duration::from_millis(limits::HELLO_MS))).map_err(lost)?;
+        let mut reader = match self.gate.enter(stream)? {
+            Entrance::Protocol(reader) => reader,
+            Entrance::Foreign => {
+                if self.refused.is_due(clock::now()) {
+                    log::warn!("connection from {} refused: it speaks another protocol", stream.peer());
+                }
+                stream.hang_up(REFUSAL_WAIT);
+                return Ok(None);
+            }
+            Entrance::Left => return Ok(None),
+        };
         let Some(Opening::Hello(hello)) = reader.read(MAX_HELLO_BYTES).map_err(explain)? else { return Ok(None) };
         self.check_hello(&hello)?;
         let callback = callback(&hello)?;
+        let is_encrypted = stream.is_encrypted();
+        if let Some((address, _)) = &callback
+            && !is_encrypted
+        {
+            self.gate.check_plain_call(address)?;
+        }
         self.sessions.authenticate(id)?;
         let welcome = Welcome {
             version: VERSION.min(hello.version),
@@ -100,7 +129,7 @@ impl Shared {
         };
         write_frame(stream, &Frame::new(&Greeting::Welcome(welcome))).map_err(lost)?;
         if let Some((address, key)) = callback {
-            self.clone().call_back(address, key);
+            self.clone().call_back(address, key, is_encrypted);
             stream.hang_up(REFUSAL_WAIT);
             return Ok(None);
         }
@@ -116,7 +145,7 @@ impl Shared {
             );
             return Err(Refusal::new(ErrorCode::Version, text));
         }
-        let expected = self.tokens.of(hello.role);
+        let expected = self.gate.tokens.of(hello.role);
         if !bool::from(expected.as_bytes().ct_eq(hello.token.as_bytes())) {
             let text = "the token is not the one of this dispatcher: use the file of that role in its tokens directory";
             return Err(Refusal::new(ErrorCode::Token, text));
@@ -131,19 +160,21 @@ impl Shared {
         Ok(())
     }
 
-    /// Dials a listening runner. The new connection becomes a session like any other.
-    fn call_back(self: Arc<Self>, address: Address, callback_key: String) {
+    /// Dials a listening runner. The new connection becomes a session like any other. It is encrypted if that was on
+    /// which the runner asked for it.
+    fn call_back(self: Arc<Self>, address: Address, callback_key: String, is_encrypted: bool) {
         let id = self.sessions.next_id();
         let shared = self.clone();
         let thread = threads::spawn(&format!("s{}-dial", id.0 % 1_000_000), move || {
             let dialled = Stream::dial(&address, DIAL_WAIT).and_then(|stream| {
+                let stream = if is_encrypted { shared.gate.encrypt(&stream, Vec::new())? } else { stream };
                 write_frame(&stream, &Frame::new(&Call::Dialled { callback_key }))?;
                 Ok(stream)
             });
             match dialled {
                 Ok(stream) if shared.sessions.admit(id, &stream) => return shared.serve(id, &stream),
                 Ok(stream) => stream.close(),
-                Err(error) => log::warn!("the runner that listens at {address} cannot be reached: {error}"),
+                Err(error) => log::warn!("the runner that listens at {address} cannot be reached: {}", chain(&error)),
             }
             shared.leave(id);
         });

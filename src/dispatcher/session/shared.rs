@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::gate::Gate;
 use super::observers::Observers;
 use super::sessions::Sessions;
 use crate::config::DispatcherSettings;
@@ -13,7 +14,6 @@ use crate::dispatcher::log_limiter::LogLimiter;
 use crate::dispatcher::logs::{LogSender, ToLogs};
 use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::operations::{OperationError, Operations};
-use crate::dispatcher::tokens::Tokens;
 use crate::dispatcher::trust::TrustJudge;
 use crate::dispatcher::warnings::Warnings;
 use crate::model::SessionId;
@@ -23,7 +23,7 @@ use crate::store::Readers;
 pub(crate) struct Shared {
     pub(super) data: DataDir,
     pub(super) readers: Readers,
-    pub(super) tokens: Tokens,
+    pub(super) gate: Gate,
     pub(super) core: CoreHandle,
     pub(super) logs: LogSender,
     pub(crate) mirrors: Mirrors,
@@ -45,7 +45,7 @@ impl Shared {
         settings: &DispatcherSettings,
         capacity: Capacity,
         data: DataDir,
-        tokens: Tokens,
+        gate: Gate,
         readers: Readers,
         core: CoreHandle,
         logs: LogSender,
@@ -55,7 +55,7 @@ impl Shared {
         let mirrors = Mirrors::new(data.clone(), settings.max_file);
         let warnings = Warnings::default();
         Ok(Self {
-            tokens,
+            gate,
             observers: Observers::new(mirrors.missing.clone()),
             mirrors,
             trust: TrustJudge::new(&data, warnings.clone()),
@@ -84,6 +84,7 @@ impl Shared {
             mirrors: self.mirrors.clone(),
             trust: self.trust.clone(),
             observers: self.observers.clone(),
+            listening: Some(self.gate.listening.clone()),
         })
     }
 

@@ -134,6 +134,7 @@ mod tests {
             schedules: vec![],
             warnings: vec![],
             counters: None,
+            network: None,
             more: false,
         }
     }

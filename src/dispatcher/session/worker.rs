@@ -3,7 +3,8 @@
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::connection::{NO_THREAD, REFUSAL_WAIT, Session, SessionError, explain};
+use super::connection::{NO_THREAD, REFUSAL_WAIT, Session};
+use super::error::{SessionError, explain};
 use super::shared::Shared;
 use crate::dispatcher::limits;
 use crate::protocol::hello::{ErrorCode, Refusal};

@@ -20,7 +20,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::config::{ConfigError, TokenSource};
-use crate::model::{Address, CommitIdError, SessionId};
+use crate::model::{Address, CommitIdError, Pin, SessionId};
 use crate::threads::{self, Thread};
 use crate::transport::{Frame, FrameReader, LastWord, Outbox, Stream, TransportError, write_frame};
 
@@ -72,7 +72,12 @@ pub enum DialError {
 impl DialError {
     /// Whether another attempt is useless until a person does something.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::WrongToken { .. } | Self::Protocol { .. } | Self::Token(ConfigError::TokenPipe { .. }))
+        match self {
+            Self::Broken { source, .. } => source.is_wrong_pin(),
+            Self::WrongToken { .. } | Self::Protocol { .. } | Self::Token(ConfigError::TokenPipe { .. }) => true,
+            Self::Token(_) | Self::Unreachable { .. } | Self::NoAnswer { .. } | Self::Later { .. } => false,
+            Self::Thread(_) => false,
+        }
     }
 }
 
@@ -113,6 +118,8 @@ pub(crate) struct Caller {
     pub incarnation: u64,
     /// Read at every dial, so that the token may appear later than the observer.
     pub token: TokenSource,
+    /// The pins of the dispatcher; empty for plain text.
+    pub pins: Vec<Pin>,
 }
 
 impl Caller {
@@ -134,7 +141,7 @@ impl Caller {
     }
 
     fn dial_one(&self, address: &Address, token: &str) -> Result<Live, DialError> {
-        let stream = match Stream::dial(address, DIAL_TIMEOUT) {
+        let stream = match Stream::dial_pinned(address, DIAL_TIMEOUT, &self.pins) {
             Ok(stream) => stream,
             Err(TransportError::Dial { address, source }) => return Err(DialError::Unreachable { address, source }),
             Err(source) => return Err(DialError::Broken { address: address.clone(), source }),

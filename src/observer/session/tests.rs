@@ -13,7 +13,8 @@ use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
 
 fn caller() -> Caller {
-    Caller { name: "app".into(), incarnation: 5, token: TokenSource::new("/data/tokens/observer".into()) }
+    let token = TokenSource::new("/data/tokens/observer".into());
+    Caller { name: "app".into(), incarnation: 5, token, pins: Vec::new() }
 }
 
 fn address() -> Address {

@@ -110,6 +110,7 @@ impl Stage {
             .collect();
         let settings = ObserverSettings {
             dispatch: vec![Address { host: "127.0.0.1".into(), port: listener.local_addr().port() }],
+            pins: Vec::new(),
             token: TokenSource::new(token),
             repos,
             branches: Vec::new(),

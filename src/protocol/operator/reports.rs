@@ -28,9 +28,24 @@ pub struct StatusReport {
     /// Counters of events since the dispatcher started; absent while it waits for its disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<CountersReport>,
+    /// How peers reach the dispatcher. Absent if none runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Box<NetworkReport>>,
     /// Whether another message continues this answer. Absent if not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
+}
+
+/// How peers reach the dispatcher.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkReport {
+    /// The address at which it listens, the first of several.
+    pub listen: String,
+    /// The pin by which peers know it.
+    pub pin: String,
+    /// Networks besides loopback from which it accepts plain text. Empty by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plain_text_from: Vec<String>,
 }
 
 /// A schedule of a branch.

@@ -94,6 +94,7 @@ impl Scene {
         let settings = RunnerSettings {
             name: RunnerName::new("w1").unwrap(),
             dispatch: vec![listener.local_addr().to_string().parse().unwrap()],
+            pins: Vec::new(),
             token: TokenSource::new(token),
             work: directory.path().join("work"),
             slots: 1,

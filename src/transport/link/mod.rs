@@ -1,4 +1,4 @@
-//! The contract between the transport and a kind of connection. One file for each kind: [`tcp`], [`memory`].
+//! The contract between the transport and a kind of connection. One file for each kind: [`tcp`], [`memory`], [`tls`].
 //!
 //! A link moves bytes and knows nothing of messages. It may accept bytes before it hands them to the kernel, as an
 //! encrypted connection does: [`Link::write_some`] says how many bytes it *accepted*, [`Link::pending`] how many of the
@@ -15,10 +15,12 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::time::Duration;
 
 pub(super) mod memory;
 pub(super) mod tcp;
+pub(super) mod tls;
 
 /// A write that makes no progress for this long is given up.
 pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(30);
@@ -56,6 +58,16 @@ pub(super) trait Link: fmt::Debug + Send + Sync {
 
     /// The other side, for logs.
     fn peer(&self) -> String;
+
+    /// The address of the other side's machine; `None` if it is this process.
+    fn peer_ip(&self) -> Option<IpAddr> {
+        None
+    }
+
+    /// Whether nobody between the two sides can read the bytes.
+    fn is_encrypted(&self) -> bool {
+        false
+    }
 
     #[cfg(test)]
     fn socket(&self) -> Option<&std::net::TcpStream> {

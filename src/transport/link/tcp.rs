@@ -4,7 +4,7 @@
 //! byte that was accepted, so nothing is ever pending.
 
 use std::io::{self, ErrorKind, IoSlice, Read};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -113,6 +113,10 @@ impl Link for Socket {
 
     fn peer(&self) -> String {
         self.peer.to_string()
+    }
+
+    fn peer_ip(&self) -> Option<IpAddr> {
+        Some(self.peer.ip().to_canonical())
     }
 
     #[cfg(test)]

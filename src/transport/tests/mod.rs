@@ -1,11 +1,12 @@
 //! Stories about connections, over each kind of link.
 
 mod connection;
+mod encrypted;
 mod late;
 
 use std::time::Duration;
 
-use super::{Listener, Stream};
+use super::{AuthorityKey, Listener, Stream, TlsServer};
 use crate::threads::{self, Thread};
 
 /// Longer than any step here takes; a test that waits so long has failed.
@@ -14,9 +15,21 @@ pub(crate) const SHORT: Duration = Duration::from_millis(30);
 
 /// Runs a story over each kind of connection.
 pub(crate) fn over_each(story: impl Fn(Stream, Stream)) {
-    for (here, there) in [Stream::pair(), tcp_pair(), late_pair()] {
+    let encrypted = encrypt(tcp_pair());
+    let (client, server) = encrypt(late_pair());
+    // Each side of an encrypted connection is here once.
+    for (here, there) in [Stream::pair(), tcp_pair(), late_pair(), encrypted, (server, client)] {
         story(here, there);
     }
+}
+
+/// Makes a connection encrypted, with its first end as the client.
+pub(crate) fn encrypt((here, there): (Stream, Stream)) -> (Stream, Stream) {
+    let server = TlsServer::new(AuthorityKey::generate().unwrap()).unwrap();
+    let pins = [server.pin()];
+    let serving = spawn(move || there.encrypt_as(&server, Vec::new(), LONG).unwrap());
+    let client = here.encrypt(&pins, LONG).unwrap();
+    (client, serving.join().unwrap())
 }
 
 pub(crate) fn tcp_pair() -> (Stream, Stream) {

@@ -43,7 +43,9 @@ fn a_dispatcher_restored_from_an_old_backup_heals_beside_runners_that_went_on() 
     let said = world.surveil(&["restore", text(&backup)]).ok();
     assert!(said.contains("next: start the dispatcher"), "{said}");
     assert_eq!(fs::read_to_string(world.data().join("surveil.toml")).unwrap(), rules);
+    let pin = fs::read_to_string(world.path("broken/tls/pin")).unwrap();
     let dispatcher = world.dispatcher(&[]);
+    assert_eq!(world.pin().unwrap(), pin.trim(), "peers that joined know it again");
 
     until("the attempt of the lost time has ended", || world.processes(&["SURVEIL_BUILD=3"]).is_empty());
     held.open();
@@ -68,15 +70,16 @@ fn a_dispatcher_restored_from_an_old_backup_heals_beside_runners_that_went_on() 
 fn a_backup_without_tokens_has_none_and_the_next_dispatcher_draws_its_own() {
     let world = World::new();
     drop(world.dispatcher(&[]));
-    let before = world.token("runner");
+    let before = (world.token("runner"), world.pin());
     let backup = world.path("backup");
     let said = world.surveil(&["backup", "--without-tokens", text(&backup)]).ok();
     assert!(said.contains("no tokens") && !backup.join("tokens").exists(), "{said}");
+    assert!(!backup.join("tls").exists(), "the authority is as secret as a token");
     fs::rename(world.data(), world.path("old")).unwrap();
     let said = world.surveil(&["restore", text(&backup)]).ok();
     assert!(said.contains("new tokens"), "{said}");
     drop(world.dispatcher(&[]));
-    assert_ne!(world.token("runner"), before);
+    assert!(world.token("runner") != before.0 && world.pin().is_some() && world.pin() != before.1);
 }
 
 /// No existing data is ever overwritten, whatever is typed.

@@ -33,7 +33,7 @@ impl World {
     #[track_caller]
     pub(crate) fn run(&self, command: Command) -> Done {
         let name: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
-        let process = Process::start(&format!("{name:?}"), command);
+        let process = Process::start(&format!("{name:?}"), self.placed(command));
         // Kept for the report if it does not end in time.
         let place = self.records.borrow().len();
         self.records.borrow_mut().push(process.record());

@@ -4,6 +4,7 @@
 mod commands;
 mod link;
 mod meter;
+mod namespace;
 mod operator;
 mod process;
 mod repository;
@@ -31,6 +32,7 @@ pub(crate) use signs::{Gate, Tally};
 pub(crate) use volume::Volume;
 pub(crate) use wire::{Wire, hello};
 
+use namespace::Namespace;
 use process::Record;
 
 /// No wait in these tests takes longer, and none is expected to take a hundredth of it on an idle machine.
@@ -44,6 +46,8 @@ pub(crate) struct World {
     host: Cell<Ipv4Addr>,
     /// Port of the dispatcher; 0 before its first start.
     port: Cell<u16>,
+    /// Where all of its processes run, if not on the machine of the test.
+    network: Option<Namespace>,
     records: RefCell<Vec<Arc<Record>>>,
 }
 
@@ -51,7 +55,19 @@ impl World {
     pub(crate) fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
         fs::create_dir(place.path().join("home")).unwrap();
-        Self { place, host: Cell::new(own_address()), port: Cell::new(0), records: RefCell::default() }
+        let (host, port) = (Cell::new(own_address()), Cell::new(0));
+        Self { place, host, port, network: None, records: RefCell::default() }
+    }
+
+    /// A world whose processes run in a network of their own, all of whose traffic stays in it. The dispatcher listens
+    /// at an address beyond loopback. Returns `None`, and says so, if this machine does not permit it.
+    pub(crate) fn beyond_loopback() -> Option<Self> {
+        const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+        let mut world = Self::new();
+        let setup = format!("ip link set lo up && ip address add {ADDRESS}/32 dev lo");
+        world.network = Some(world.namespace("--net", &["--net"], &setup)?);
+        world.host.set(ADDRESS);
+        Some(world)
     }
 
     /// Reserves a port for a test that starts other roles before the dispatcher.
@@ -68,6 +84,11 @@ impl World {
 
     pub(crate) fn data(&self) -> PathBuf {
         self.path("data")
+    }
+
+    /// The dispatcher's pin; `None` before its first start.
+    pub(crate) fn pin(&self) -> Option<String> {
+        Some(fs::read_to_string(self.data().join("tls/pin")).ok()?.trim().to_owned())
     }
 
     /// Address at which the dispatcher listens or will listen.
@@ -139,16 +160,24 @@ impl World {
 
     /// Like [`World::start`], for a prepared command.
     pub(crate) fn start_command(&self, name: &str, command: Command) -> Process {
-        let process = Process::start(name, command);
+        let process = Process::start(name, self.placed(command));
         self.records.borrow_mut().push(process.record());
         process
     }
 
     /// Like [`World::start_command`], on a terminal of that width.
     pub(crate) fn start_on_terminal(&self, name: &str, command: Command, columns: u16) -> Process {
-        let process = Process::start_on_terminal(name, command, columns);
+        let process = Process::start_on_terminal(name, self.placed(command), columns);
         self.records.borrow_mut().push(process.record());
         process
+    }
+
+    /// The command as it runs where the processes of this world do.
+    fn placed(&self, command: Command) -> Command {
+        match &self.network {
+            Some(network) => network.inside(&command),
+            None => command,
+        }
     }
 
     /// A `surveil` command that is not started yet. It finds this world's dispatcher by itself.
@@ -157,6 +186,12 @@ impl World {
         command.args(arguments).env("SURVEIL_DATA", self.data()).env("SURVEIL_WORK", self.path("work"));
         if self.port.get() != 0 {
             command.env("SURVEIL_DISPATCH", self.address().to_string());
+        }
+        // All connections are encrypted, once there is a dispatcher, if this is set for the tests.
+        if std::env::var_os("SURVEIL_TEST_TLS").is_some()
+            && let Some(pin) = self.pin()
+        {
+            command.env("SURVEIL_PIN", pin);
         }
         command
     }

@@ -51,6 +51,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("flate2", &["git", "fuzz/git"]),
     ("rusqlite", &["store/sqlite"]),
     ("toml", &["config"]),
+    ("rustls", &["transport"]),
+    ("rcgen", &["transport"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
