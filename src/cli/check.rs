@@ -109,7 +109,7 @@ fn line(alike: &[TaskSpec]) -> String {
 }
 
 /// The kinds of facts about a task, in the order of [`facts`].
-const FACTS: [&str; 17] = [
+const FACTS: [&str; 20] = [
     "manual starts",
     "needs",
     "conditions",
@@ -127,6 +127,9 @@ const FACTS: [&str; 17] = [
     "further tasks",
     "turns",
     "groups",
+    "isolations",
+    "networks",
+    "limits",
 ];
 
 /// Returns what is special about a task.
@@ -155,7 +158,28 @@ fn facts(task: &TaskSpec) -> [Option<String>; FACTS.len()] {
         task.recipe.expand.then(|| "may write further tasks".to_owned()),
         task.is_exclusive().then(|| "never twice at a time".to_owned()),
         placement.group.as_ref().map(in_group),
+        task.recipe.image.as_ref().map_or_else(
+            || task.recipe.isolation.map(|tier| tier.word().to_owned()),
+            |image| Some(format!("in image {image}")),
+        ),
+        (!task.recipe.network).then(|| "without network".to_owned()),
+        limits_words(&task.recipe),
     ]
+}
+
+/// Formats `at most 2.0 GiB, 200 processes, 1.5 processors`.
+fn limits_words(recipe: &Recipe) -> Option<String> {
+    let limits: Vec<String> = [
+        recipe.memory_bytes.map(human::bytes),
+        recipe.processes.map(|most| if most == 1 { "1 process".to_owned() } else { format!("{most} processes") }),
+        recipe.millicpus.map(|most| {
+            if most == 1000 { "1 processor".to_owned() } else { format!("{} processors", f64::from(most) / 1000.0) }
+        }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!limits.is_empty()).then(|| format!("at most {}", limits.join(", ")))
 }
 
 /// Formats `  nightly  17 3 * * *, next 2026-11-29 03:17 Europe/Berlin; runs fuzz, audit; on main`.

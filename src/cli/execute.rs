@@ -21,7 +21,7 @@ use crate::clock;
 use crate::config::{default_runner_name, defaults, parse_written, work_dir};
 use crate::model::reason::{ErrorReason, TaskFailure, TimeoutReason};
 use crate::model::words::{attempt_detail, outcome_detail};
-use crate::model::{Ending, JobState, Outcome, TaskSpec, Verdict};
+use crate::model::{Ability, Ending, JobState, Outcome, TaskSpec, Verdict};
 use crate::process::{Command, ProgressCallbacks, Supervisor, detect_isolation};
 use crate::quoting::shell_word;
 use crate::runner::{
@@ -190,6 +190,11 @@ impl LocalRun {
         number: u32,
         out: &mut Output,
     ) -> Result<(Outcome, Option<String>), CliError> {
+        if let Some(ability) = Ability::missing_for(&task.recipe, &Ability::OF_PROGRAM) {
+            let what = ability.offer().unwrap_or(ability.word());
+            let why = format!("`surveil run` offers no {what}, and a task is never run with less than it asks for");
+            return Ok((Outcome::CouldNotStart(why.clone()), Some(why)));
+        }
         self.place.make_ready()?;
         let temporary = self.temporary.make().map_err(CliError::machine("make a temporary directory"))?;
         let file = (!task.recipe.steps.is_empty()).then(|| StepEnv::beside(&temporary));

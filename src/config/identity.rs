@@ -10,7 +10,7 @@ pub fn own_facts() -> Vec<Label> {
     [format!("os={os}"), format!("arch={arch}"), format!("hostname={}", default_runner_name())]
         .iter()
         .map(|fact| Label::new(fact).expect("names of systems, processors and runners are made of a label's letters"))
-        .chain(Ability::ALL.map(Ability::label))
+        .chain(Ability::OF_PROGRAM.map(Ability::label))
         .collect()
 }
 

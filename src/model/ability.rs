@@ -4,7 +4,7 @@
 //! A runner tells its abilities as labels, `can=WORD`, and a task that needs one asks for that label. So they need no
 //! rules of their own for placing a job and for telling why it waits.
 
-use super::{Label, Recipe};
+use super::{Label, Recipe, Tier};
 
 /// The key of an ability's label.
 const PREFIX: &str = "can=";
@@ -21,12 +21,22 @@ worded! {
         Steps = "steps",
         /// The task may write a file with further tasks. A runner that knows it also knows the names of such tasks.
         Expand = "expand",
+        /// An attempt sees nothing of Surveil and of other attempts, [`super::Tier::Guarded`].
+        Guarded = "guarded",
+        /// An attempt writes only into places of its own, [`super::Tier::Sealed`].
+        Sealed = "sealed",
+        /// The task is executed in a container of an image.
+        Image = "image",
+        /// The task has no network.
+        NoNetwork = "no_network",
+        /// An attempt has limits of memory, processes or processor time.
+        Limits = "limits",
     }
 }
 
 impl Ability {
-    /// The abilities of this program.
-    pub const ALL: [Self; 4] = [Self::Dir, Self::QuietTimeout, Self::Steps, Self::Expand];
+    /// The abilities that this program has on every machine.
+    pub const OF_PROGRAM: [Self; 4] = [Self::Dir, Self::QuietTimeout, Self::Steps, Self::Expand];
 
     /// Returns the abilities that a runner needs to execute a recipe.
     pub fn needed_for(recipe: &Recipe) -> impl Iterator<Item = Self> {
@@ -35,8 +45,20 @@ impl Ability {
             (Self::QuietTimeout, recipe.quiet_timeout_ms.is_some()),
             (Self::Steps, !recipe.steps.is_empty()),
             (Self::Expand, recipe.expand),
+            (Self::Guarded, recipe.isolation == Some(Tier::Guarded)),
+            (Self::Sealed, recipe.isolation == Some(Tier::Sealed)),
+            (Self::Image, recipe.image.is_some()),
+            // The tool that runs the image takes the network away.
+            (Self::NoNetwork, !recipe.network && recipe.image.is_none()),
+            (Self::Limits, recipe.has_limits()),
         ];
         needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(ability, _)| ability)
+    }
+
+    /// Returns the first ability that a recipe needs and that is not among these. A task is never executed with less
+    /// than it asks for.
+    pub fn missing_for(recipe: &Recipe, offered: &[Self]) -> Option<Self> {
+        Self::needed_for(recipe).find(|ability| !offered.contains(ability))
     }
 
     /// The label by which a runner offers it.
@@ -47,6 +69,27 @@ impl Ability {
     #[must_use]
     pub fn label(self) -> Label {
         Label::new(&format!("{PREFIX}{}", self.word())).expect("words are made of a label's letters")
+    }
+
+    /// The noun of what a machine does not offer that lacks it; `None` for a key that only the program has to know.
+    #[must_use]
+    pub fn offer(self) -> Option<&'static str> {
+        match self {
+            Self::Guarded => Some("isolation `guarded`"),
+            Self::Sealed => Some("isolation `sealed`"),
+            Self::Image => Some("container images (`image`)"),
+            Self::NoNetwork => Some("tasks without network (`network = false`)"),
+            Self::Limits => Some("limits of an attempt (`memory`, `processes`, `cpus`)"),
+            Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand => None,
+        }
+    }
+
+    /// Returns the ability of this program that a label stands for.
+    #[must_use]
+    pub fn of_label(label: &str) -> Option<Self> {
+        let word = Self::word_of(label)?;
+        let machine = [Self::Guarded, Self::Sealed, Self::Image, Self::NoNetwork, Self::Limits];
+        Self::OF_PROGRAM.into_iter().chain(machine).find(|ability| ability.word() == word)
     }
 
     /// Returns the word of the ability that a label stands for, maybe one of a newer program.
@@ -65,10 +108,21 @@ mod tests {
     fn a_recipe_asks_for_the_abilities_that_it_needs_and_for_no_others() {
         let plain = Recipe::new(Script::Shell("true".into()));
         assert_eq!(Ability::needed_for(&plain).count(), 0, "runners of the first version execute it");
-        let recipe = Recipe { dir: Some("a".into()), quiet_timeout_ms: Some(1), ..plain };
+        let recipe = Recipe { dir: Some("a".into()), quiet_timeout_ms: Some(1), ..plain.clone() };
         let labels: Vec<Label> = Ability::needed_for(&recipe).map(Ability::label).collect();
         assert_eq!(labels.iter().map(Label::as_str).collect::<Vec<_>>(), ["can=dir", "can=quiet_timeout"]);
         assert_eq!((Ability::word_of("can=dir"), Ability::word_of("gpu")), (Some("dir"), None));
-        assert!(Ability::ALL.iter().all(|ability| Ability::word_of(&ability.label()) == Some(ability.word())));
+        let guarded = Recipe { isolation: Some(Tier::Guarded), network: false, memory_bytes: Some(1), ..plain };
+        let needed: Vec<&str> = Ability::needed_for(&guarded).map(|ability| ability.word()).collect();
+        assert_eq!(needed, ["guarded", "no_network", "limits"]);
+        assert_eq!(Ability::missing_for(&guarded, &Ability::OF_PROGRAM), Some(Ability::Guarded));
+        let all = [Ability::Guarded, Ability::NoNetwork, Ability::Limits];
+        assert_eq!(Ability::missing_for(&guarded, &all), None);
+        let image = Recipe { image: Some("a".into()), isolation: None, ..guarded };
+        let needed: Vec<&str> = Ability::needed_for(&image).map(|ability| ability.word()).collect();
+        assert_eq!(needed, ["image", "limits"], "the tool takes the network away");
+        let shared = Recipe { isolation: Some(Tier::Shared), ..Recipe::new(Script::Shell("true".into())) };
+        assert_eq!(Ability::needed_for(&shared).count(), 0, "runners of the first version offer it");
+        assert!(Ability::OF_PROGRAM.iter().all(|ability| Ability::word_of(&ability.label()) == Some(ability.word())));
     }
 }

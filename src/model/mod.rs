@@ -34,6 +34,7 @@ mod stream;
 mod task;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tier;
 mod trigger;
 mod trust;
 mod visible;
@@ -68,6 +69,7 @@ pub use snapshot::{AcceptedHead, Snapshot, WholeBuild};
 pub use step::StepRecord;
 pub use stream::{StreamId, StreamKind, StreamNameError, StreamSummary};
 pub use task::{Condition, Input, Need, Placement, SlotCount, TaskSpec};
+pub use tier::{Pull, Tier};
 pub use trigger::{RefName, Trigger, TriggerId, TriggerKind, Trust};
 pub use trust::{ObservedRefs, TrustRule};
 pub use visible::{visible, visible_char, visible_lines};

@@ -7,6 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Pull, Tier};
+
 /// The commands of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", try_from = "ScriptForm")]
@@ -95,6 +97,36 @@ pub struct Recipe {
     /// Whether the task may write a file with further tasks, to the path in `SURVEIL_TASKS`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub expand: bool,
+    /// The least tier in which the task may be executed; `None` for what its runner does by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Tier>,
+    /// The container image in which the task is executed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// When the runner fetches the image.
+    #[serde(default, skip_serializing_if = "Pull::is_default")]
+    pub pull: Pull,
+    /// Whether the task reaches the network.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub network: bool,
+    /// The most memory that all processes of an attempt have together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// The most processes and threads that an attempt has at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
+    /// The processor time of an attempt, in thousandths of a processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub millicpus: Option<u32>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_yes(flag: &bool) -> bool {
+    *flag
 }
 
 impl Recipe {
@@ -115,7 +147,20 @@ impl Recipe {
             dir: None,
             steps: Vec::new(),
             expand: false,
+            isolation: None,
+            image: None,
+            pull: Pull::default(),
+            network: true,
+            memory_bytes: None,
+            processes: None,
+            millicpus: None,
         }
+    }
+
+    /// Whether the task limits what its attempts use.
+    #[must_use]
+    pub fn has_limits(&self) -> bool {
+        self.memory_bytes.is_some() || self.processes.is_some() || self.millicpus.is_some()
     }
 }
 

@@ -40,7 +40,7 @@ impl StepDraft {
 
 /// A task whose keys are being read.
 #[derive(Debug, Clone)]
-pub(super) struct Draft<'a> {
+pub(crate) struct Draft<'a> {
     /// For keys whose meaning depends on the occasion.
     pub(super) context: PlanContext<'a>,
     /// With a placeholder for the script until all keys are read.

@@ -65,7 +65,11 @@ impl<'t, 'i> Layer<'t, 'i> {
             }
             if let Some(other) = layer.keys.iter().find(|other| key.instead_of.contains(&other.key.name)) {
                 let message = format!("{} has both `{}` and `{name}`", owner.text(), other.key.name);
-                found.mistake(Mistake::new(entry.key_place, message, "write one of them: they say the same"));
+                found.mistake(Mistake::new(
+                    entry.key_place,
+                    message,
+                    "write one of them: each takes the place of the other",
+                ));
                 continue;
             }
             layer.keys.push(SetKey { key, entry });

@@ -68,6 +68,16 @@ fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) ->
         let message = format!("task {} has a `group_limit` and no `group`", quote(name));
         found.mistake(Mistake::new(limit.entry.key_place.clone(), message, help));
     }
+    if !keys.iter().any(|set| set.key.name == "image")
+        && let Some(pull) = own.get("pull")
+    {
+        let help = "add an image, such as `image = \"rust:1.95\"`, or leave `pull` out";
+        found.mistake(Mistake::new(
+            pull.entry.key_place.clone(),
+            format!("task {} has `pull` and no `image`", quote(name)),
+            help,
+        ));
+    }
     // A misspelt `run` is called unknown, and not missing too. A template that is not there may have one.
     let is_run = |name: &str| matches!(name, "run" | "steps");
     let has_run = keys.iter().any(|set| is_run(set.key.name))
@@ -162,6 +172,7 @@ fn task_bytes(recipe: &Recipe) -> usize {
     let of_step = |step: &Step| step.name.len() + of_script(&step.script) + of_env(&step.env);
     let steps: usize = recipe.steps.iter().map(of_step).sum();
     let keep: usize = recipe.keep.iter().map(|path| path.len() + 1).sum();
+    let keep = keep + recipe.image.as_ref().map_or(0, String::len);
     of_script(&recipe.script) + of_env(&recipe.env) + keep + steps
 }
 

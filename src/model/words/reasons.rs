@@ -98,6 +98,9 @@ impl Display for MissingFit {
             }
             Self::Labels { labels } => match labels.as_slice() {
                 [one] => match Ability::word_of(one) {
+                    Some(_) if let Some(offer) = Ability::of_label(one).and_then(Ability::offer) => {
+                        write!(f, "no connected runner offers {offer}")
+                    }
                     Some(ability) => write!(f, "no connected runner knows `{ability}`: their programs are too old"),
                     None => write!(f, "no connected runner offers the label {one}"),
                 },

@@ -6,21 +6,9 @@ use super::answer::{Answer, Level, any, at};
 pub(super) const ANSWERS: &[Answer] = &[
     // Commands, and the machine and the tools for them.
     any(
-        &[
-            "image",
-            "container",
-            "docker",
-            "dockerfile",
-            "entrypoint",
-            "platform",
-            "nix",
-            "tools",
-            "addons",
-            "executors",
-            "language",
-        ],
-        "there are no container images yet: a task is a process on its runner. Install there what it needs and\n\
-         choose the runner by `labels = [\"rust\"]`, or let `run` call `podman run` or `docker run`",
+        &["dockerfile", "entrypoint", "platform", "nix", "tools", "addons", "executors", "language"],
+        "nothing sets an environment up: name a container image that has it, such as `image = \"rust:1.95\"`, or install\n\
+         it on a runner and choose that by `labels = [\"rust\"]`",
     ),
     any(
         &["services", "service", "sidecars"],
@@ -96,7 +84,11 @@ pub(super) const ANSWERS: &[Answer] = &[
         &["name", "title", "description", "runname", "projectname"],
         "leave it out: a build is named by its commit and its branch",
     ),
-    any(&["user", "privileged", "isolation", "sudo"], "there is no such choice: a task runs as the user of its runner"),
+    any(
+        &["user", "privileged", "sudo"],
+        "there is no such choice: a task runs as the user of its runner; `isolation = \"guarded\"` or `\"sealed\"` keeps it\n\
+         from more of the machine",
+    ),
     any(
         &[
             "clone",
@@ -270,9 +262,9 @@ pub(super) const ANSWERS: &[Answer] = &[
          it: `labels = [\"python=${matrix.version}\"]`",
     ),
     any(
-        &["resources", "cpu", "cpus", "memory", "mem", "limits"],
-        "there are no limits of memory or processors yet: `slots = 2` takes two of the runner's places, and\n\
-         `labels = [\"big\"]` chooses a runner",
+        &["resources", "limits", "ulimits"],
+        "limits are keys of their own: `memory = \"2GiB\"`, `processes = 200`, `cpus = 2`; `slots = 2` takes two of the\n\
+         runner's places, and `labels = [\"big\"]` chooses a runner",
     ),
     // The input and the output of a task.
     any(

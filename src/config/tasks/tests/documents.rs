@@ -96,7 +96,7 @@ fn the_table_of_other_systems_names_our_keys() {
                 assert!(names.contains(&code) || others.contains(&code), "{row}: there is no `{code}`");
             } else if let Some((key, value)) = code.split_once(" = ") {
                 assert!(names.contains(&key) || others.contains(&key), "{row}: there is no `{key}`");
-                let line = format!("{key} = {}", value.replace('…', "\"main\""));
+                let line = format!("{key} = {}", value.replace("\"…\"", "…").replace('…', "\"main\""));
                 toml::from_str::<toml::Table>(&line).unwrap_or_else(|error| panic!("{row}: {error}"));
             }
         }

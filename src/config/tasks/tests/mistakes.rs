@@ -64,7 +64,7 @@ fn all_errors_of_the_toml_are_told_one_for_each_line() {
 #[test]
 fn a_key_of_another_program_is_answered_with_what_there_is_for_it() {
     for (line, answer) in [
-        ("image = 'rust:1'", "there are no container images yet"),
+        ("container = 'rust:1'", "write `image`, such as"),
         ("strategy = { matrix = {} }", "write `matrix`"),
         ("parallelism = 4", "write `matrix = { part = [1, 2, 3] }`"),
         ("if = 'x'", "write `when`, such as"),

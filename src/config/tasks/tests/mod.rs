@@ -10,6 +10,7 @@ mod documents;
 mod doubts;
 mod foreign;
 mod inputs;
+mod isolation;
 mod keys;
 mod lists;
 mod matrix;

@@ -21,6 +21,7 @@ fn check(value: &Value, schema: &Value, root: &Value, place: &str) -> Result<(),
                     "array" => value.is_array(),
                     "string" => value.is_string(),
                     "integer" => value.is_i64(),
+                    "number" => value.is_number(),
                     "boolean" => value.is_boolean(),
                     other => panic!("an unknown type: {other}"),
                 };
@@ -72,8 +73,8 @@ fn check(value: &Value, schema: &Value, root: &Value, place: &str) -> Result<(),
             ("minLength", Value::String(text)) => text.chars().count() as u64 >= rule.as_u64().unwrap(),
             ("maxLength", Value::String(text)) => text.chars().count() as u64 <= rule.as_u64().unwrap(),
             ("pattern", Value::String(text)) => regex::Regex::new(rule.as_str().unwrap()).unwrap().is_match(text),
-            ("minimum", Value::Number(number)) => number.as_i64() >= rule.as_i64(),
-            ("maximum", Value::Number(number)) => number.as_i64() <= rule.as_i64(),
+            ("minimum", Value::Number(number)) => number.as_f64() >= rule.as_f64(),
+            ("maximum", Value::Number(number)) => number.as_f64() <= rule.as_f64(),
             // These words are about values of one type, and hold for any other.
             (
                 "properties"

@@ -29,6 +29,11 @@ pub(super) fn fits() -> Table<MissingFit> {
             "no connected runner knows `dir`: their programs are too old",
         ),
         (
+            MissingFit::Labels { labels: vec![Ability::Sealed.label()] },
+            "labels",
+            "no connected runner offers isolation `sealed`",
+        ),
+        (
             MissingFit::Labels { labels: labels(&["gpu", "os=linux"]) },
             "labels",
             "no connected runner offers the labels gpu, os=linux",
