@@ -52,7 +52,7 @@ impl Scheduler {
             let Some(job) = first else { return };
             let live = &self.jobs[&job];
             let (source, demand) = (&live.source, live.demand());
-            if let Some((runner, reason)) = roster.best_for(demand, &source.repo, source.commit, &live.lost_on) {
+            if let Some((runner, reason)) = roster.best_for(demand, &source.repo, source.commit, live.lost_on()) {
                 if kept.contains_key(&job) {
                     // The runner that was kept for it is free for others.
                     unfit.clear();
@@ -183,8 +183,8 @@ impl Scheduler {
             turn.decide(lease.build, id, about, DecisionKind::NotRetried { failure });
             return self.finish_job(turn, id, Ending::Failed);
         }
-        if rule.elsewhere && !job.lost_on.contains(&lease.runner) {
-            job.lost_on.push(lease.runner);
+        if rule.elsewhere {
+            job.avoid(lease.runner);
         }
         let delay_ms = job.task.placement.retry.delay_ms;
         job.is_retry = true;
@@ -213,16 +213,15 @@ impl Scheduler {
         let about = Some((attempt, lease.runner));
         if counts {
             job.losses += 1;
-            job.lost_with.push(last.clone());
+            job.troubles.get_or_insert_default().lost_with.push(last.clone());
         } else {
             job.blameless_losses += 1;
         }
         job.is_retry = false;
-        if !job.lost_on.contains(&lease.runner) {
-            job.lost_on.push(lease.runner);
-        }
+        job.avoid(lease.runner);
         let given_up = if counts && job.losses >= limit {
-            Some(ErrorReason::GivenUp { losses: job.losses, with: job.lost_with.clone() })
+            let with = job.troubles.as_ref().map(|troubles| troubles.lost_with.clone()).unwrap_or_default();
+            Some(ErrorReason::GivenUp { losses: job.losses, with })
         } else if job.blameless_losses >= policy::MAX_BLAMELESS_LOSSES {
             Some(ErrorReason::NeverStarted { attempts: job.attempts, last })
         } else {

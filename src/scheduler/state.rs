@@ -125,13 +125,10 @@ pub(super) struct LiveJob {
     pub losses: u32,
     /// Losses that happened before the task's process started. A rerun and a restart set this to zero.
     pub blameless_losses: u32,
-    /// The runners that were lost with it and why, for whoever reads that it was given up.
-    pub lost_with: Vec<LostWith>,
+    /// `None` if none of its attempts came to nothing.
+    pub troubles: Option<Box<Troubles>>,
     /// Whether its last attempt failed, and the task is tried again.
     pub is_retry: bool,
-    /// Runners on which an attempt of it was lost, or failed if the task is to be tried again elsewhere. Others are
-    /// preferred. A restart forgets them.
-    pub lost_on: Vec<RunnerId>,
     /// The tasks that this attempt of it wrote, or the mistake in their file. They count with its result.
     pub written: Option<(AttemptId, Box<Result<Plan, String>>)>,
     /// Its place among the queued jobs of its repository.
@@ -140,6 +137,16 @@ pub(super) struct LiveJob {
     pub lines: OwnLines,
     pub needs: Vec<LiveNeed>,
     pub needed_by: Vec<JobId>,
+}
+
+/// The attempts of a job that came to nothing.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    /// The runners that were lost with it and why, for whoever reads that it was given up.
+    pub lost_with: Vec<LostWith>,
+    /// Runners on which an attempt of it was lost, or failed if the task is to be tried again elsewhere. Others are
+    /// preferred. A restart forgets them.
+    pub lost_on: Vec<RunnerId>,
 }
 
 /// A job of the same build that has to end before, and how.
@@ -164,9 +171,8 @@ impl LiveJob {
             failures: job.failures,
             losses: job.losses,
             blameless_losses: 0,
-            lost_with: Vec::new(),
+            troubles: None,
             is_retry: false,
-            lost_on: Vec::new(),
             written: None,
             needs,
             needed_by: Vec::new(),
@@ -201,6 +207,18 @@ impl LiveJob {
     /// Its place among the jobs that take turns with it.
     pub(super) fn in_line(&self, id: JobId) -> InLine {
         InLine { build: self.build, job: id, lines: self.lines }
+    }
+
+    pub(super) fn lost_on(&self) -> &[RunnerId] {
+        self.troubles.as_ref().map(|troubles| troubles.lost_on.as_slice()).unwrap_or_default()
+    }
+
+    /// Notes that a runner is not to be preferred for it any more.
+    pub(super) fn avoid(&mut self, runner: RunnerId) {
+        let lost_on = &mut self.troubles.get_or_insert_default().lost_on;
+        if !lost_on.contains(&runner) {
+            lost_on.push(runner);
+        }
     }
 
     pub(super) fn demand(&self) -> Demand<'_> {

@@ -13,6 +13,7 @@
 //! that its runner has not ended, keep their places (S9, S35).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -32,7 +33,19 @@ pub(crate) struct Lines {
 
 /// The number of a line, as long as a job or an attempt stands in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LineId(u32);
+pub(crate) struct LineId(NonZeroU32);
+
+impl LineId {
+    /// The number of the line in this place of the table.
+    fn of(place: usize) -> Self {
+        let number = u32::try_from(place + 1).ok().and_then(NonZeroU32::new);
+        Self(number.expect("there are fewer lines than jobs in memory"))
+    }
+
+    fn place(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// The lines in which a job or an attempt stands: that of its task, and that of its group.
 pub(crate) type OwnLines = [Option<LineId>; 2];
@@ -186,7 +199,7 @@ impl Lines {
         let doubtful = self.places.iter_mut().enumerate().filter(|(_, places)| places.is_doubtful);
         let ended = doubtful.map(|(at, places)| {
             places.is_doubtful = false;
-            LineId(u32::try_from(at).expect("there are fewer lines than jobs in memory"))
+            LineId::of(at)
         });
         ended.collect()
     }
@@ -204,7 +217,7 @@ impl Lines {
         if places.jobs.is_empty() && places.attempts.is_empty() {
             // A doubt is remembered under the line's name.
             places.is_doubtful = false;
-            if self.numbers.remove(&*self.places[line.0 as usize].line).is_some() {
+            if self.numbers.remove(&*self.places[line.place()].line).is_some() {
                 self.empty.push(line);
             }
         }
@@ -245,11 +258,11 @@ impl Lines {
     }
 
     fn of(&self, line: LineId) -> &Places {
-        &self.places[line.0 as usize]
+        &self.places[line.place()]
     }
 
     fn of_mut(&mut self, line: LineId) -> &mut Places {
-        &mut self.places[line.0 as usize]
+        &mut self.places[line.place()]
     }
 
     /// Returns the number of a line, which is new if nothing stands in it.
@@ -267,11 +280,11 @@ impl Lines {
             is_doubtful,
         };
         let id = if let Some(id) = self.empty.pop() {
-            self.places[id.0 as usize] = new;
+            self.places[id.place()] = new;
             id
         } else {
             self.places.push(new);
-            LineId(u32::try_from(self.places.len() - 1).expect("there are fewer lines than jobs in memory"))
+            LineId::of(self.places.len() - 1)
         };
         self.numbers.insert(line, id);
         id
