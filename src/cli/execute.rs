@@ -271,6 +271,8 @@ impl LocalRun {
             directory,
             timeout_ms: command.timeout_ms,
             grace_ms: self.grace_ms,
+            // A person at a terminal has the machine anyway.
+            view: None,
         };
         let output = File::from(OwnedFd::from(writer));
         let progress = ProgressCallbacks { also_cancel: Some(&quiet), ..ProgressCallbacks::default() };

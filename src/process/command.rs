@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use super::View;
 use crate::model::Script;
 
 /// A command to execute. Its environment is exactly `env`; stdin is empty; stdout and stderr are one stream.
@@ -18,6 +19,8 @@ pub struct Command {
     pub timeout_ms: u64,
     /// The time between TERM and KILL.
     pub grace_ms: u64,
+    /// The view of the machine that it has; `None` for that of this process.
+    pub view: Option<View>,
 }
 
 /// Callbacks about the progress of a command.

@@ -155,6 +155,104 @@ pub(super) fn unshare_pids() -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }.map_err(io::Error::from)
 }
 
+/// Starts the program with one argument as the first process of a new PID namespace, in a user namespace of its own, in
+/// which it is its own user and has every capability. It leads a process group, and has this process's environment.
+/// `unshare` cannot do this in a process with threads. `input` and `output` are its stdin and stdout.
+pub(super) fn start_in_user_namespace(
+    program: &Path,
+    argument: &str,
+    input: &OwnedFd,
+    output: &OwnedFd,
+) -> io::Result<Pid> {
+    let string = |bytes: &[u8]| CString::new(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+    let program = string(program.as_os_str().as_bytes())?;
+    let arguments = Strings::new(vec![program.clone(), string(argument.as_bytes())?]);
+    let variables = std::env::vars_os();
+    let variables = variables.map(|(name, value)| string(&[name.as_bytes(), b"=", value.as_bytes()].concat()));
+    let environment = Strings::new(variables.collect::<io::Result<_>>()?);
+    let identity = |id: u32| format!("{id} {id} 1").into_bytes();
+    let maps = [
+        (c"/proc/self/uid_map", identity(rustix::process::geteuid().as_raw())),
+        // Without this the kernel refuses the map of groups.
+        (c"/proc/self/setgroups", b"deny".to_vec()),
+        (c"/proc/self/gid_map", identity(rustix::process::getegid().as_raw())),
+    ];
+    let (mut failure, report) = io::pipe()?;
+    let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::SIGCHLD;
+    // SAFETY: without a stack and without shared memory it is a fork. The new process makes only system calls, with
+    // memory that was prepared before, and ends in one of them.
+    let pid = unsafe {
+        let pid = libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0);
+        if pid == 0 {
+            let errno =
+                become_program(&program, &arguments, &environment, &maps, input.as_raw_fd(), output.as_raw_fd());
+            libc::write(report.as_raw_fd(), (&raw const errno).cast(), size_of::<c_int>());
+            libc::_exit(127);
+        }
+        pid
+    };
+    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(io::Error::last_os_error)?;
+    drop(report);
+    let mut errno = [0; size_of::<c_int>()];
+    // The end of the pipe is closed by the execution of the program.
+    if io::Read::read_exact(&mut failure, &mut errno).is_err() {
+        return Ok(pid);
+    }
+    let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+    Err(io::Error::from_raw_os_error(c_int::from_ne_bytes(errno)))
+}
+
+/// Maps the user, keeps the capabilities over the execution, and executes the program. Returns only the number of an
+/// error. It runs between fork and exec, so it allocates nothing.
+///
+/// # Safety
+///
+/// The strings and arrays are as execve(2) wants them, and the descriptors are open.
+unsafe fn become_program(
+    program: &CStr,
+    arguments: &Strings,
+    environment: &Strings,
+    maps: &[(&CStr, Vec<u8>)],
+    input: c_int,
+    output: c_int,
+) -> c_int {
+    let errno = || io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL);
+    // SAFETY: every pointer is to memory of this function or its caller, and of the length that is told.
+    unsafe {
+        for (path, text) in maps {
+            let file = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            if file < 0 || libc::write(file, text.as_ptr().cast(), text.len()) < 0 {
+                return errno();
+            }
+            libc::close(file);
+        }
+        // Version 3 of capget(2): a header, and twice three words.
+        let mut header = [0x2008_0522_u32, 0];
+        let mut sets = [0_u32; 6];
+        if libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) < 0 {
+            return errno();
+        }
+        (sets[2], sets[5]) = (sets[1], sets[4]);
+        if libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()) < 0 {
+            return errno();
+        }
+        for capability in 0..64 {
+            // Those that the kernel does not know are refused.
+            libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+        }
+        libc::setpgid(0, 0);
+        let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigemptyset(signals.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, signals.as_ptr(), ptr::null_mut());
+        if libc::dup2(input, 0) < 0 || libc::dup2(output, 1) < 0 {
+            return errno();
+        }
+        libc::execve(program.as_ptr(), arguments.pointers.as_ptr().cast(), environment.pointers.as_ptr().cast());
+        errno()
+    }
+}
+
 /// Gives this thread a mount namespace of its own.
 pub(super) fn unshare_mounts() -> io::Result<()> {
     // SAFETY: descriptors stay shared.

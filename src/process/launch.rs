@@ -168,7 +168,7 @@ mod tests {
     fn program(words: &[&str]) -> Command {
         let script = Script::Program(words.iter().map(|word| (*word).to_owned()).collect());
         let env = vec![("PATH".into(), "/a::/b".into())];
-        Command { script, directory: "/".into(), env, timeout_ms: 0, grace_ms: 0 }
+        Command { script, directory: "/".into(), env, timeout_ms: 0, grace_ms: 0, view: None }
     }
 
     fn places(name: &str, env: &[(OsString, OsString)]) -> Vec<String> {

@@ -10,13 +10,14 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
 
-use super::{Command, Ended, Exit};
+use super::{Command, Ended, Exit, Guard, View};
 use crate::model::{Isolation, Script};
 
 /// The longest message. The kernel accepts at most about 6 MiB of arguments and environment.
@@ -28,9 +29,9 @@ const TIERS: [Isolation; 2] = [Isolation::PidNamespace, Isolation::Subreaper];
 /// A message of the runner to the supervising process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Order {
-    /// Enter this tier. The first message.
-    Serve(Isolation),
-    /// Execute this command. The descriptor of its output comes with the message.
+    /// Enter this tier, with this guard. The first message.
+    Serve(Isolation, Option<Arc<Guard>>),
+    /// Execute this command. The guard of its view is that of the process, and is not sent. The descriptor of its output comes with the message.
     Run(Command),
     /// End the running command. Ignored if none runs: the report of its end was on its way.
     Cancel,
@@ -56,7 +57,14 @@ pub(super) enum Report {
 impl Order {
     pub(super) fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Serve(isolation) => Message::new(0).byte(u8::from(*isolation != TIERS[0])).finish(),
+            Self::Serve(isolation, guard) => {
+                let message = Message::new(0).byte(u8::from(*isolation != TIERS[0]));
+                match guard {
+                    None => message.byte(0),
+                    Some(guard) => message.byte(1).byte(guard.user_namespace.into()).paths(&guard.hidden),
+                }
+                .finish()
+            }
             Self::Run(command) => encode_run(command),
             Self::Cancel => Message::new(2).finish(),
         }
@@ -65,7 +73,7 @@ impl Order {
     fn decode(body: &[u8]) -> Option<Self> {
         let mut fields = Fields(body);
         let order = match fields.byte()? {
-            0 => Self::Serve(*TIERS.get(usize::from(fields.byte()?))?),
+            0 => Self::Serve(*TIERS.get(usize::from(fields.byte()?))?, decode_guard(&mut fields)?),
             1 => Self::Run(decode_run(&mut fields)?),
             2 => Self::Cancel,
             _ => return None,
@@ -86,7 +94,25 @@ pub(super) fn encode_run(command: &Command) -> Vec<u8> {
     };
     message = message.count(command.env.len());
     let env = command.env.iter();
-    env.fold(message, |message, (name, value)| message.bytes(name.as_bytes()).bytes(value.as_bytes())).finish()
+    message = env.fold(message, |message, (name, value)| message.bytes(name.as_bytes()).bytes(value.as_bytes()));
+    match &command.view {
+        None => message.byte(0),
+        Some(view) => message.byte(1).paths(&view.given).path(&view.tmp).path(&view.var_tmp),
+    }
+    .finish()
+}
+
+/// The inner `None` means that there is no guard.
+#[expect(clippy::option_option, reason = "the outer one is a malformed message")]
+fn decode_guard(fields: &mut Fields<'_>) -> Option<Option<Arc<Guard>>> {
+    match fields.byte()? {
+        0 => Some(None),
+        1 => {
+            let user_namespace = fields.byte()? != 0;
+            Some(Some(Arc::new(Guard { hidden: fields.paths()?, user_namespace })))
+        }
+        _ => None,
+    }
 }
 
 fn decode_run(fields: &mut Fields<'_>) -> Option<Command> {
@@ -100,7 +126,15 @@ fn decode_run(fields: &mut Fields<'_>) -> Option<Command> {
     let env = (0..fields.u32()?)
         .map(|_| Some((fields.os_string()?, fields.os_string()?)))
         .collect::<Option<Vec<(OsString, OsString)>>>()?;
-    Some(Command { script, directory, env, timeout_ms, grace_ms })
+    let view = match fields.byte()? {
+        0 => None,
+        1 => {
+            let (given, tmp, var_tmp) = (fields.paths()?, fields.path()?, fields.path()?);
+            Some(View { guard: Arc::default(), given, tmp, var_tmp })
+        }
+        _ => return None,
+    };
+    Some(Command { script, directory, env, timeout_ms, grace_ms, view })
 }
 
 impl Report {
@@ -263,6 +297,14 @@ impl Message {
         message
     }
 
+    fn path(self, value: &Path) -> Self {
+        self.bytes(value.as_os_str().as_bytes())
+    }
+
+    fn paths(self, values: &[PathBuf]) -> Self {
+        values.iter().fold(self.count(values.len()), |message, path| message.path(path))
+    }
+
     fn finish(mut self) -> Vec<u8> {
         let length = u32::try_from(self.0.len() - 4).unwrap_or(u32::MAX);
         self.0[..4].copy_from_slice(&length.to_le_bytes());
@@ -308,6 +350,14 @@ impl<'a> Fields<'a> {
     fn os_string(&mut self) -> Option<OsString> {
         self.bytes().map(|bytes| OsString::from_vec(bytes.to_vec()))
     }
+
+    fn path(&mut self) -> Option<PathBuf> {
+        self.os_string().map(PathBuf::from)
+    }
+
+    fn paths(&mut self) -> Option<Vec<PathBuf>> {
+        (0..self.u32()?).map(|_| self.path()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -327,13 +377,13 @@ mod tests {
         let word = || any::<Vec<u8>>().prop_map(OsString::from_vec);
         let env = proptest::collection::vec((word(), word()), 0..4);
         (script, word(), env, any::<u64>(), any::<u64>()).prop_map(|(script, directory, env, timeout_ms, grace_ms)| {
-            Command { script, directory: directory.into(), env, timeout_ms, grace_ms }
+            Command { script, directory: directory.into(), env, timeout_ms, grace_ms, view: None }
         })
     }
 
     fn sample(script: Script) -> Command {
         let env = vec![(OsString::from("A"), OsString::from("1"))];
-        Command { script, directory: "/tmp".into(), env, timeout_ms: 1, grace_ms: 2 }
+        Command { script, directory: "/tmp".into(), env, timeout_ms: 1, grace_ms: 2, view: None }
     }
 
     fn check_order(order: &Order) {
@@ -348,8 +398,17 @@ mod tests {
 
     #[test]
     fn every_message_survives_the_way() {
-        check_order(&Order::Serve(Isolation::PidNamespace));
-        check_order(&Order::Serve(Isolation::Subreaper));
+        check_order(&Order::Serve(Isolation::PidNamespace, None));
+        check_order(&Order::Serve(Isolation::Subreaper, None));
+        let guard = Guard { hidden: vec!["/a".into(), OsStr::from_bytes(b"/\xff").into()], user_namespace: true };
+        check_order(&Order::Serve(Isolation::PidNamespace, Some(Arc::new(guard))));
+        let view = View {
+            guard: Arc::default(),
+            given: vec!["/g/h".into()],
+            tmp: "/w/tmp".into(),
+            var_tmp: OsStr::from_bytes(b"/\xfe").into(),
+        };
+        check_order(&Order::Run(Command { view: Some(view), ..sample(Script::Shell("x".into())) }));
         check_order(&Order::Cancel);
         for report in [Report::Ready, Report::Refused(1), Report::Started, Report::NotStarted(12), Report::Remaining(3)]
         {

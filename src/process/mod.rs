@@ -17,11 +17,13 @@
 
 mod command;
 mod error;
+mod guard;
 mod idle;
 mod isolation;
 mod kernel;
 mod launch;
 mod messages;
+mod mounts;
 mod supervise_main;
 mod supervisor;
 mod sweep;
@@ -29,6 +31,7 @@ mod table;
 
 pub use command::{Command, Ended, Exit, ProgressCallbacks};
 pub use error::ProcessError;
+pub use guard::{Guard, View};
 pub use idle::give_back_when_idle;
 pub use isolation::detect as detect_isolation;
 pub use supervise_main::supervise;

@@ -18,8 +18,9 @@ use rustix::process::{Pid, WaitStatus};
 use signal_hook::consts::signal::*;
 
 use super::messages::{self, Order, Report};
+use super::mounts::Mounts;
 use super::sweep::{Family, Remaining};
-use super::{Command, Ended, Exit, ProcessError, isolation, kernel, launch};
+use super::{Command, Ended, Exit, Guard, ProcessError, isolation, kernel, launch};
 use crate::clock;
 use crate::model::Isolation;
 
@@ -40,31 +41,34 @@ const BUSY_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 pub fn supervise() -> Result<(), ProcessError> {
     let socket = take_socket().map_err(ProcessError::Prepare)?;
     let child_news = handle_signals().map_err(ProcessError::Prepare)?;
-    let isolation = match messages::receive_order(&socket).map_err(ProcessError::Talk)? {
+    let (isolation, guard) = match messages::receive_order(&socket).map_err(ProcessError::Talk)? {
         None => return Ok(()),
-        Some((Order::Serve(isolation), _)) => isolation,
+        Some((Order::Serve(isolation, guard), _)) => (isolation, guard),
         Some((Order::Run(_) | Order::Cancel, _)) => return Err(out_of_turn()),
     };
-    if let Err(source) = prepare(isolation) {
-        report(&socket, &Report::Refused(source.raw_os_error().unwrap_or(0)))?;
-        return Err(ProcessError::Isolate { isolation, source });
-    }
+    let mounts = match prepare(isolation, guard.as_deref()) {
+        Ok(mounts) => mounts,
+        Err(source) => {
+            report(&socket, &Report::Refused(source.raw_os_error().unwrap_or(0)))?;
+            return Err(ProcessError::Isolate { isolation, source });
+        }
+    };
     report(&socket, &Report::Ready)?;
-    serve(&socket, Family::new(isolation, child_news))
+    serve(&socket, Family::new(isolation, child_news), mounts)
 }
 
-fn serve(socket: &UnixStream, mut family: Family) -> Result<(), ProcessError> {
+fn serve(socket: &UnixStream, mut family: Family, mut mounts: Option<Mounts>) -> Result<(), ProcessError> {
     loop {
         match messages::receive_order(socket).map_err(ProcessError::Talk)? {
             None => return Ok(()),
             // The command ended before this order arrived.
             Some((Order::Cancel, _)) => {}
             Some((Order::Run(command), Some(output))) => {
-                if !run(socket, &mut family, &command, output)? {
+                if !run(socket, &mut family, mounts.as_mut(), &command, output)? {
                     return Ok(());
                 }
             }
-            Some((Order::Run(_) | Order::Serve(_), _)) => return Err(out_of_turn()),
+            Some((Order::Run(_) | Order::Serve(..), _)) => return Err(out_of_turn()),
         }
     }
 }
@@ -88,15 +92,27 @@ fn handle_signals() -> io::Result<UnixStream> {
     Ok(news)
 }
 
-fn prepare(isolation: Isolation) -> io::Result<()> {
+fn prepare(isolation: Isolation, guard: Option<&Guard>) -> io::Result<Option<Mounts>> {
     // A process keeps its current directory busy; `/` always is.
     std::env::set_current_dir("/")?;
     kernel::close_all_on_exec()?;
-    isolation::enter(isolation)
+    isolation::enter(isolation)?;
+    guard.map(Mounts::enter).transpose()
 }
 
 /// Executes one command. Returns false if the runner vanished meanwhile.
-fn run(socket: &UnixStream, family: &mut Family, command: &Command, output: OwnedFd) -> Result<bool, ProcessError> {
+fn run(
+    socket: &UnixStream,
+    family: &mut Family,
+    mut mounts: Option<&mut Mounts>,
+    command: &Command,
+    output: OwnedFd,
+) -> Result<bool, ProcessError> {
+    if let (Some(mounts), Some(view)) = (&mut mounts, &command.view)
+        && let Err(error) = mounts.show(view)
+    {
+        return report(socket, &Report::NotStarted(error.raw_os_error().unwrap_or(0))).map(|()| true);
+    }
     let running = match start(command, &output) {
         Ok(running) => running,
         Err(answer) => return report(socket, &answer).map(|()| true),
@@ -114,6 +130,9 @@ fn run(socket: &UnixStream, family: &mut Family, command: &Command, output: Owne
         }
     };
     let watched = watched?;
+    if let Some(mounts) = mounts {
+        mounts.clear().map_err(ProcessError::Prepare)?;
+    }
     // The sweep has ended the leader too.
     let leader_end = family.leader_end().ok_or_else(out_of_turn)?;
     let exit = match watched {
@@ -195,7 +214,7 @@ impl Running {
                         stopped = Some(Exit::Cancelled);
                         deadline = self.terminate(family);
                     }
-                    Some((Order::Run(_) | Order::Serve(_), _)) => return Err(out_of_turn()),
+                    Some((Order::Run(_) | Order::Serve(..), _)) => return Err(out_of_turn()),
                 }
             }
             if deadline.is_some_and(|deadline| clock::instant() >= deadline) {

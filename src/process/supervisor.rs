@@ -8,19 +8,20 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, Stdio};
+use std::process::{self, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, after, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use super::command::LASTING;
 use super::messages::{self, Order, Report};
-use super::{Command, Ended, Exit, ProcessError, ProgressCallbacks, isolation, kernel, sweep, table};
+use super::{Command, Ended, Exit, Guard, ProcessError, ProgressCallbacks, isolation, kernel, sweep, table};
 use crate::clock;
 use crate::model::Isolation;
 use crate::threads::{self, Thread};
@@ -87,7 +88,7 @@ impl Supervisor {
 
     /// The process id of the supervising process, if one is running.
     pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(|process| process.child.id())
+        self.process.as_ref().map(|process| process.pid.as_raw_nonzero().get().cast_unsigned())
     }
 
     /// Starts the command with `output` as its stdout and stderr, and waits until it and all its descendants are gone.
@@ -108,7 +109,7 @@ impl Supervisor {
             let why = "the command and its environment are too long".into();
             return Ok(Ended::before_start(Exit::CouldNotStart(why)));
         }
-        let process = self.ready_process()?;
+        let process = self.ready_process(command.view.as_ref().map(|view| &view.guard))?;
         match process.run(command, &message, output, cancel, progress) {
             Ok(ended) => Ok(ended),
             // No command runs, and the supervising process is sound.
@@ -120,17 +121,30 @@ impl Supervisor {
         }
     }
 
-    /// Returns the supervising process that runs, or starts one.
-    fn ready_process(&mut self) -> Result<&mut Process, ProcessError> {
+    /// Starts a supervising process with this guard, to see whether the kernel lets it.
+    pub fn try_guard(&mut self, guard: &Arc<Guard>) -> Result<(), ProcessError> {
+        self.ready_process(Some(guard)).map(drop)
+    }
+
+    /// Returns the supervising process that runs and has this guard, or starts one.
+    fn ready_process(&mut self, guard: Option<&Arc<Guard>>) -> Result<&mut Process, ProcessError> {
         if self.process.as_ref().is_some_and(Process::is_gone)
             && let Some(process) = self.process.take()
         {
             // Not `WhenIdle`: only a supervisor that counts as killed has its orphans ended.
             log::warn!("the supervisor ended while idle ({}); another one starts", process.end(End::AtOnce)?);
         }
+        if self.process.as_ref().is_some_and(|process| process.guard.as_ref() != guard)
+            && let Some(process) = self.process.take()
+        {
+            process.end(End::WhenIdle)?;
+        }
         let process = match self.process.take() {
             Some(process) => process,
-            None => Process::start(&self.program, self.isolation, self.kept_open.as_deref())?,
+            None => {
+                let isolation = guard.map_or(self.isolation, |guard| guard.isolation());
+                Process::start(&self.program, isolation, guard.cloned(), self.kept_open.as_deref())?
+            }
         };
         Ok(self.process.insert(process))
     }
@@ -158,8 +172,9 @@ enum End {
 /// A supervising process that has reported that it is ready.
 struct Process {
     isolation: Isolation,
+    guard: Option<Arc<Guard>>,
     socket: UnixStream,
-    child: Child,
+    pid: Pid,
     /// A descriptor of the same process, to wait for its end with a deadline.
     handle: OwnedFd,
     /// Its time of birth, in the kernel's clock ticks.
@@ -175,7 +190,12 @@ type Tell = Box<dyn FnOnce() + Send>;
 type StartCallback = Mutex<Option<Tell>>;
 
 impl Process {
-    fn start(program: &Path, isolation: Isolation, kept_open: Option<&File>) -> Result<Self, ProcessError> {
+    fn start(
+        program: &Path,
+        isolation: Isolation,
+        guard: Option<Arc<Guard>>,
+        kept_open: Option<&File>,
+    ) -> Result<Self, ProcessError> {
         let failed = |source| ProcessError::StartSupervisor { program: program.into(), source };
         let kept_open = kept_open.map(File::try_clone).transpose().map_err(failed)?;
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
@@ -184,10 +204,11 @@ impl Process {
         let (born, birth) = bounded(1);
         let reading = socket.try_clone().map_err(failed)?;
         let executable = program.to_owned();
+        let in_user_namespace = guard.as_ref().is_some_and(|guard| guard.user_namespace);
         let started = Arc::new(StartCallback::default());
         let to_call = started.clone();
         let reader = threads::spawn("supervisor", move || {
-            let child = start_child(&executable, isolation, theirs, kept_open);
+            let child = start_child(&executable, isolation, in_user_namespace, theirs, kept_open);
             let is_there = child.is_ok();
             // The starting thread waits for this message.
             drop(born.send(child));
@@ -196,18 +217,20 @@ impl Process {
             }
         })
         .map_err(failed)?;
-        let mut child = birth.recv().map_err(|_| failed(io::ErrorKind::BrokenPipe.into()))??;
-        let handle = match rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+        let pid = birth.recv().map_err(|_| failed(io::ErrorKind::BrokenPipe.into()))??;
+        let handle = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(handle) => handle,
             Err(errno) => {
                 // It has no children before `Serve`, so nothing is left behind.
-                drop(child.kill().and_then(|()| child.wait()));
+                drop(
+                    rustix::process::kill_process(pid, Signal::KILL).map_err(io::Error::from).and_then(|()| wait(pid)),
+                );
                 return Err(failed(errno.into()));
             }
         };
         // Without a time of birth (0), every child in another session counts as an orphan.
-        let born = i32::try_from(child.id()).ok().and_then(table::read).map_or(0, |entry| entry.born);
-        let process = Self { isolation, socket, child, handle, born, reports, started, reader };
+        let born = table::read(pid.as_raw_nonzero().get()).map_or(0, |entry| entry.born);
+        let process = Self { isolation, guard, socket, pid, handle, born, reports, started, reader };
         match process.greet() {
             Ok(()) => Ok(process),
             Err(error) => Err(process.give_up(error)),
@@ -215,7 +238,8 @@ impl Process {
     }
 
     fn greet(&self) -> Result<(), ProcessError> {
-        messages::send(&self.socket, &Order::Serve(self.isolation).encode()).map_err(ProcessError::Talk)?;
+        let order = Order::Serve(self.isolation, self.guard.clone());
+        messages::send(&self.socket, &order.encode()).map_err(ProcessError::Talk)?;
         match self.reports.recv_timeout(START_PATIENCE) {
             Ok(Report::Ready) => Ok(()),
             Ok(Report::Refused(errno)) => {
@@ -309,15 +333,15 @@ impl Process {
     }
 
     /// Ends the process and everything below it. Returns how it ended, in words.
-    fn end(mut self, how: End) -> Result<String, ProcessError> {
+    fn end(self, how: End) -> Result<String, ProcessError> {
         // This wakes the reader, and tells the supervising process that it is not needed.
         drop(self.socket.shutdown(std::net::Shutdown::Both));
         let is_killed = how == End::AtOnce || !self.ends_within(GOODBYE_ROUNDS);
         if is_killed {
             // An error means that it has ended already.
-            drop(self.child.kill());
+            let _ = rustix::process::pidfd_send_signal(&self.handle, Signal::KILL);
         }
-        let status = match self.ends_within(KILL_ROUNDS).then(|| self.child.wait()) {
+        let status = match self.ends_within(KILL_ROUNDS).then(|| wait(self.pid)) {
             Some(Ok(status)) => Ok(status.to_string()),
             Some(Err(error)) => Err(ProcessError::Talk(error)),
             // In a PID namespace it is gone only after everything in it.
@@ -359,16 +383,36 @@ fn answer(report: Report) -> Result<Ended, ProcessError> {
 fn start_child(
     program: &Path,
     isolation: Isolation,
+    in_user_namespace: bool,
     socket: UnixStream,
     kept_open: Option<File>,
-) -> Result<Child, ProcessError> {
+) -> Result<Pid, ProcessError> {
+    if in_user_namespace {
+        let output = kept_open.map_or_else(|| File::options().write(true).open("/dev/null"), Ok);
+        let started = output.and_then(|output| {
+            kernel::start_in_user_namespace(program, SUBCOMMAND, &OwnedFd::from(socket), &output.into())
+        });
+        return started.map_err(|source| ProcessError::Isolate { isolation, source });
+    }
     if isolation == Isolation::PidNamespace {
         kernel::unshare_pids().map_err(|source| ProcessError::Isolate { isolation, source })?;
     }
     let mut command = process::Command::new(program);
     command.arg(SUBCOMMAND).stdin(OwnedFd::from(socket)).process_group(0);
     command.stdout(kept_open.map_or_else(Stdio::null, Stdio::from));
-    command.spawn().map_err(|source| ProcessError::StartSupervisor { program: program.into(), source })
+    let child = command.spawn().map_err(|source| ProcessError::StartSupervisor { program: program.into(), source })?;
+    Ok(Pid::from_child(&child))
+}
+
+/// Waits for the end of a child of this process.
+fn wait(child: Pid) -> io::Result<ExitStatus> {
+    loop {
+        match rustix::process::waitpid(Some(child), WaitOptions::empty()) {
+            Ok(Some((_, status))) => return Ok(ExitStatus::from_raw(status.as_raw())),
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }
 
 fn read_reports(socket: &UnixStream, to: &Sender<Report>, started: &StartCallback) {

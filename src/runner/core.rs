@@ -14,6 +14,7 @@ use super::boottime;
 use super::environment::inherited;
 use super::error::RunnerError;
 use super::event::{Action, Event, Undelivered};
+use super::guard::{AttemptGuard, Means};
 use super::heartbeat::Heartbeat;
 use super::journal::Journal;
 use super::layout::Layout;
@@ -38,6 +39,7 @@ use crate::transport::Frame;
 pub(super) fn run(
     settings: &RunnerSettings,
     isolation: Isolation,
+    means: Option<Means>,
     executor: MakeExecutor,
     stop: &Receiver<Stop>,
 ) -> Result<(), RunnerError> {
@@ -62,6 +64,7 @@ pub(super) fn run(
         grace_ms: settings.grace_ms,
         renewed: AtomicU64::new(boottime::now().0),
         executor,
+        guard: means.map(|means| AttemptGuard::new(means, settings, &layout)),
         reports,
         uploads: uploads.clone(),
     });
@@ -89,7 +92,9 @@ pub(super) fn run(
     // These receivers are declared last and so dropped first: a thread that is being joined cannot block on a full
     // channel.
     let (news, reports) = (from_session, from_slots);
-    log::info!("runner {} with {slots} slots works in {}", settings.name, layout.root().display());
+    let guarded = means.map_or_else(|| "not guarded".to_owned(), |means| format!("guarded by {}", means.words()));
+    let root = layout.root().display();
+    log::info!("runner {} with {slots} slots works in {root}; its attempts are {guarded}", settings.name);
     core.turn(&news, &reports, stop, &uploader)
 }
 

@@ -99,7 +99,9 @@ impl Layout {
         let locks = Mutex::new(Locks::take(&root)?);
         let temporary = temporary::parent_of(&root, &std::env::temp_dir());
         let layout = Self { root, temporary, locks };
-        temporary::clear_leftovers(&layout.temporary, |what| layout.quarantine(what));
+        for parent in [&layout.temporary, &layout.guarded_temporary().0] {
+            temporary::clear_leftovers(parent, |what| layout.quarantine(what));
+        }
         Ok(layout)
     }
 
@@ -174,6 +176,13 @@ impl Layout {
         Temporary::new(self.temporary.clone(), slot.to_string())
     }
 
+    /// Returns the directory for the temporary directories of guarded attempts, and whether sockets fit into them.
+    pub(super) fn guarded_temporary(&self) -> (PathBuf, bool) {
+        let parent = temporary::usual_parent(&self.root);
+        let is_short = temporary::is_short(&parent);
+        (parent, is_short)
+    }
+
     /// Returns a free name in quarantine.
     pub(super) fn quarantine(&self, what: &str) -> PathBuf {
         let place = |n: u32| self.root.join("quarantine").join(format!("{what}.{n}"));
@@ -213,6 +222,7 @@ impl Drop for Layout {
     fn drop(&mut self) {
         // It is empty, unless something in it cannot be removed.
         fs::remove_dir(&self.temporary).ok();
+        fs::remove_dir(self.guarded_temporary().0).ok();
     }
 }
 

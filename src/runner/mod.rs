@@ -21,6 +21,7 @@ mod event;
 #[path = "../fuzz/runner.rs"]
 pub(crate) mod fuzz;
 mod greeting;
+mod guard;
 mod heartbeat;
 mod journal;
 mod layout;
@@ -70,10 +71,12 @@ use crate::shutdown::Stop;
 /// Executes attempts until a message arrives on `stop`. Waits for a dispatcher that is away.
 pub fn run(settings: RunnerSettings, stop: &Receiver<Stop>) -> Result<(), RunnerError> {
     let isolation = detect_isolation();
-    // `/proc/self/exe` is this very program, even if a newer one has replaced its file.
+    // This very program, even if a newer one has replaced its file.
+    let program = "/proc/self/exe";
+    let means = guard::detect(program.as_ref(), isolation);
     let executor = move |layout: &Layout| -> Box<slot::Execute> {
-        let mut supervisor = Supervisor::new("/proc/self/exe".into(), isolation).keeping_open(layout.attempts());
+        let mut supervisor = Supervisor::new(program.into(), isolation).keeping_open(layout.attempts());
         Box::new(move |command, output, cancel, progress| supervisor.run(command, output, cancel, progress))
     };
-    core::run(&settings, isolation, Arc::new(executor), stop)
+    core::run(&settings, isolation, means, Arc::new(executor), stop)
 }

@@ -18,6 +18,7 @@ use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::attempt_log::{AttemptLog, notes};
 use super::boottime;
 use super::environment::{AttemptFacts, AttemptPlaces, attempt_environment};
+use super::guard::{AttemptGuard, Scratch};
 use super::layout::Layout;
 use super::limits;
 use super::output::SlotOutput;
@@ -35,7 +36,7 @@ use crate::clock;
 use crate::error_chain::chain;
 use crate::model::reason::{LossReason, TimeoutReason};
 use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName, RunnerName, StreamId};
-use crate::process::{Command, Ended, Exit, ProcessError, ProgressCallbacks};
+use crate::process::{Command, Ended, Exit, ProcessError, ProgressCallbacks, View};
 use crate::threads::{self, Thread};
 
 /// Executes commands, as [`Supervisor::run`](crate::process::Supervisor::run) does; or a stand-in of a test.
@@ -59,6 +60,8 @@ pub(super) struct Common {
     /// The time since which leases are surely renewed, as the core last knew.
     pub(super) renewed: AtomicU64,
     pub(super) executor: MakeExecutor,
+    /// `None` if the kernel does not let this runner guard its attempts.
+    pub(super) guard: Option<AttemptGuard>,
     pub(super) reports: Sender<SlotReport>,
     pub(super) uploads: Sender<Upload>,
 }
@@ -79,11 +82,20 @@ enum Work {
 /// The places of a command of an attempt.
 struct CommandPlaces<'a> {
     tree: &'a Path,
-    temporary: &'a Path,
+    directories: &'a Directories,
     /// `SURVEIL_ENV`, if the task has steps.
     file: Option<&'a StepEnv>,
     /// `SURVEIL_TASKS`, if the task may write further ones.
     written: Option<&'a WrittenTasks>,
+}
+
+/// The directories of an attempt beside its work tree.
+struct Directories {
+    temporary: PathBuf,
+    /// The files by which the task tells something get this path with extensions.
+    beside: PathBuf,
+    /// `None` if the attempt is not guarded.
+    view: Option<View>,
 }
 
 /// A report of a slot to the core.
@@ -134,6 +146,7 @@ struct Slotted {
     common: Arc<Common>,
     workspace: Workspace,
     temporary: Temporary,
+    scratch: Scratch,
     executor: Box<Execute>,
     /// The locked file that the executor's process keeps open.
     attempts: Arc<File>,
@@ -146,8 +159,8 @@ impl Slotted {
         let (layout, repos) = (common.layout.clone(), common.repos.clone());
         let workspace = Workspace::new(layout, repos, number, common.local_source.clone());
         let (attempts, executor) = (common.layout.attempts(), (common.executor)(&common.layout));
-        let temporary = common.layout.temporary(number);
-        Self { number, common, workspace, temporary, executor, attempts, output: None }
+        let (temporary, scratch) = (common.layout.temporary(number), Scratch::new(&common.layout, number));
+        Self { number, common, workspace, temporary, scratch, executor, attempts, output: None }
     }
 
     fn run(mut self, waiting: &Receiver<Work>) {
@@ -174,6 +187,7 @@ impl Slotted {
             };
             // Before the end is told: nothing of the attempt outlives it.
             self.temporary.clear();
+            self.scratch.clear();
             if self.common.reports.send(SlotReport::Ended { attempt, report, warm }).is_err() {
                 return;
             }
@@ -217,7 +231,7 @@ impl Slotted {
             drop(reports.send(SlotReport::SourceWanted { attempt, haves, pieces }));
         };
         let tree = self.workspace.prepare(assignment, &ask, &work.cancelled)?;
-        let temporary = self.temporary.make().map_err(|error| {
+        let directories = self.make_directories(&tree).map_err(|error| {
             let is_full = error.kind() == io::ErrorKind::StorageFull;
             let other = || format!("could not make the attempt's temporary directory: {error}").into();
             Outcome::Lost(if is_full { LossReason::disk_full() } else { other() })
@@ -225,20 +239,30 @@ impl Slotted {
         let spool = Arc::new(Spool::new(self.common.layout.spool(&StreamId::log(attempt))));
         let writer = SpoolWriter::new(spool, self.common.log_limit);
         self.check_exclusive(assignment, boottime::now())?;
-        self.execute(work, (&tree, &temporary), writer)
+        self.execute(work, (&tree, &directories), writer)
+    }
+
+    fn make_directories(&mut self, tree: &Path) -> io::Result<Directories> {
+        let Some(guard) = &self.common.guard else {
+            let temporary = self.temporary.make()?;
+            return Ok(Directories { beside: temporary.clone(), temporary, view: None });
+        };
+        let places = self.scratch.make()?;
+        let view = guard.view(tree, &places);
+        Ok(Directories { beside: places.told.join("attempt"), temporary: places.temporary, view: Some(view) })
     }
 
     /// Executes the commands of an attempt one after the other.
     fn execute(
         &mut self,
         work: &SlotWork,
-        (tree, temporary): (&Path, &Path),
+        (tree, directories): (&Path, &Directories),
         writer: SpoolWriter,
     ) -> Result<AttemptResult, Outcome> {
         let assignment = &*work.assignment;
         let recipe = &*assignment.recipe;
-        let file = (!recipe.steps.is_empty()).then(|| StepEnv::beside(temporary));
-        let written = recipe.expand.then(|| WrittenTasks::beside(temporary));
+        let file = (!recipe.steps.is_empty()).then(|| StepEnv::beside(&directories.beside));
+        let written = recipe.expand.then(|| WrittenTasks::beside(&directories.beside));
         let mut run = StepRun::new(recipe);
         let mut log = AttemptLog::new(assignment.attempt, writer, self.common.uploads.clone());
         let (mut changes, mut begun, mut duration_ms, mut lost) = (Vec::new(), None, None, None);
@@ -248,7 +272,7 @@ impl Slotted {
             }
             let begun = *begun.get_or_insert_with(clock::now);
             let from = log.position();
-            let places = CommandPlaces { tree, temporary, file: file.as_ref(), written: written.as_ref() };
+            let places = CommandPlaces { tree, directories, file: file.as_ref(), written: written.as_ref() };
             let (ended, was_quiet) = match self.command(assignment, &command, &places, &changes) {
                 Ok(process) => self.run_process(work, &process, &mut log)?,
                 Err(why) => (Ok(Ended::before_start(Exit::CouldNotStart(why))), false),
@@ -371,7 +395,8 @@ impl Slotted {
         places: &CommandPlaces<'_>,
         changes: &[(OsString, OsString)],
     ) -> Result<Command, String> {
-        let CommandPlaces { tree, temporary, file, written } = *places;
+        let CommandPlaces { tree, directories, file, written } = *places;
+        let temporary = &*directories.temporary;
         let directory = working_directory(tree, command.dir)?;
         let before = assignment.before.map(|commit| commit.to_string());
         let facts = AttemptFacts {
@@ -407,6 +432,7 @@ impl Slotted {
             env,
             timeout_ms: command.timeout_ms,
             grace_ms: self.common.grace_ms,
+            view: directories.view.clone(),
         })
     }
 }

@@ -33,6 +33,8 @@ const UNFINISHED: &str = "surveil-new-";
 pub(super) struct Temporary {
     parent: PathBuf,
     name: String,
+    /// Permissions of the directory, with the sticky bit.
+    mode: u32,
     /// The directory of the current attempt, or of the last one if that did not use it.
     made: Option<Made>,
 }
@@ -48,7 +50,13 @@ struct Made {
 impl Temporary {
     /// A directory of that name in `parent`, which belongs to this user alone. Nothing is made yet.
     pub(super) fn new(parent: PathBuf, name: String) -> Self {
-        Self { parent, name, made: None }
+        Self { parent, name, mode: 0o700, made: None }
+    }
+
+    /// Lets every user that reaches the directory work in it, as in `/tmp`.
+    pub(super) fn for_everybody(mut self) -> Self {
+        self.mode = 0o1777;
+        self
     }
 
     /// Makes a new directory, or takes the unused one, and returns its path.
@@ -68,7 +76,7 @@ impl Temporary {
         for number in 0..NAMES_MAX {
             let name = if number > 0 { format!("{}.{number}", self.name) } else { self.name.clone() };
             let path = self.parent.join(name);
-            match remove(&path).and_then(|()| DirBuilder::new().mode(0o700).create(&path)) {
+            match remove(&path).and_then(|()| make_directory(&path, self.mode)) {
                 Ok(()) => return Ok(self.made.insert(Made { path, unused: None }).path.clone()),
                 Err(error) if error.kind() == ErrorKind::StorageFull => return Err(error),
                 Err(error) => failure = error,
@@ -83,7 +91,7 @@ impl Temporary {
         let stamp = fs::symlink_metadata(path.as_path()).map(|meta| Stamp::of(&meta));
         match stamp {
             Ok(stamp) if unused.as_ref().is_some_and(|unused| unused.is_unchanged(stamp)) => {}
-            Ok(stamp) if is_as_made(path) => Checked::note(unused, stamp),
+            Ok(stamp) if is_as_made(path, self.mode) => Checked::note(unused, stamp),
             _ => self.remove(),
         }
     }
@@ -106,8 +114,8 @@ impl Drop for Temporary {
 /// private directory in `system` if that makes shorter paths. It has the same name each time, so that the next start
 /// finds it after a crash.
 pub(super) fn parent_of(root: &Path, system: &Path) -> PathBuf {
-    let usual = root.join("tmp");
-    if usual.as_os_str().len() <= PARENT_BYTES {
+    let usual = usual_parent(root);
+    if is_short(&usual) {
         return usual;
     }
     let mut hasher = DefaultHasher::new();
@@ -115,7 +123,17 @@ pub(super) fn parent_of(root: &Path, system: &Path) -> PathBuf {
     (root, fs::metadata(root).map(|meta| meta.ino()).ok()).hash(&mut hasher);
     let short = system.join(format!("surveil-{:016x}", hasher.finish()));
     // Another user may have taken the name.
-    if short.as_os_str().len() <= PARENT_BYTES && make_private(&short).is_ok() { short } else { usual }
+    if is_short(&short) && make_private(&short).is_ok() { short } else { usual }
+}
+
+/// Returns the directory in a runner's work directory for temporary directories.
+pub(super) fn usual_parent(root: &Path) -> PathBuf {
+    root.join("tmp")
+}
+
+/// Whether sockets fit into the temporary directories in this one.
+pub(super) fn is_short(parent: &Path) -> bool {
+    parent.as_os_str().len() <= PARENT_BYTES
 }
 
 /// Removes what attempts of an earlier process left in `parent`. What is large is only moved, to a free name that
@@ -206,6 +224,12 @@ fn remove_abandoned(system: &Path) {
     }
 }
 
+fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    // The mask of this process does not count.
+    if mode == 0o700 { Ok(()) } else { fs::set_permissions(path, Permissions::from_mode(mode)) }
+}
+
 /// Makes a directory that only this user may enter, or takes the one that is there if it is this user's. A file or a
 /// link in its place is removed: the place belongs to the runner.
 fn make_private(path: &Path) -> io::Result<()> {
@@ -228,11 +252,11 @@ fn make_private(path: &Path) -> io::Result<()> {
     if meta.mode() & 0o777 != 0o700 { fs::set_permissions(path, Permissions::from_mode(0o700)) } else { Ok(()) }
 }
 
-/// Whether this is an empty directory of this user that nobody else may enter. Extended attributes (which can be access
+/// Whether this is an empty directory of this user with these permissions. Extended attributes (which can be access
 /// control lists, xattr(7)) must not outlive an attempt either.
-fn is_as_made(path: &Path) -> bool {
+fn is_as_made(path: &Path, mode: u32) -> bool {
     let user = rustix::process::geteuid().as_raw();
-    let is_private = |meta: fs::Metadata| meta.is_dir() && meta.uid() == user && meta.mode() & 0o7777 == 0o700;
+    let is_private = |meta: fs::Metadata| meta.is_dir() && meta.uid() == user && meta.mode() & 0o7777 == mode;
     fs::symlink_metadata(path).is_ok_and(is_private)
         && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
         && matches!(rustix::fs::llistxattr_query(path), Ok(0) | Err(Errno::OPNOTSUPP))

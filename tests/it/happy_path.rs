@@ -8,6 +8,7 @@ mod first_start;
 mod following;
 mod git_as_it_is;
 mod groups;
+mod guarded;
 mod history;
 mod local;
 mod matrix;

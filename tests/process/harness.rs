@@ -67,7 +67,7 @@ impl Slot {
         let (name, value) = self.mark.split_once('=').unwrap();
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
         let env: Vec<(OsString, OsString)> = vec![(name.into(), value.into()), ("PATH".into(), path)];
-        Command { script, directory: self.place.path().into(), env, timeout_ms: 60_000, grace_ms: 300 }
+        Command { script, directory: self.place.path().into(), env, timeout_ms: 60_000, grace_ms: 300, view: None }
     }
 
     /// Runs the command to its end, and checks that no process is left at that moment.

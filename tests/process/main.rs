@@ -5,6 +5,7 @@ mod harness;
 
 mod deaths;
 mod endings;
+mod escapes;
 mod leftovers;
 mod starting;
 mod stopping;

@@ -117,7 +117,7 @@ impl Scene {
         let settings = self.settings.clone();
         let thread = threads::spawn("runner", move || {
             let executor = Arc::new(|_: &Layout| -> Box<Execute> { Box::new(execute_plainly) });
-            end.send(core::run(&settings, detect_isolation(), executor, &stopped)).unwrap();
+            end.send(core::run(&settings, detect_isolation(), None, executor, &stopped)).unwrap();
         });
         Running { stop, ended, _thread: thread.unwrap() }
     }

@@ -1,0 +1,37 @@
+//! The view of the machine that a guarded command has. Plain data; `mounts` makes it true.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::model::Isolation;
+
+/// The parts of a view that are the same for every command of a supervising process. Another guard needs another one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// Directories and files that no command sees. Absolute and without links; a path that does not exist is ignored.
+    pub hidden: Vec<PathBuf>,
+    /// Whether the supervising process gets a user namespace, because this process may not mount without one.
+    pub user_namespace: bool,
+}
+
+/// The view of one command. Each of its paths is absolute and without links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    pub guard: Arc<Guard>,
+    /// Directories that the command sees and may write, at their own paths, although they are hidden from others. They
+    /// exist.
+    pub given: Vec<PathBuf>,
+    /// The directory that the command sees as `/tmp`.
+    pub tmp: PathBuf,
+    /// The directory that the command sees as `/var/tmp`.
+    pub var_tmp: PathBuf,
+}
+
+impl Guard {
+    /// The tier in which the supervising process of this guard ends everything.
+    #[must_use]
+    pub(super) fn isolation(&self) -> Isolation {
+        // Only the processes of a PID namespace can neither signal nor see those outside.
+        Isolation::PidNamespace
+    }
+}

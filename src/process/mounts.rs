@@ -1,0 +1,297 @@
+//! The mounts of a supervising process that guards its commands. They live in its own mount namespace, so that nothing
+//! outside sees them, and they end with it.
+//!
+//! A hidden directory lies below an empty read-only file system, in which there is a mount point for each directory
+//! that the command is given nonetheless. The directory itself stays open here, as the source of those mounts. The
+//! command cannot undo a mount: it lacks the capability, and in a user namespace that it makes itself, the mounts that
+//! it finds are locked (mount_namespaces(7)). Only `supervise_main` uses this.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::{Guard, View};
+
+/// The capabilities that commands of root keep: those that build tools use. The others change the machine, look past
+/// the permissions of files and processes, or undo mounts.
+const KEPT_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::IPC_LOCK)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::SYS_NICE)
+    .union(CapabilitySet::SYS_RESOURCE)
+    .union(CapabilitySet::LEASE)
+    .union(CapabilitySet::AUDIT_WRITE)
+    .union(CapabilitySet::SETFCAP);
+
+/// Files of the kernel by which root changes the machine without any capability.
+const KERNEL_FILES: [&str; 6] =
+    ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/acpi", "/proc/scsi"];
+
+/// The directories below `/dev` that are searched for disks.
+const DEVICE_DEPTH: u32 = 3;
+
+const SHARED_MEMORY: &str = "/dev/shm";
+const TMP: &str = "/tmp";
+const VAR_TMP: &str = "/var/tmp";
+
+/// The mounts of this process.
+pub(super) struct Mounts {
+    hidden: Vec<Hidden>,
+    /// The mounts of the last view, in the order in which they were made.
+    shown: Vec<Shown>,
+    /// Whether the shared memory is this process's own.
+    has_shared_memory: bool,
+}
+
+/// A path below which commands see something else.
+struct Hidden {
+    path: PathBuf,
+    /// The file or directory that is hidden.
+    beneath: OwnedFd,
+}
+
+/// A directory that a command sees at a path.
+#[derive(PartialEq, Eq)]
+struct Shown {
+    at: PathBuf,
+    from: PathBuf,
+    /// Device and inode: another directory may have taken the path since.
+    identity: (u64, u64),
+}
+
+impl Mounts {
+    /// Hides everything that no command may see, in the mount namespace of this process, and gives away what a command
+    /// could undo that with.
+    pub(super) fn enter(guard: &Guard) -> io::Result<Self> {
+        let mut mounts = Self { hidden: Vec::new(), shown: Vec::new(), has_shared_memory: false };
+        let mut hidden: Vec<&PathBuf> = guard.hidden.iter().collect();
+        // A directory comes before those in it, which need not be hidden again.
+        hidden.sort();
+        for path in hidden {
+            if !mounts.hidden.iter().any(|above| path.starts_with(&above.path)) {
+                mounts.hide(path)?;
+            }
+        }
+        for path in [TMP, VAR_TMP].map(Path::new) {
+            // A link to the other one needs no mount of its own.
+            if path.canonicalize().is_ok_and(|real| real == path) {
+                mounts.hidden.push(Hidden { path: path.into(), beneath: open(path)? });
+            }
+        }
+        if Path::new(SHARED_MEMORY).is_dir() {
+            mount_shared_memory()?;
+            mounts.has_shared_memory = true;
+        }
+        mount_terminals()?;
+        if rustix::process::geteuid().is_root() {
+            hide_disks(Path::new("/dev"), DEVICE_DEPTH)?;
+            protect_kernel()?;
+        }
+        reduce_capabilities()?;
+        Ok(mounts)
+    }
+
+    fn hide(&mut self, path: &Path) -> io::Result<()> {
+        let beneath = match open(path) {
+            Ok(beneath) => beneath,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if fs::symlink_metadata(path)?.is_dir() {
+            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+            rustix::mount::mount("surveil", path, "tmpfs", flags, Some(c"mode=755,size=1m"))?;
+            change(path, MountFlags::RDONLY)?;
+        } else {
+            rustix::mount::mount_bind("/dev/null", path)?;
+        }
+        self.hidden.push(Hidden { path: path.into(), beneath });
+        Ok(())
+    }
+
+    /// Gives the next command its view. The directories that the last one saw are mounted again only if they differ.
+    pub(super) fn show(&mut self, view: &View) -> io::Result<()> {
+        let temporary = [(Path::new(TMP), &*view.tmp), (Path::new(VAR_TMP), &*view.var_tmp)];
+        let temporary = temporary.into_iter().filter(|(at, _)| self.hidden.iter().any(|hidden| hidden.path == *at));
+        let mut given: Vec<&PathBuf> = view.given.iter().filter(|path| self.above(path).is_some()).collect();
+        given.sort();
+        let wanted = temporary.chain(given.into_iter().map(|path| (path.as_path(), path.as_path())));
+        let wanted: Vec<Shown> = wanted.map(|(at, from)| self.shown_at(at, from)).collect::<io::Result<_>>()?;
+        if wanted == self.shown {
+            return Ok(());
+        }
+        while let Some(shown) = self.shown.pop() {
+            rustix::mount::unmount(&shown.at, UnmountFlags::DETACH)?;
+        }
+        for shown in wanted {
+            self.make_mount_point(&shown.at)?;
+            rustix::mount::mount_bind_recursive(&shown.from, &shown.at)?;
+            let at = shown.at.clone();
+            self.shown.push(shown);
+            // A command may leave a file there that would be more than its user for whoever executes it.
+            change(&at, MountFlags::NOSUID | MountFlags::NODEV)?;
+        }
+        Ok(())
+    }
+
+    /// Empties what a command left in memory. Called when no process of it is left.
+    pub(super) fn clear(&self) -> io::Result<()> {
+        if self.has_shared_memory && fs::read_dir(SHARED_MEMORY)?.next().is_some() {
+            rustix::mount::unmount(SHARED_MEMORY, UnmountFlags::DETACH)?;
+            mount_shared_memory()?;
+        }
+        Ok(())
+    }
+
+    fn shown_at(&self, at: &Path, from: &Path) -> io::Result<Shown> {
+        let from = self.source(from);
+        let meta = fs::metadata(&from)?;
+        Ok(Shown { at: at.into(), from, identity: (meta.dev(), meta.ino()) })
+    }
+
+    /// The innermost hidden directory that holds the path.
+    fn above(&self, path: &Path) -> Option<&Hidden> {
+        let above = self.hidden.iter().filter(|hidden| path.starts_with(&hidden.path));
+        above.max_by_key(|hidden| hidden.path.as_os_str().len())
+    }
+
+    /// Returns a path of a file as it is without the mounts of this process.
+    fn source(&self, path: &Path) -> PathBuf {
+        let Some(hidden) = self.above(path) else { return path.into() };
+        let beneath = PathBuf::from(format!("/proc/self/fd/{}", hidden.beneath.as_raw_fd()));
+        match path.strip_prefix(&hidden.path) {
+            Ok(rest) if !rest.as_os_str().is_empty() => beneath.join(rest),
+            _ => beneath,
+        }
+    }
+
+    fn make_mount_point(&self, at: &Path) -> io::Result<()> {
+        match fs::create_dir_all(at) {
+            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {}
+            made => return made,
+        }
+        let Some(hidden) = self.above(at) else { return Err(ErrorKind::ReadOnlyFilesystem.into()) };
+        let flags = flags_of(&hidden.path)?.difference(MountFlags::RDONLY);
+        rustix::mount::mount_remount(&hidden.path, MountFlags::BIND | flags, "")?;
+        let made = fs::create_dir_all(at);
+        change(&hidden.path, MountFlags::RDONLY)?;
+        made
+    }
+}
+
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Adds flags to a mount. The flags that it has stay, because a user namespace may not remove them.
+fn change(path: &Path, added: MountFlags) -> io::Result<()> {
+    Ok(rustix::mount::mount_remount(path, MountFlags::BIND | flags_of(path)? | added, "")?)
+}
+
+fn flags_of(path: &Path) -> io::Result<MountFlags> {
+    let found = rustix::fs::statvfs(path)?.f_flag;
+    let pairs = [
+        (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+        (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
+    ];
+    Ok(pairs.into_iter().filter(|(flag, _)| found.contains(*flag)).map(|(_, flag)| flag).collect())
+}
+
+fn mount_shared_memory() -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    Ok(rustix::mount::mount("surveil", SHARED_MEMORY, "tmpfs", flags, Some(c"mode=1777"))?)
+}
+
+/// Mounts terminals of this process's own: root could read and write those of others.
+fn mount_terminals() -> io::Result<()> {
+    if !Path::new("/dev/pts").is_dir() {
+        return Ok(());
+    }
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    rustix::mount::mount("devpts", "/dev/pts", "devpts", flags, Some(c"newinstance,ptmxmode=0666,mode=0600"))?;
+    // Elsewhere it is a link to this file.
+    if fs::symlink_metadata("/dev/ptmx").is_ok_and(|meta| !meta.is_symlink()) {
+        rustix::mount::mount_bind("/dev/pts/ptmx", "/dev/ptmx")?;
+    }
+    Ok(())
+}
+
+/// Hides the disks, whose bytes root could read past every mount.
+fn hide_disks(directory: &Path, depth: u32) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+        if meta.is_dir() && depth > 1 && path != Path::new(SHARED_MEMORY) {
+            hide_disks(&path, depth - 1)?;
+        } else if meta.file_type().is_block_device() || is_raw_disk(&path, &meta) {
+            rustix::mount::mount_bind("/dev/null", &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is a device by which a disk takes commands: SCSI's and NVMe's generic ones.
+fn is_raw_disk(path: &Path, meta: &fs::Metadata) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_named = name.starts_with("sg") || name.starts_with("ng") || name.starts_with("nvme");
+    meta.file_type().is_char_device() && (is_named || path.starts_with("/dev/bsg"))
+}
+
+/// Makes the files read-only by which root changes the machine.
+fn protect_kernel() -> io::Result<()> {
+    for path in KERNEL_FILES.map(Path::new).into_iter().filter(|path| path.exists()) {
+        rustix::mount::mount_bind(path, path)?;
+        change(path, MountFlags::RDONLY)?;
+    }
+    for path in mount_points(Path::new("/sys"))? {
+        change(&path, MountFlags::RDONLY)?;
+    }
+    Ok(())
+}
+
+/// The mount points at and below a directory, the outermost first.
+fn mount_points(top: &Path) -> io::Result<Vec<PathBuf>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    // proc_pid_mountinfo(5): the fifth field, in which a blank is written as `\040`. No such name is in /sys.
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
+    Ok(points.filter(|point| point.starts_with(top) && point.exists()).collect())
+}
+
+/// Takes the other capabilities from what this process executes. This process keeps them, so that its commands may not
+/// trace it.
+fn reduce_capabilities() -> io::Result<()> {
+    for bit in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if KEPT_CAPABILITIES.contains(capability) {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // The kernel knows no more.
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    rustix::thread::clear_ambient_capability_set()?;
+    let own = rustix::thread::capabilities(None)?;
+    Ok(rustix::thread::set_capabilities(None, CapabilitySets { inheritable: CapabilitySet::empty(), ..own })?)
+}

@@ -1,0 +1,63 @@
+//! What a task of a real runner sees of its machine. Whether the runner guards its attempts is what its probe says; the
+//! tests then check what is in force.
+
+use std::fs;
+
+use crate::harness::World;
+
+/// What the runner's log says if the kernel lets it guard nothing.
+const NOT_GUARDED: &str = "its attempts are not guarded";
+
+/// Shows every file of Surveil that can be reached, and what temporary directories hold.
+fn script(world: &World) -> String {
+    let (data, work) = (world.data(), world.path("work-w1"));
+    format!(
+        "for f in {data}/surveil.db {data}/tokens/runner {work}/journal {work}/stores {work}/spool; do
+           test -e $f && echo \"seen ${{f##*/}}\"
+         done
+         echo \"$(ls -A /tmp | grep -c left) in /tmp, $(ls -A /var/tmp | grep -c left) in /var/tmp\"
+         test \"$(cat in-tree)\" = ours && echo own > written && test -w \"$HOME\" && test -d \"$TMPDIR\" && echo works",
+        data = data.display(),
+        work = work.display(),
+    )
+}
+
+/// S41, S42.
+#[test]
+fn a_task_sees_its_tree_but_no_file_of_surveil_and_what_it_leaves_in_tmp_is_gone() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.write("in-tree", "ours");
+    let [_dispatcher, _observer, runner] = world.roles(&[&repository]);
+    let fill = "cd /tmp && seq -f left%.0f 100000 | xargs touch && cd /var/tmp && seq -f left%.0f 1000 | xargs touch";
+    runner.says("its attempts are");
+    let is_guarded = !runner.log().contains(NOT_GUARDED);
+    let left = if is_guarded { fill } else { "true" };
+    let first = repository.commit_script(&format!("{}\n{left}", script(&world)));
+    let log = world.log_of(&world.expect(&first, "passed"), "test");
+    let second = repository.commit_script(&format!("# again\n{}", script(&world)));
+    let again = world.log_of(&world.expect(&second, "passed"), "test");
+    if is_guarded {
+        assert_eq!([&*log, &*again], ["0 in /tmp, 0 in /var/tmp\nworks\n"; 2]);
+    } else {
+        let all = "seen surveil.db\nseen runner\nseen journal\nseen stores\nseen spool\n";
+        assert!(log.starts_with(all) && again.starts_with(all), "{log}{again}");
+    }
+    let files = |name: &str| fs::read_dir(world.path("work-w1/tmp").join(name)).map_or(0, Iterator::count);
+    assert_eq!([files("0.tmp"), files("0.var")], [0, 0], "before the end is told");
+}
+
+/// The files by which a task tells its runner something, and steps one another.
+#[test]
+fn a_guarded_task_tells_its_steps_variables_and_its_runner_further_tasks() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let file = "[task.plan]\nexpand = true\nsteps = ['echo A=told >> $SURVEIL_ENV; echo kept > /tmp/a', \
+                'echo $A $(cat /tmp/a); printf \"[task.more]\\nrun = \\\"echo more\\\"\\n\" > $SURVEIL_TASKS']\n";
+    let commit = repository.commit_tasks(file);
+    let _roles = world.roles(&[&repository]);
+    let build = world.expect(&commit, "passed");
+    let log = world.log_of(&build, "plan");
+    assert!(log.contains("told kept\n"), "{log}");
+    assert_eq!(world.log_of(&build, "plan/more"), "more\n");
+}

@@ -1,0 +1,271 @@
+//! The escape suite: what a hostile task tries against the guard, and what must happen. Each means of guarding that this
+//! machine has is tried; which ones it has is what the probe says.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use surveil::model::Isolation;
+use surveil::process::{Command, Exit, Guard, Supervisor, View};
+
+use crate::harness::{Slot, program};
+
+/// What no task may read.
+const SECRET: &str = "the-credential";
+/// What a script prints when it has done what it must not be able to do.
+const ESCAPED: &str = "escaped";
+
+/// A machine with a runner's work directory, a dispatcher's data directory, and processes that are not the task's.
+struct Machine {
+    slot: Slot,
+    place: tempfile::TempDir,
+    view: View,
+    /// Stands for the runner and for another attempt.
+    outsider: std::process::Child,
+}
+
+impl Machine {
+    /// `None` if the kernel refuses this means.
+    fn guarded(user_namespace: bool) -> Option<Self> {
+        let slot = Slot::new(Isolation::PidNamespace);
+        let place = outside_of_tmp();
+        let path = |name: &str| place.path().join(name);
+        for directory in
+            ["work/trees/app/slot0", "work/trees/app/slot1", "work/tmp/0", "work/t", "work/v", "data/tokens"]
+        {
+            fs::create_dir_all(path(directory)).unwrap();
+        }
+        for directory in ["work/t", "work/v"] {
+            fs::set_permissions(path(directory), fs::Permissions::from_mode(0o1777)).unwrap();
+        }
+        for file in ["work/credential", "work/trees/app/slot1/source", "data/tokens/runner", "data/surveil.db", "token"]
+        {
+            fs::write(path(file), SECRET).unwrap();
+        }
+        // An attempt before may have left these.
+        symlink(path("work/credential"), path("work/trees/app/slot0/link")).unwrap();
+        symlink("../slot1", path("work/trees/app/slot0/up")).unwrap();
+        let hidden = vec![path("work"), path("data"), path("token"), path("nothing")];
+        let guard = Arc::new(Guard { hidden, user_namespace });
+        if let Err(error) = Supervisor::new(program(), Isolation::PidNamespace).try_guard(&guard) {
+            let said = format!("user namespace {user_namespace}: the kernel refuses it: {error:?}\n");
+            std::io::stderr().write_all(said.as_bytes()).unwrap();
+            return None;
+        }
+        let given = vec![path("work/trees/app/slot0"), path("work/tmp/0")];
+        let view = View { guard, given, tmp: path("work/t"), var_tmp: path("work/v") };
+        let outsider = std::process::Command::new("sleep")
+            .arg("1000")
+            .env("PASSWORD", SECRET)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        Some(Self { slot, place, view, outsider })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    fn command(&self, script: &str) -> Command {
+        let mut command = self.slot.shell(script);
+        command.directory = self.path("work/trees/app/slot0");
+        command.view = Some(self.view.clone());
+        let variables = [
+            ("WORK", self.path("work")),
+            ("DATA", self.path("data")),
+            ("TOKEN", self.path("token")),
+            ("TREE", self.path("work/trees/app/slot0")),
+            ("OUTSIDER", self.outsider.id().to_string().into()),
+            ("RUNNER", std::process::id().to_string().into()),
+        ];
+        command.env.extend(variables.map(|(name, value)| (name.into(), value.into())));
+        command
+    }
+
+    #[track_caller]
+    fn run(&mut self, script: &str) -> String {
+        let command = self.command(script);
+        let (ended, output) = self.slot.run(&command);
+        assert!(matches!(ended.exit, Exit::Code(_)), "{script}: {ended:?} {output}");
+        output
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.outsider.kill().unwrap();
+        self.outsider.wait().unwrap();
+    }
+}
+
+/// A directory that is not in `/tmp`, because guarded tasks have a `/tmp` of their own.
+fn outside_of_tmp() -> tempfile::TempDir {
+    let cache = std::env::home_dir().unwrap().join(".cache");
+    fs::create_dir_all(&cache).unwrap();
+    tempfile::Builder::new().prefix(".t").tempdir_in(cache.canonicalize().unwrap()).unwrap()
+}
+
+/// The means that work here, each with a machine.
+fn machines() -> Vec<Machine> {
+    let found: Vec<Machine> = [false, true].into_iter().filter_map(Machine::guarded).collect();
+    assert!(!found.is_empty(), "this kernel refuses both means, so nothing of the guard could be tested");
+    found
+}
+
+/// Each reads what is hidden, in another way, or prints that it did something else that it may not.
+const TRIES: &[(&str, &str)] = &[
+    ("the path", "cat $WORK/credential $DATA/tokens/runner $DATA/surveil.db $TOKEN"),
+    ("another attempt's tree", "cat $WORK/trees/app/slot1/source $TREE/../slot1/source up/source"),
+    ("a listing", "ls $WORK $WORK/trees/app $DATA | grep -E 'credential|slot1|surveil.db' && echo escaped"),
+    ("a symbolic link", "cat link; ln -s $TOKEN new; cat new; ln -s $WORK w; cat w/credential"),
+    ("a hard link", "ln $WORK/credential hard && cat hard; ln $TOKEN hard2 && cat hard2"),
+    ("a way up", "cat ../../../credential; cd ..; cd ..; cd ..; cat credential"),
+    ("a new root", "chroot / cat $WORK/credential; chroot /proc/1/root cat $WORK/credential"),
+    ("roots of processes", "for p in /proc/[0-9]*; do cat $p/root$WORK/credential $p/cwd/credential; done"),
+    (
+        "descriptors of processes",
+        "for f in /proc/[0-9]*/fd/*; do cat $f/credential; cat $f/tokens/runner; done </dev/null",
+    ),
+    ("leftover descriptors", "for n in 3 4 5 6 7 8 9; do eval \"true <&$n\" && echo escaped; done"),
+    ("environments", "for p in /proc/[0-9]*; do tr '\\0' '\\n' <$p/environ; done"),
+    ("memory of the supervisor", "(exec 3</proc/1/mem) && echo escaped; readlink /proc/1/fd/3 && echo escaped"),
+    ("unmounting", "umount $WORK; umount -l $WORK; umount -l $DATA; umount $TOKEN; cat $WORK/credential $TOKEN"),
+    ("a mount", "mkdir -p m; mount -t tmpfs x m && echo escaped; mount --bind / m && cat m$WORK/credential"),
+    (
+        "a user namespace",
+        "unshare -Urm sh -c 'umount -l $WORK; umount -l $TOKEN; cat $WORK/credential $TOKEN; mkdir -p n; \
+         mount --bind / n && cat n$WORK/credential; mount --rbind / n && umount -l n$WORK && cat n$WORK/credential'",
+    ),
+    ("another mount namespace", "nsenter -t 1 -m cat $WORK/credential; nsenter -t $RUNNER -m cat $WORK/credential"),
+    (
+        "the disk",
+        "for d in $(find /dev -type b 2>/dev/null); do [ $(head -c 512 $d | wc -c) = 0 ] || echo escaped; done",
+    ),
+    ("a new disk", "mknod d b 7 0 && head -c 1 d >/dev/null && echo escaped; mknod k c 1 1 && echo escaped"),
+    ("the kernel's settings", "cat /proc/sys/kernel/core_pattern >/proc/sys/kernel/core_pattern && echo escaped"),
+    ("control groups", "for g in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $g/escape && echo escaped; done"),
+    ("signals by number", "kill -9 $OUTSIDER $RUNNER && echo escaped"),
+    ("signals to everybody", "trap '' TERM; kill -TERM -1; kill -CONT 1"),
+    ("a trace", "ls -d /proc/$OUTSIDER/maps && echo escaped"),
+    (
+        "the data",
+        "echo x >$DATA/surveil.db && echo escaped; touch $DATA/new $WORK/new && echo escaped; rm -rf $DATA $WORK",
+    ),
+    (
+        "a file for more than its user",
+        "cp /bin/true s && chmod 4755 s; grep \" $TREE \" /proc/self/mountinfo | grep -qv nosuid && echo escaped",
+    ),
+    (
+        "a device in the temporary directory",
+        "mknod /tmp/d b 7 0 && echo escaped; grep ' /tmp ' /proc/self/mountinfo | tail -n 1 | grep -v nodev && echo escaped",
+    ),
+];
+
+/// S41.
+#[test]
+fn no_try_gets_out() {
+    for mut machine in machines() {
+        for (name, script) in TRIES {
+            let output = machine.run(&format!("exec 2>&1\n{script}\nexit 0"));
+            let shown = format!("{name}, user namespace {}: {output}", machine.view.guard.user_namespace);
+            assert!(!output.contains(SECRET), "{shown}");
+            assert!(!output.lines().any(|line| line == ESCAPED), "{shown}");
+            assert!(machine.outsider.try_wait().unwrap().is_none(), "{shown}");
+            for file in ["work/credential", "work/trees/app/slot1/source", "data/surveil.db", "data/tokens/runner"] {
+                assert_eq!(fs::read_to_string(machine.path(file)).unwrap(), SECRET, "{shown}");
+            }
+            assert!(!machine.path("data/new").exists() && !machine.path("work/new").exists(), "{shown}");
+        }
+    }
+}
+
+/// What a build needs works as without a guard.
+#[test]
+fn a_guarded_command_works_in_its_tree_and_its_temporary_directories() {
+    let script = "set -e
+        echo in-tree >out; cd $TREE; cat out
+        echo in-tmp >/tmp/a; cat /tmp/a; echo in-var >/var/tmp/a; cat /var/tmp/a; echo own >$WORK/tmp/0/a
+        echo in-memory >/dev/shm/a; cat /dev/shm/a
+        head -c 4 /dev/zero | wc -c; echo x >/dev/null; test -r /dev/urandom
+        test \"$(stat -c %u out)\" = \"$(id -u)\"
+        cp /bin/echo tool; ./tool executed
+        touch ~/.surveil-escape-test && rm ~/.surveil-escape-test
+        if command -v script >/dev/null; then script -qec 'echo on a terminal' /dev/null; else echo on a terminal; fi
+        sleep 1000 & kill $!; ls /proc/self/fd >/dev/null";
+    for mut machine in machines() {
+        let home = std::env::home_dir().unwrap();
+        let mut command = machine.command(&format!("exec 2>&1\n{script}"));
+        command.env.push(("HOME".into(), home.into()));
+        let (ended, output) = machine.slot.run(&command);
+        let said: Vec<&str> = output.lines().map(str::trim).collect();
+        let wanted = ["in-tree", "in-tmp", "in-var", "in-memory", "4", "executed", "on a terminal"];
+        assert_eq!((ended.exit, said), (Exit::Code(0), wanted.to_vec()), "{:?}", machine.view.guard);
+        for (file, text) in
+            [("work/trees/app/slot0/out", "in-tree\n"), ("work/t/a", "in-tmp\n"), ("work/v/a", "in-var\n")]
+        {
+            assert_eq!(fs::read_to_string(machine.path(file)).unwrap(), text);
+        }
+        assert_eq!(fs::read_to_string(machine.path("work/tmp/0/a")).unwrap(), "own\n");
+        // A step sees what the one before it left, except for memory, which belongs to processes.
+        assert_eq!(machine.run("cat out /tmp/a; ls /dev/shm"), "in-tree\nin-tmp\n");
+    }
+}
+
+/// The runner replaces directories between two attempts.
+#[test]
+fn a_directory_that_was_replaced_is_seen_by_the_next_command() {
+    for mut machine in machines() {
+        assert_eq!(machine.run("echo old >/tmp/a; echo old >a; cat a"), "old\n");
+        for name in ["work/t", "work/trees/app/slot0"] {
+            fs::remove_dir_all(machine.path(name)).unwrap();
+            fs::create_dir(machine.path(name)).unwrap();
+        }
+        fs::write(machine.path("work/trees/app/slot0/b"), "new\n").unwrap();
+        assert_eq!(machine.run("ls /tmp; ls; cat b"), "b\nnew\n");
+        // Another repository.
+        fs::create_dir_all(machine.path("work/trees/other/slot0")).unwrap();
+        machine.view.given[0] = machine.path("work/trees/other/slot0");
+        let mut command = machine.command("ls $WORK/trees/app/slot0; pwd; touch c");
+        command.directory = machine.view.given[0].clone();
+        let (_, output) = machine.slot.run(&command);
+        assert_eq!(output, format!("{}\n", machine.view.given[0].display()));
+        assert!(machine.path("work/trees/other/slot0/c").exists());
+    }
+}
+
+/// One slot serves attempts with and without a guard.
+#[test]
+fn a_command_without_a_guard_sees_the_machine_and_one_behind_it_does_not() {
+    for mut machine in machines() {
+        for is_guarded in [true, false, true] {
+            let mut command = machine.command("cat $WORK/credential 2>/dev/null; exit 0");
+            command.view = command.view.filter(|_| is_guarded);
+            let (_, output) = machine.slot.run(&command);
+            assert_eq!(output.contains(SECRET), !is_guarded);
+        }
+    }
+}
+
+/// A work directory in `/tmp` and a home directory there, as on a machine where somebody tries Surveil out.
+#[test]
+fn a_tree_in_the_hidden_temporary_directory_is_seen_at_its_path() {
+    for mut machine in machines() {
+        let place = tempfile::Builder::new().tempdir_in("/tmp").unwrap();
+        let tree = place.path().join("w/trees/a/slot0");
+        fs::create_dir_all(&tree).unwrap();
+        fs::write(place.path().join("w/credential"), SECRET).unwrap();
+        let hidden = vec![place.path().join("w")];
+        let guard = Arc::new(Guard { hidden, user_namespace: machine.view.guard.user_namespace });
+        machine.view = View { guard, given: vec![tree.clone()], ..machine.view.clone() };
+        let mut command = machine.command("pwd; echo x >made; ls ../../..; cat ../../../credential; exit 0");
+        command.directory.clone_from(&tree);
+        let (_, output) = machine.slot.run(&command);
+        assert_eq!(output.lines().next(), Some(tree.to_str().unwrap()));
+        assert!(output.contains("trees") && !output.contains(SECRET), "{output}");
+        assert!(tree.join("made").exists());
+    }
+}
