@@ -178,6 +178,7 @@ fn of_runner(error: &RunnerError) -> ExitCode {
     match error {
         RunnerError::InUse { .. }
         | RunnerError::Leftovers { .. }
+        | RunnerError::NotGuarded { .. }
         | RunnerError::Refused(_)
         | RunnerError::Listen(TransportError::Bind { .. }) => ExitCode::Refused,
         RunnerError::Undelivered { .. } => ExitCode::Unreachable,

@@ -9,7 +9,7 @@ use super::quantity::{Bytes, Millis};
 use super::typed_place::holder;
 use super::{CliError, ExitCode, interrupt};
 use crate::config::{RunnerSettings, default_runner_name, defaults, own_facts, work_dir};
-use crate::model::{Address, Label, RunnerName, SpawnId};
+use crate::model::{Address, Label, RunnerName, SpawnId, Tier};
 use crate::protocol::limits::{MAX_LABELS, MAX_SLOTS};
 use crate::runner;
 
@@ -59,6 +59,9 @@ pub(crate) struct RunnerFlags {
     #[arg(long = "label", value_name = "LABEL", value_parser = Label::new, help_heading = "Capabilities")]
     pub(crate) labels: Vec<Label>,
 
+    /// Isolation of every attempt, shared or guarded [default: what its task asks for, else guarded if possible]
+    #[arg(long, value_name = "TIER", value_parser = tier, help_heading = "Limits")]
+    pub(crate) isolation: Option<Tier>,
     /// Directory for stores and work trees [default: ~/.cache/surveil]
     #[arg(long, value_name = "DIR", env = "SURVEIL_WORK", help_heading = "Limits")]
     pub(crate) work: Option<PathBuf>,
@@ -88,7 +91,8 @@ impl RunnerFlags {
     pub(crate) fn settings(self) -> Result<RunnerSettings, CliError> {
         let name = self.name.map_or_else(|| Ok(default_runner_name()), |name| RunnerName::new(&name));
         let name = name.map_err(|error| CliError::Usage(error.to_string()))?;
-        let most = MAX_LABELS - own_facts().len();
+        // One label says that the runner guards its attempts.
+        let most = MAX_LABELS - own_facts().len() - 1;
         if self.labels.len() > most {
             return Err(CliError::Usage(format!("at most {most} labels are allowed")));
         }
@@ -105,6 +109,7 @@ impl RunnerFlags {
                 // The runner warns of what is no repository when it would read it.
                 holder(&repo, "which is read", |text| log::info!("{text}")).ok().flatten().unwrap_or(repo)
             }),
+            isolation: self.isolation,
             log_limit: self.log_limit.0,
             min_free: self.min_free.0,
             grace_ms: self.grace.0,
@@ -113,6 +118,12 @@ impl RunnerFlags {
             spawn: self.spawn.map(SpawnId),
         })
     }
+}
+
+/// Reads a tier that a runner offers by itself.
+fn tier(typed: &str) -> Result<Tier, String> {
+    let offered = [Tier::Shared, Tier::Guarded];
+    offered.into_iter().find(|tier| tier.word() == typed).ok_or_else(|| "it is shared or guarded".to_owned())
 }
 
 /// The address to listen at, if either half of one was typed.

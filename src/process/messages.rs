@@ -31,7 +31,8 @@ const TIERS: [Isolation; 2] = [Isolation::PidNamespace, Isolation::Subreaper];
 pub(super) enum Order {
     /// Enter this tier, with this guard. The first message.
     Serve(Isolation, Option<Arc<Guard>>),
-    /// Execute this command. The guard of its view is that of the process, and is not sent. The descriptor of its output comes with the message.
+    /// Execute this command. The descriptor of its output comes with the message. The guard of its view is that of the
+    /// process, and is not sent.
     Run(Command),
     /// End the running command. Ignored if none runs: the report of its end was on its way.
     Cancel,

@@ -31,7 +31,7 @@ use super::upload::{Upload, Uploader};
 use crate::config::{RunnerSettings, own_facts};
 use crate::model::reason::LossReason;
 use crate::model::words::outcome_words;
-use crate::model::{AttemptId, CommitId, Isolation, Label, Moment, Outcome, RepoName};
+use crate::model::{Ability, AttemptId, CommitId, Isolation, Label, Moment, Outcome, RepoName};
 use crate::shutdown::Stop;
 use crate::transport::Frame;
 
@@ -53,6 +53,7 @@ pub(super) fn run(
     let (reports, from_slots) = bounded(REPORT_CAPACITY);
     let heartbeat = Heartbeat::start().map_err(thread("heartbeat"))?;
     let warm = repos.warm().into_iter().collect();
+    let abilities: Vec<Ability> = Ability::OF_PROGRAM.into_iter().chain(means.map(|_| Ability::Guarded)).collect();
     let common = Arc::new(Common {
         runner: settings.name.clone(),
         layout: layout.clone(),
@@ -64,6 +65,7 @@ pub(super) fn run(
         grace_ms: settings.grace_ms,
         renewed: AtomicU64::new(boottime::now().0),
         executor,
+        abilities: abilities.clone(),
         guard: means.map(|means| AttemptGuard::new(means, settings, &layout)),
         reports,
         uploads: uploads.clone(),
@@ -71,9 +73,11 @@ pub(super) fn run(
     let slots = usize::try_from(settings.slots).unwrap_or(usize::MAX);
     let RunnerSettings { idle_exit_ms, grace_ms, delivery_ms, .. } = *settings;
     let times = Times { idle_exit_ms, grace_ms, delivery_ms };
+    let told = means.map(|_| Ability::Guarded.label());
+    let labels = own_facts().into_iter().chain(told).chain(settings.labels.iter().cloned()).collect();
     let mut core = Core {
         settings,
-        labels: own_facts().into_iter().chain(settings.labels.iter().cloned()).collect(),
+        labels,
         isolation,
         machine: Machine::new(boottime::now(), slots, times, undelivered),
         journal,

@@ -8,6 +8,8 @@ use crate::transport::TransportError;
 /// The reason why a runner could not start or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunnerError {
+    #[error("every attempt shall be guarded (--isolation), but {why}")]
+    NotGuarded { why: String },
     #[error("could not use the work directory {}", path.display())]
     WorkDirectory { path: PathBuf, source: io::Error },
     #[error("another runner uses the work directory {}: give this one its own with --work", path.display())]

@@ -1,5 +1,5 @@
-//! The guard of a runner's attempts: what of the machine they do not see. Finds out at the start whether the kernel lets
-//! this process guard them, and gives each attempt its view.
+//! The guard of a runner's attempts: what of the machine they do not see. Finds out at the start whether the kernel
+//! lets this process guard them, and gives each attempt its view.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,11 +7,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::error::RunnerError;
 use super::layout::Layout;
 use super::temporary::Temporary;
 use crate::config::{RunnerSettings, data_dir};
 use crate::error_chain::chain;
-use crate::model::Isolation;
+use crate::model::{Isolation, Tier};
 use crate::process::{Guard, Supervisor, View};
 
 /// The file that every data directory of a dispatcher has.
@@ -28,23 +29,29 @@ pub(super) struct Means {
     user_namespace: bool,
 }
 
-/// Tries to start a guarded supervisor. Returns the means that work; `None` if none does, and the log says why.
-pub(super) fn detect(program: &Path, isolation: Isolation) -> Option<Means> {
+/// Tries to start a guarded supervisor. Returns the means that work; `None` if none does, and the log says why. It is
+/// an error if the operator wants every attempt guarded, and that cannot be.
+pub(super) fn detect(program: &Path, isolation: Isolation, wanted: Option<Tier>) -> Result<Option<Means>, RunnerError> {
+    if wanted == Some(Tier::Shared) {
+        return Ok(None);
+    }
     let mut refusals = Vec::new();
     for user_namespace in [false, true] {
         let guard = Arc::new(Guard { hidden: Vec::new(), user_namespace });
         match Supervisor::new(program.to_owned(), isolation).try_guard(&guard) {
-            Ok(()) => return Some(Means { user_namespace }),
+            Ok(()) => return Ok(Some(Means { user_namespace })),
             Err(error) => refusals.push(chain(&error)),
         }
     }
-    log::warn!(
-        "attempts are not guarded: they see the files of this runner's user, because the kernel refuses mounts of their \
-         own ({}), and in a user namespace too ({})",
-        refusals[0],
-        refusals[1]
+    let why = format!(
+        "the kernel refuses mounts of their own ({}), and in a user namespace too ({})",
+        refusals[0], refusals[1]
     );
-    None
+    if wanted.is_some() {
+        return Err(RunnerError::NotGuarded { why });
+    }
+    log::warn!("attempts are not guarded, and see the files of this runner's user: {why}");
+    Ok(None)
 }
 
 impl Means {
@@ -58,6 +65,8 @@ impl Means {
 #[derive(Debug)]
 pub(super) struct AttemptGuard {
     means: Means,
+    /// Whether a task cannot choose to be without it.
+    is_forced: bool,
     /// Hidden if they exist when an attempt begins.
     hidden: BTreeSet<PathBuf>,
     home: Option<PathBuf>,
@@ -77,7 +86,12 @@ impl AttemptGuard {
         }
         let sessions = Path::new("/run/user").join(user.as_raw().to_string());
         hidden.extend(SERVICES_OF_USER.map(|name| sessions.join(name)));
-        Self { means, hidden, home: std::env::home_dir() }
+        Self { means, is_forced: settings.isolation.is_some(), hidden, home: std::env::home_dir() }
+    }
+
+    /// Whether an attempt is guarded whose task asks for this tier.
+    pub(super) fn holds_for(&self, asked: Option<Tier>) -> bool {
+        self.is_forced || asked != Some(Tier::Shared)
     }
 
     /// Returns the view of an attempt: it sees its tree and its own temporary directories, and the home directory.

@@ -73,7 +73,7 @@ pub fn run(settings: RunnerSettings, stop: &Receiver<Stop>) -> Result<(), Runner
     let isolation = detect_isolation();
     // This very program, even if a newer one has replaced its file.
     let program = "/proc/self/exe";
-    let means = guard::detect(program.as_ref(), isolation);
+    let means = guard::detect(program.as_ref(), isolation, settings.isolation)?;
     let executor = move |layout: &Layout| -> Box<slot::Execute> {
         let mut supervisor = Supervisor::new(program.into(), isolation).keeping_open(layout.attempts());
         Box::new(move |command, output, cancel, progress| supervisor.run(command, output, cancel, progress))

@@ -35,7 +35,7 @@ use super::written_tasks::{VARIABLE as WRITTEN_TASKS, WrittenTasks};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::model::reason::{LossReason, TimeoutReason};
-use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName, RunnerName, StreamId};
+use crate::model::{Ability, AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName, RunnerName, StreamId, Tier};
 use crate::process::{Command, Ended, Exit, ProcessError, ProgressCallbacks, View};
 use crate::threads::{self, Thread};
 
@@ -60,6 +60,8 @@ pub(super) struct Common {
     /// The time since which leases are surely renewed, as the core last knew.
     pub(super) renewed: AtomicU64,
     pub(super) executor: MakeExecutor,
+    /// What this runner offers to tasks.
+    pub(super) abilities: Vec<Ability>,
     /// `None` if the kernel does not let this runner guard its attempts.
     pub(super) guard: Option<AttemptGuard>,
     pub(super) reports: Sender<SlotReport>,
@@ -218,6 +220,11 @@ impl Slotted {
     /// Executes an attempt. Returns `Err` with the outcome if its process was not started.
     fn attempt(&mut self, work: &SlotWork) -> Result<AttemptResult, Outcome> {
         self.check_disk()?;
+        // The dispatcher gives no such job to this runner, unless it is a foreign program.
+        if let Some(ability) = Ability::missing_for(&work.assignment.recipe, &self.common.abilities) {
+            let what = ability.offer().unwrap_or(ability.word());
+            return Err(Outcome::CouldNotStart(format!("this runner does not offer {what}")));
+        }
         // The file was removed and made anew: the next runner waits for the new one.
         if !Arc::ptr_eq(&self.attempts, &self.common.layout.attempts()) {
             self.executor = (self.common.executor)(&self.common.layout);
@@ -231,7 +238,7 @@ impl Slotted {
             drop(reports.send(SlotReport::SourceWanted { attempt, haves, pieces }));
         };
         let tree = self.workspace.prepare(assignment, &ask, &work.cancelled)?;
-        let directories = self.make_directories(&tree).map_err(|error| {
+        let directories = self.make_directories(&tree, assignment.recipe.isolation).map_err(|error| {
             let is_full = error.kind() == io::ErrorKind::StorageFull;
             let other = || format!("could not make the attempt's temporary directory: {error}").into();
             Outcome::Lost(if is_full { LossReason::disk_full() } else { other() })
@@ -242,8 +249,9 @@ impl Slotted {
         self.execute(work, (&tree, &directories), writer)
     }
 
-    fn make_directories(&mut self, tree: &Path) -> io::Result<Directories> {
-        let Some(guard) = &self.common.guard else {
+    /// An attempt is guarded if this runner can, unless its task asks for less.
+    fn make_directories(&mut self, tree: &Path, asked: Option<Tier>) -> io::Result<Directories> {
+        let Some(guard) = self.common.guard.as_ref().filter(|guard| guard.holds_for(asked)) else {
             let temporary = self.temporary.make()?;
             return Ok(Directories { beside: temporary.clone(), temporary, view: None });
         };

@@ -1,5 +1,5 @@
-//! The escape suite: what a hostile task tries against the guard, and what must happen. Each means of guarding that this
-//! machine has is tried; which ones it has is what the probe says.
+//! The escape suite: what a hostile task tries against the guard, and what must happen. Each means of guarding that
+//! this machine has is tried; which ones it has is what the probe says.
 
 use std::fs;
 use std::io::Write;

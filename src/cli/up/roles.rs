@@ -81,6 +81,7 @@ impl RoleSettings {
             labels: Vec::new(),
             listen: None,
             local_source: None,
+            isolation: None,
             log_limit: defaults::LOG_LIMIT_BYTES,
             min_free: defaults::MIN_FREE_BYTES,
             grace_ms: defaults::GRACE_MS,

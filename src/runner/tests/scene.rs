@@ -101,6 +101,7 @@ impl Scene {
             labels: vec![Label::new("gpu").unwrap()],
             listen: None,
             local_source: None,
+            isolation: None,
             log_limit: 1 << 30,
             min_free: 0,
             grace_ms: 100,

@@ -273,7 +273,9 @@ fn a_task_that_removes_the_work_directory_costs_one_attempt_at_most() {
     let runner = world.runner("w1", &[]);
     for (number, part) in ["", "spool", "trees", "stores", "trees/app", "quarantine"].iter().enumerate() {
         let place = work.join(part);
-        let commit = repository.commit_script(&format!("rm -rf {}\ncd /\necho done {number}", place.display()));
+        // A guarded task does not see it.
+        let script = format!("rm -rf {}\ncd /\necho done {number}", place.display());
+        let commit = repository.commit_tasks(&format!("[task.test]\nisolation = 'shared'\nrun = '''\n{script}\n'''\n"));
         // The task that does it may be lost with what it removed. It runs again then, and does the same.
         let build = world.finished(&commit);
         assert!(job(&build, "test").attempts.len() <= 3, "{build:#?}");

@@ -61,3 +61,43 @@ fn a_guarded_task_tells_its_steps_variables_and_its_runner_further_tasks() {
     assert!(log.contains("told kept\n"), "{log}");
     assert_eq!(world.log_of(&build, "plan/more"), "more\n");
 }
+
+/// S40. The task, and the operator, choose whether attempts are guarded; the operator has the last word.
+#[test]
+fn a_task_that_asks_for_less_is_shared_unless_the_operator_wants_all_guarded() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let _others = (world.dispatcher(&[]), world.observer(&[&repository], &[]));
+    let task = |isolation: &str, text: &str| {
+        let seen = format!("test -e {} && echo seen || echo not seen", world.data().join("surveil.db").display());
+        repository.commit_tasks(&format!("[task.test]\n{isolation}\nrun = '{seen}'\n# {text}\n"))
+    };
+    let can_guard = world.can_guard();
+    let asks_for_less = "isolation = 'shared'";
+    let cases = [("", ["not seen\n", "seen\n"]), ("shared", ["seen\n"; 2]), ("guarded", ["not seen\n"; 2])];
+    for (flag, wanted) in cases {
+        let flags = if flag.is_empty() { vec![] } else { vec![format!("--isolation={flag}")] };
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let mut runner = world.runner("w1", &flags);
+        if flag == "guarded" && !can_guard {
+            assert_eq!(runner.exit_code(), 7);
+            assert!(runner.log().contains("every attempt shall be guarded"), "{}", runner.log());
+            continue;
+        }
+        let wanted = if can_guard { wanted } else { ["seen\n"; 2] };
+        for (isolation, wanted) in ["", asks_for_less].into_iter().zip(wanted) {
+            let commit = task(isolation, flag);
+            assert_eq!(world.log_of(&world.expect(&commit, "passed"), "test"), wanted, "{flag} {isolation}");
+        }
+        runner.kill();
+    }
+}
+
+impl World {
+    /// Whether a runner can guard its attempts here, as its own log says.
+    fn can_guard(&self) -> bool {
+        let runner = self.runner("probe", &["--idle-exit=1ms"]);
+        runner.says("its attempts are");
+        !runner.log().contains(NOT_GUARDED)
+    }
+}
