@@ -26,6 +26,9 @@ pub enum CliError {
     Output(#[source] io::Error),
     #[error("no dispatcher answers (start one with `surveil dispatcher`, or say where it is with --dispatch)")]
     Unreachable(#[source] TransportError),
+    /// A dispatcher answers, and it is not the one with the pin.
+    #[error("another dispatcher answers")]
+    OtherDispatcher(#[source] TransportError),
     /// No dispatcher answers at the address, but one uses the data directory.
     #[error("{holder} uses {}: name its address with --dispatch", directory.display())]
     AtAnotherAddress { holder: String, directory: PathBuf, source: Box<CliError> },
@@ -84,6 +87,7 @@ impl CliError {
                 ConfigError::TokenMissing { .. } | ConfigError::TokenMalformed { .. } | ConfigError::Read { .. }
             ),
             Self::Usage(_)
+            | Self::OtherDispatcher(_)
             | Self::AtAnotherAddress { .. }
             | Self::Output(_)
             | Self::Unexpected(_)
@@ -108,6 +112,7 @@ impl CliError {
             ) => ExitCode::Refused,
             Self::Usage(_) | Self::Config(_) | Self::Git(_) => ExitCode::Usage,
             Self::Unreachable(_) | Self::AtAnotherAddress { .. } | Self::Disconnected(_) => ExitCode::Unreachable,
+            Self::OtherDispatcher(_) => ExitCode::Refused,
             Self::Refused(refusal) => of_refusal(refusal.code),
             Self::Dispatcher(error) => of_dispatcher(error),
             Self::Backup(error) => of_backup(error),

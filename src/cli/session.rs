@@ -67,7 +67,7 @@ impl Session {
     }
 
     fn open_one(address: &Address, pins: &[Pin], token: &TokenSource) -> Result<Self, CliError> {
-        let stream = Stream::dial_pinned(address, DIAL_TIMEOUT, pins).map_err(CliError::Unreachable)?;
+        let stream = Stream::dial_pinned(address, DIAL_TIMEOUT, pins).map_err(unreachable)?;
         let mut reader = FrameReader::new(stream.clone());
         reader.set_timeout(Some(HELLO_TIMEOUT)).map_err(disconnected)?;
         let pid = std::process::id();
@@ -193,6 +193,10 @@ fn refused_hello(mut refusal: Refusal, token: &TokenSource) -> CliError {
         refusal.text = format!("{} (the token was read from {})", refusal.text, token.path().display());
     }
     CliError::Refused(refusal)
+}
+
+fn unreachable(error: TransportError) -> CliError {
+    if error.is_wrong_pin() { CliError::OtherDispatcher(error) } else { CliError::Unreachable(error) }
 }
 
 fn disconnected(error: TransportError) -> CliError {

@@ -22,7 +22,7 @@ pub(super) fn load(data: &DataDir) -> Result<AuthorityKey, DispatcherError> {
         None => {
             let key = AuthorityKey::generate().map_err(|source| DispatcherError::Certificate { source })?;
             write_private(&path, key.to_der()).map_err(fail)?;
-            log::info!("the dispatcher's certificate authority is made: its pin is {}", key.pin());
+            log::info!("certificate authority made, with the key {}", path.display());
             key
         }
     };

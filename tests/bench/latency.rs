@@ -2,6 +2,8 @@
 //! Real observer, dispatcher and runner; the clock starts before the ref is written and stops when the task's first
 //! line has been executed, which is a byte in a FIFO that this process reads.
 //!
+//! `SURVEIL_BENCH_TLS=1` encrypts all connections, so that both can be measured in turns.
+//!
 //! `cargo bench --bench latency`; `SURVEIL_BENCH_ROUNDS` changes the number of rounds, and
 //! `SURVEIL_BENCH_PAUSE_MS` the time between two: after 2,500 ms every role has given its memory back.
 

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use stage::figures::{children, cpu_seconds, memory, say, threads};
 use stage::repo::Repo;
-use stage::scripted::{Crowd, Submitter, idle_tasks, open};
+use stage::scripted::{Crowd, Submitter, idle_tasks, open, open_pinned, register};
 use stage::{Stage, finished, is_measuring, pause, setting};
 use surveil::clock;
 use surveil::config::defaults::HEARTBEAT_INTERVAL_MS;
 use surveil::protocol::hello::Role;
 use surveil::protocol::operator::{FromOperator, ToOperator};
+use surveil::protocol::runner::{FromRunner, ToRunner};
 use surveil::transport::{Frame, FrameReader, Stream, write_frame};
 
 /// Tasks of each commit in [`after_work`].
@@ -24,10 +25,46 @@ const JOBS_EACH: usize = 1000;
 /// The most resident memory of a dispatcher that has finished 100,000 jobs and rests.
 const RESTS_MIB: f64 = 14.0;
 
+/// The most resident memory that an idle runner with an encrypted connection may cost.
+const ENCRYPTED_KIB: f64 = 45.0;
+
 fn main() {
     idle();
     after_work();
     crowd();
+    encrypted_crowd();
+}
+
+/// Runners with encrypted connections that do nothing but ping.
+fn encrypted_crowd() {
+    let count = if is_measuring() { setting("SURVEIL_BENCH_TLS_RUNNERS", 2_000) } else { 20 };
+    let stage = Stage::with_dispatcher(&[]);
+    let dispatcher = stage.pid(0);
+    let pins: Vec<_> = stage.pin().into_iter().collect();
+    pause(Duration::from_millis(200));
+    let before = memory(dispatcher);
+    let begun = clock::instant();
+    let mut peers = Vec::new();
+    for n in 0..count {
+        let (stream, mut reader) = open_pinned(&stage, Role::Runner, &format!("idle{n}"), &pins);
+        write_frame(&stream, &register(1)).expect("a registration");
+        let answer = reader.read::<ToRunner>(1 << 20).expect("an answer");
+        assert!(matches!(answer, Some(ToRunner::Registered { .. })), "{answer:?}");
+        peers.push((stream, reader));
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    say(&format!("{count} runners connected encrypted and registered, one after the other, in {seconds:.2} s"));
+    for _ in 0..3 {
+        for (stream, reader) in &mut peers {
+            write_frame(stream, &Frame::new(&FromRunner::Ping { holding: vec![] })).expect("a ping");
+            reader.read::<ToRunner>(1 << 20).expect("an answer");
+        }
+    }
+    let after = memory(dispatcher);
+    let each = |of: fn(&stage::figures::Memory) -> u64| (of(&after) - of(&before)) as f64 / count as f64;
+    let (resident, private) = (each(|memory| memory.resident), each(|memory| memory.private));
+    say(&format!("an encrypted runner costs the dispatcher {resident:.1} KiB resident ({private:.1} private)"));
+    assert!(!is_measuring() || resident <= ENCRYPTED_KIB, "{resident:.1} KiB; {ENCRYPTED_KIB} are allowed");
 }
 
 /// One runner with two slots.

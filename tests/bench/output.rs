@@ -2,6 +2,8 @@
 //! until the outcome, and with it the whole log, is durable. Memory must stay bounded on the way. For comparison,
 //! the same amount is written directly to the disk, twice (spool and log), and synced once.
 //!
+//! `SURVEIL_BENCH_TLS=1` encrypts all connections, so that both can be measured in turns.
+//!
 //! `cargo bench --bench output`; `SURVEIL_BENCH_MB` changes the amount.
 
 mod stage;

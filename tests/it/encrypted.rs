@@ -92,7 +92,9 @@ fn a_wrong_pin_is_told_at_once_with_the_right_one_for_comparison() {
     let explains = |said: &str| {
         assert!(said.contains("not the one with this pin") && said.contains(&world.pin().unwrap()), "{said}");
     };
-    explains(&world.surveil(&["status", &wrong]).error(5));
+    let said = world.surveil(&["status", &wrong]).error(7);
+    assert!(said.starts_with("surveil: another dispatcher answers"), "{said}");
+    explains(&said);
     let mut runner = world.runner("w1", &[&wrong]);
     assert_ne!(runner.exit_code(), 0, "nothing but a person can help");
     explains(&runner.log());

@@ -4,6 +4,7 @@
 //!
 //! Reads no message: the session reads hello from what is returned here.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,11 @@ use crate::dispatcher::listening::Listening;
 use crate::dispatcher::tokens::Tokens;
 use crate::model::Address;
 use crate::protocol::hello::{ErrorCode, Refusal};
+use crate::threads;
 use crate::transport::{FrameReader, Stream, TlsServer, TransportError};
 
+/// Time that a peer may take for its part of the handshake.
+const HANDSHAKE: Duration = Duration::from_millis(limits::HANDSHAKE_MS);
 /// The first byte of a TLS connection: the type of a handshake record.
 const TLS_HANDSHAKE: u8 = 22;
 
@@ -40,16 +44,14 @@ impl Gate {
         Self { tokens, tls, listening: Arc::new(listening) }
     }
 
-    /// Waits for the first byte, and makes the TLS handshake if it begins one: then `stream` is the encrypted
-    /// connection afterwards.
-    ///
-    /// Not inlined: a session would keep the handshake's room on the stack as long as it lasts.
-    #[inline(never)]
-    pub(super) fn enter(&self, stream: &mut Stream) -> Result<Entrance, SessionError> {
+    /// Waits for the first byte, and makes the TLS handshake if it begins one: then `begun` is called before, and
+    /// `stream` is the encrypted connection afterwards.
+    pub(super) fn enter(&self, stream: &mut Stream, begun: impl FnOnce()) -> Result<Entrance, SessionError> {
         let mut reader = reader(stream)?;
         let Some(first) = reader.peek().map_err(explain)? else { return Ok(Entrance::Left) };
         if first == TLS_HANDSHAKE && !stream.is_encrypted() {
-            *stream = self.encrypt(stream, reader.into_unread()).map_err(SessionError::Transport)?;
+            begun();
+            *stream = self.encrypt_beside(stream, reader.into_unread()).map_err(SessionError::Transport)?;
             return Ok(Entrance::Protocol(self::reader(stream)?));
         }
         if first.is_ascii_alphabetic() {
@@ -63,9 +65,23 @@ impl Gate {
         Ok(Entrance::Protocol(reader))
     }
 
+    /// Like [`Gate::encrypt`], in a thread that ends with the handshake. A handshake takes far more room on the stack
+    /// than the session behind it, and a session's thread would keep that room as long as the session lasts.
+    fn encrypt_beside(&self, stream: &Stream, received: Vec<u8>) -> Result<Stream, TransportError> {
+        let (tls, below, bytes) = (self.tls.clone(), stream.clone(), received.clone());
+        match threads::spawn("handshake", move || below.encrypt_as(&tls, bytes, HANDSHAKE)) {
+            Ok(thread) => thread.join().unwrap_or_else(|_| {
+                let source = io::Error::other("the thread of the handshake panicked");
+                Err(TransportError::Io { doing: "make the handshake", source })
+            }),
+            // No thread is left for it, but there is this one.
+            Err(_) => self.encrypt(stream, received),
+        }
+    }
+
     /// Makes an encrypted connection, as the side that shows the certificate. `received` was read already.
     pub(super) fn encrypt(&self, stream: &Stream, received: Vec<u8>) -> Result<Stream, TransportError> {
-        stream.encrypt_as(&self.tls, received, Duration::from_millis(limits::HANDSHAKE_MS))
+        stream.encrypt_as(&self.tls, received, HANDSHAKE)
     }
 
     /// Refuses to call a runner in plain text that listens at an address from which plain text is refused. An address
@@ -104,5 +120,97 @@ fn foreign_answer(first: u8) -> String {
         )
     } else {
         LINE.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::dispatcher::data_dir::DataDir;
+    use crate::model::Pin;
+    use crate::transport::AuthorityKey;
+
+    fn gate() -> Gate {
+        let place = tempfile::tempdir().unwrap();
+        let tokens = Tokens::load(&DataDir::open(place.path()).unwrap()).unwrap();
+        let tls = TlsServer::new(AuthorityKey::generate().unwrap()).unwrap();
+        let listening = Listening {
+            address: "127.0.0.1:9000".parse().unwrap(),
+            pin: Pin::new([1; 32]),
+            plain_text_from: vec!["10.0.0.0/8".parse().unwrap()],
+        };
+        Gate::new(tokens, tls, listening)
+    }
+
+    /// What becomes of a connection that sends these bytes and ends.
+    fn enter(gate: &Gate, bytes: &[u8]) -> (Result<Entrance, SessionError>, Vec<u8>) {
+        let (here, there) = Stream::pair();
+        there.write_at_once(bytes).unwrap();
+        there.finish();
+        let result = gate.enter(&mut here.clone(), || {});
+        here.finish();
+        let mut reader = FrameReader::new(there);
+        let answer = reader.peek().unwrap().map(|_| reader.into_unread()).unwrap_or_default();
+        (result, answer)
+    }
+
+    #[test]
+    fn clients_of_http_get_an_answer_that_they_understand_and_others_a_line() {
+        let gate = gate();
+        for (bytes, is_http) in
+            [("GET / HTTP/1.1\r\n", true), ("OPTIONS *", true), ("SSH-2.0-x\r\n", false), ("x", false)]
+        {
+            let (entrance, answer) = enter(&gate, bytes.as_bytes());
+            assert!(matches!(entrance, Ok(Entrance::Foreign)), "{bytes}");
+            let answer = String::from_utf8(answer).unwrap();
+            assert_eq!(answer.starts_with("HTTP/1.1 400 "), is_http, "{answer}");
+            let line = answer.split("\r\n\r\n").last().unwrap();
+            assert_eq!(line.lines().count(), 1, "{answer}");
+        }
+        assert!(matches!(enter(&gate, b"").0, Ok(Entrance::Left)));
+    }
+
+    #[test]
+    fn a_runner_elsewhere_is_not_called_in_plain_text() {
+        let gate = gate();
+        for (address, is_allowed) in [
+            ("127.0.0.1:1", true),
+            ("[::1]:1", true),
+            ("10.1.2.3:1", true),
+            ("worker:1", true),
+            ("192.168.1.1:1", false),
+            ("[fd00::1]:1", false),
+        ] {
+            let checked = gate.check_plain_call(&address.parse().unwrap());
+            assert_eq!(checked.is_ok(), is_allowed, "{address}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        /// S23. No beginning panics or hangs, and only TLS and letters keep the bytes from the protocol's reader.
+        #[test]
+        fn any_first_bytes_have_an_end(
+            first in any::<u8>(),
+            rest in prop::collection::vec(any::<u8>(), 0..600),
+            is_hello in any::<bool>(),
+        ) {
+            let gate = gate();
+            // The header of a record that may be whole, or anything.
+            let mut bytes = if is_hello { vec![22, 3, 1, 0, (rest.len() % 256) as u8] } else { vec![first] };
+            bytes.extend(&rest);
+            let (entrance, _) = enter(&gate, &bytes);
+            let is_tls_error = matches!(entrance, Err(SessionError::Transport(TransportError::Tls { .. })));
+            let is_foreign = matches!(entrance, Ok(Entrance::Foreign));
+            prop_assert_eq!(is_tls_error, bytes[0] == TLS_HANDSHAKE);
+            prop_assert_eq!(is_foreign, bytes[0].is_ascii_alphabetic());
+            if !is_tls_error && !is_foreign {
+                let Ok(Entrance::Protocol(reader)) = entrance else { panic!("it is the protocol's") };
+                prop_assert_eq!(reader.into_unread(), bytes);
+            }
+        }
     }
 }

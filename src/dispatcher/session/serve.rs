@@ -98,7 +98,7 @@ impl Shared {
     #[inline(never)]
     fn open(self: Arc<Self>, id: SessionId, stream: &mut Stream) -> Result<Option<Session>, SessionError> {
         let lost = SessionError::Transport;
-        let mut reader = match self.gate.enter(stream)? {
+        let mut reader = match self.gate.enter(stream, || self.sessions.begin_handshake(id))? {
             Entrance::Protocol(reader) => reader,
             Entrance::Foreign => {
                 if self.refused.is_due(clock::now()) {

@@ -89,6 +89,11 @@ impl Sessions {
         true
     }
 
+    /// Notes that a connection begins its TLS handshake.
+    pub(super) fn begin_handshake(&self, id: SessionId) {
+        threads::lock(&self.open).admission.begin_handshake(id, clock::now());
+    }
+
     /// Counts a connection among the sessions, if there is a place for it.
     pub(super) fn authenticate(&self, id: SessionId) -> Result<(), Refusal> {
         let entered = threads::lock(&self.open).admission.authenticate(id);

@@ -23,8 +23,10 @@ use crate::{clock, threads};
 
 /// Encrypted bytes that wait for the link below, from which on no more plaintext is accepted.
 const HELD_BYTES: usize = 64 * 1024;
-/// The size of the buffer into which an idle connection reads.
-const IDLE_BYTES: usize = 4 * 1024;
+/// The size of the buffer into which an idle connection reads: several pings.
+const IDLE_BYTES: usize = 1024;
+/// Encrypted bytes of one write up to which a connection counts as idle.
+const SMALL_BYTES: usize = 4 * 1024;
 /// Capacity that an idle connection keeps of the buffer for encrypted bytes.
 const KEPT_BYTES: usize = 512;
 /// The size to which the buffer grows into which a busy connection reads.
@@ -65,6 +67,8 @@ struct Incoming {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// The number of bytes of the last read.
+    last: usize,
     is_over: bool,
 }
 
@@ -89,7 +93,7 @@ impl Encrypted {
         let link = Self {
             below,
             state: Mutex::new(State { connection, unsent: 0, end: End::Open, failure: None }),
-            incoming: Mutex::new(Incoming { bytes: received, start: 0, end, is_over: false }),
+            incoming: Mutex::new(Incoming { bytes: received, start: 0, end, last: 0, is_over: false }),
             outgoing: Mutex::default(),
         };
         link.shake_hands(|| left(deadline).ok_or(TlsError::TimedOut(patience)))?;
@@ -108,7 +112,7 @@ impl Encrypted {
                 if incoming.is_over {
                     return Err(TlsError::Ended);
                 }
-                match incoming.fill(&*self.below, IDLE_BYTES, Some(time()?)) {
+                match incoming.fill(&*self.below, Some(time()?)) {
                     Ok(()) => {}
                     Err(error) if is_short(&error) => {}
                     Err(error) => return Err(TlsError::Broken(error)),
@@ -225,7 +229,7 @@ impl Link for Encrypted {
                     Some(deadline) => wait = Some(left(deadline).ok_or(ErrorKind::WouldBlock)?),
                 }
             }
-            incoming.fill(&*self.below, into.len(), wait)?;
+            incoming.fill(&*self.below, wait)?;
         }
     }
 
@@ -351,15 +355,21 @@ impl Incoming {
         &self.bytes[self.start..self.end]
     }
 
-    /// Reads once into the empty buffer. Its size follows that of the caller's buffer, which grows while much arrives.
-    fn fill(&mut self, below: &dyn Link, size: usize, wait: Option<Duration>) -> io::Result<()> {
-        let size = size.clamp(IDLE_BYTES, BUSY_BYTES);
+    /// Reads once into the empty buffer, which grows while reads fill it, and shrinks after one that would have fitted
+    /// into the smallest.
+    fn fill(&mut self, below: &dyn Link, wait: Option<Duration>) -> io::Result<()> {
+        let size = match self.last {
+            last if last <= IDLE_BYTES / 2 => IDLE_BYTES,
+            last if last >= self.bytes.len() => (last * 4).min(BUSY_BYTES),
+            _ => self.bytes.len(),
+        };
         if self.bytes.len() != size {
             self.bytes.resize(size, 0);
             self.bytes.shrink_to_fit();
         }
         (self.start, self.end) = (0, 0);
         self.end = below.read(&mut self.bytes, wait)?;
+        self.last = self.end;
         self.is_over = self.end == 0;
         Ok(())
     }
@@ -381,7 +391,7 @@ impl Outgoing {
     fn advance(&mut self, count: usize) {
         self.start += count;
         if self.is_empty() {
-            let was_small = self.start < IDLE_BYTES;
+            let was_small = self.start < SMALL_BYTES;
             self.start = 0;
             self.bytes.clear();
             // There may be thousands of idle connections, so each keeps little memory. A busy one keeps its buffer.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use self::repo::Repo;
 use surveil::clock;
-use surveil::model::{Address, Build, BuildId, CommitId};
+use surveil::model::{Address, Build, BuildId, CommitId, Pin};
 use surveil::protocol::hello::Role;
 use surveil::store::{Reader, sqlite};
 use tempfile::TempDir;
@@ -172,6 +172,12 @@ impl Stage {
         let mut command = Command::new(program);
         command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.dir.path());
         command.env("SURVEIL_DATA", self.data());
+        // All connections are encrypted if this is set, so that both can be measured in turns.
+        if std::env::var_os("SURVEIL_BENCH_TLS").is_some()
+            && let Some(pin) = self.pin()
+        {
+            command.env("SURVEIL_PIN", pin.to_string());
+        }
         for name in ["RUST_LOG", "RUST_BACKTRACE"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
@@ -199,6 +205,11 @@ impl Stage {
         let pid = rustix::process::Pid::from_child(&process.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it lives");
         wait_for("an orderly end", || process.child.try_wait().ok().flatten());
+    }
+
+    /// The dispatcher's pin. `None` before its first start, and for a program that does not encrypt.
+    pub(crate) fn pin(&self) -> Option<Pin> {
+        fs::read_to_string(self.data().join("tls/pin")).ok()?.parse().ok()
     }
 
     pub(crate) fn token(&self, role: Role) -> String {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use git2::Oid;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use surveil::model::Pin;
 use surveil::protocol::hello::{Greeting, Hello, Opening, Role};
 use surveil::protocol::observer::{FromObserver, ToObserver};
 use surveil::protocol::runner::FromRunner;
@@ -17,7 +18,12 @@ use super::repo::Repo;
 
 /// Dials and says hello.
 pub(crate) fn open(stage: &Stage, role: Role, name: &str) -> (Stream, FrameReader) {
-    let stream = Stream::dial(&stage.address(), Duration::from_secs(5)).expect("a connection");
+    open_pinned(stage, role, name, &[])
+}
+
+/// Like [`open`], encrypted if there are pins.
+pub(crate) fn open_pinned(stage: &Stage, role: Role, name: &str, pins: &[Pin]) -> (Stream, FrameReader) {
+    let stream = Stream::dial_pinned(&stage.address(), Duration::from_secs(5), pins).expect("a connection");
     let mut reader = FrameReader::new(stream.clone());
     write_frame(&stream, &hello(role, name, stage.token(role))).expect("hello");
     let Some(Greeting::Welcome(_)) = reader.read(4096).expect("an answer") else { panic!("refused") };
