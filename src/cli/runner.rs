@@ -59,7 +59,7 @@ pub(crate) struct RunnerFlags {
     #[arg(long = "label", value_name = "LABEL", value_parser = Label::new, help_heading = "Capabilities")]
     pub(crate) labels: Vec<Label>,
 
-    /// Isolation of every attempt, shared or guarded [default: what its task asks for, else guarded if possible]
+    /// Isolation of every attempt: shared, guarded, sealed [default: what its task asks for, else guarded if possible]
     #[arg(long, value_name = "TIER", value_parser = tier, help_heading = "Limits")]
     pub(crate) isolation: Option<Tier>,
     /// Directory for stores and work trees [default: ~/.cache/surveil]
@@ -91,8 +91,8 @@ impl RunnerFlags {
     pub(crate) fn settings(self) -> Result<RunnerSettings, CliError> {
         let name = self.name.map_or_else(|| Ok(default_runner_name()), |name| RunnerName::new(&name));
         let name = name.map_err(|error| CliError::Usage(error.to_string()))?;
-        // One label says that the runner guards its attempts.
-        let most = MAX_LABELS - own_facts().len() - 1;
+        // Three more say how the runner guards its attempts.
+        let most = MAX_LABELS - own_facts().len() - 3;
         if self.labels.len() > most {
             return Err(CliError::Usage(format!("at most {most} labels are allowed")));
         }
@@ -122,8 +122,7 @@ impl RunnerFlags {
 
 /// Reads a tier that a runner offers by itself.
 fn tier(typed: &str) -> Result<Tier, String> {
-    let offered = [Tier::Shared, Tier::Guarded];
-    offered.into_iter().find(|tier| tier.word() == typed).ok_or_else(|| "it is shared or guarded".to_owned())
+    Tier::of_task(typed).ok_or_else(|| "it is shared, guarded or sealed".to_owned())
 }
 
 /// The address to listen at, if either half of one was typed.

@@ -12,19 +12,35 @@ pub struct Guard {
     pub hidden: Vec<PathBuf>,
     /// Whether the supervising process gets a user namespace, because this process may not mount without one.
     pub user_namespace: bool,
+    /// Whether commands can write only to what their view gives them.
+    pub is_sealed: bool,
+    /// Whether commands have no network but a loopback interface of their own.
+    pub is_offline: bool,
 }
 
 /// The view of one command. Each of its paths is absolute and without links.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
     pub guard: Arc<Guard>,
-    /// Directories that the command sees and may write, at their own paths, although they are hidden from others. They
-    /// exist.
-    pub given: Vec<PathBuf>,
-    /// The directory that the command sees as `/tmp`.
-    pub tmp: PathBuf,
-    /// The directory that the command sees as `/var/tmp`.
-    pub var_tmp: PathBuf,
+    /// Directories that the command sees and may write, whatever the guard says. They exist.
+    pub given: Vec<Given>,
+}
+
+/// A directory that a command sees.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Given {
+    /// Its path for the command: `/tmp`, `/var/tmp`, or any other.
+    pub at: PathBuf,
+    /// Its path outside.
+    pub from: PathBuf,
+}
+
+impl Given {
+    /// A directory that the command sees at its own path.
+    #[must_use]
+    pub fn in_place(path: PathBuf) -> Self {
+        Self { at: path.clone(), from: path }
+    }
 }
 
 impl Guard {

@@ -253,6 +253,24 @@ unsafe fn become_program(
     }
 }
 
+/// Gives this process a network of its own, with a loopback interface that is up.
+pub(super) fn unshare_network() -> io::Result<()> {
+    // SAFETY: descriptors stay shared.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?;
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
+    // SAFETY: an interface's request is plain data, for which zeros are valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(*b"lo") {
+        *to = from as c_char;
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: the kernel reads a request of this type, which is alive.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Gives this thread a mount namespace of its own.
 pub(super) fn unshare_mounts() -> io::Result<()> {
     // SAFETY: descriptors stay shared.

@@ -17,7 +17,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
 
-use super::{Command, Ended, Exit, Guard, View};
+use super::{Command, Ended, Exit, Given, Guard, View};
 use crate::model::{Isolation, Script};
 
 /// The longest message. The kernel accepts at most about 6 MiB of arguments and environment.
@@ -62,7 +62,13 @@ impl Order {
                 let message = Message::new(0).byte(u8::from(*isolation != TIERS[0]));
                 match guard {
                     None => message.byte(0),
-                    Some(guard) => message.byte(1).byte(guard.user_namespace.into()).paths(&guard.hidden),
+                    Some(guard) => {
+                        let Guard { hidden, user_namespace, is_sealed, is_offline } = &**guard;
+                        let flags = [user_namespace, is_sealed, is_offline];
+                        let message =
+                            flags.into_iter().fold(message.byte(1), |message, flag| message.byte((*flag).into()));
+                        hidden.iter().fold(message.count(hidden.len()), |message, path| message.path(path))
+                    }
                 }
                 .finish()
             }
@@ -98,7 +104,10 @@ pub(super) fn encode_run(command: &Command) -> Vec<u8> {
     message = env.fold(message, |message, (name, value)| message.bytes(name.as_bytes()).bytes(value.as_bytes()));
     match &command.view {
         None => message.byte(0),
-        Some(view) => message.byte(1).paths(&view.given).path(&view.tmp).path(&view.var_tmp),
+        Some(View { given, guard: _ }) => {
+            let message = message.byte(1).count(given.len());
+            given.iter().fold(message, |message, given| message.path(&given.at).path(&given.from))
+        }
     }
     .finish()
 }
@@ -109,8 +118,10 @@ fn decode_guard(fields: &mut Fields<'_>) -> Option<Option<Arc<Guard>>> {
     match fields.byte()? {
         0 => Some(None),
         1 => {
-            let user_namespace = fields.byte()? != 0;
-            Some(Some(Arc::new(Guard { hidden: fields.paths()?, user_namespace })))
+            let (user_namespace, is_sealed, is_offline) =
+                (fields.byte()? != 0, fields.byte()? != 0, fields.byte()? != 0);
+            let hidden = (0..fields.u32()?).map(|_| fields.path()).collect::<Option<_>>()?;
+            Some(Some(Arc::new(Guard { hidden, user_namespace, is_sealed, is_offline })))
         }
         _ => None,
     }
@@ -130,8 +141,8 @@ fn decode_run(fields: &mut Fields<'_>) -> Option<Command> {
     let view = match fields.byte()? {
         0 => None,
         1 => {
-            let (given, tmp, var_tmp) = (fields.paths()?, fields.path()?, fields.path()?);
-            Some(View { guard: Arc::default(), given, tmp, var_tmp })
+            let given = (0..fields.u32()?).map(|_| Some(Given { at: fields.path()?, from: fields.path()? }));
+            Some(View { guard: Arc::default(), given: given.collect::<Option<_>>()? })
         }
         _ => return None,
     };
@@ -302,10 +313,6 @@ impl Message {
         self.bytes(value.as_os_str().as_bytes())
     }
 
-    fn paths(self, values: &[PathBuf]) -> Self {
-        values.iter().fold(self.count(values.len()), |message, path| message.path(path))
-    }
-
     fn finish(mut self) -> Vec<u8> {
         let length = u32::try_from(self.0.len() - 4).unwrap_or(u32::MAX);
         self.0[..4].copy_from_slice(&length.to_le_bytes());
@@ -355,10 +362,6 @@ impl<'a> Fields<'a> {
     fn path(&mut self) -> Option<PathBuf> {
         self.os_string().map(PathBuf::from)
     }
-
-    fn paths(&mut self) -> Option<Vec<PathBuf>> {
-        (0..self.u32()?).map(|_| self.path()).collect()
-    }
 }
 
 #[cfg(test)]
@@ -401,14 +404,15 @@ mod tests {
     fn every_message_survives_the_way() {
         check_order(&Order::Serve(Isolation::PidNamespace, None));
         check_order(&Order::Serve(Isolation::Subreaper, None));
-        let guard = Guard { hidden: vec!["/a".into(), OsStr::from_bytes(b"/\xff").into()], user_namespace: true };
-        check_order(&Order::Serve(Isolation::PidNamespace, Some(Arc::new(guard))));
-        let view = View {
-            guard: Arc::default(),
-            given: vec!["/g/h".into()],
-            tmp: "/w/tmp".into(),
-            var_tmp: OsStr::from_bytes(b"/\xfe").into(),
-        };
+        let hidden = vec!["/a".into(), OsStr::from_bytes(b"/\xff").into()];
+        for [user_namespace, is_sealed, is_offline] in
+            [[true, false, false], [false, true, false], [false, false, true]]
+        {
+            let guard = Guard { hidden: hidden.clone(), user_namespace, is_sealed, is_offline };
+            check_order(&Order::Serve(Isolation::PidNamespace, Some(Arc::new(guard))));
+        }
+        let tmp = Given { at: "/tmp".into(), from: OsStr::from_bytes(b"/\xfe").into() };
+        let view = View { guard: Arc::default(), given: vec![Given::in_place("/g/h".into()), tmp] };
         check_order(&Order::Run(Command { view: Some(view), ..sample(Script::Shell("x".into())) }));
         check_order(&Order::Cancel);
         for report in [Report::Ready, Report::Refused(1), Report::Started, Report::NotStarted(12), Report::Remaining(3)]

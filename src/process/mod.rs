@@ -31,7 +31,7 @@ mod table;
 
 pub use command::{Command, Ended, Exit, ProgressCallbacks};
 pub use error::ProcessError;
-pub use guard::{Guard, View};
+pub use guard::{Given, Guard, View};
 pub use idle::give_back_when_idle;
 pub use isolation::detect as detect_isolation;
 pub use supervise_main::supervise;

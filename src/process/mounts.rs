@@ -6,9 +6,11 @@
 //! command cannot undo a mount: it lacks the capability, and in a user namespace that it makes itself, the mounts that
 //! it finds are locked (mount_namespaces(7)). Only `supervise_main` uses this.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +19,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::{Guard, View};
+use super::{Given, Guard, View, kernel};
 
 /// The capabilities that commands of root keep: those that build tools use. The others change the machine, look past
 /// the permissions of files and processes, or undo mounts.
@@ -49,8 +51,12 @@ const SHARED_MEMORY: &str = "/dev/shm";
 const TMP: &str = "/tmp";
 const VAR_TMP: &str = "/var/tmp";
 
+/// Mount points that stay writable in a sealed view: what is below them is of this process alone.
+const OWN_MOUNT_POINTS: [&str; 3] = ["/proc", "/dev/pts", SHARED_MEMORY];
+
 /// The mounts of this process.
 pub(super) struct Mounts {
+    is_sealed: bool,
     hidden: Vec<Hidden>,
     /// The mounts of the last view, in the order in which they were made.
     shown: Vec<Shown>,
@@ -78,7 +84,8 @@ impl Mounts {
     /// Hides everything that no command may see, in the mount namespace of this process, and gives away what a command
     /// could undo that with.
     pub(super) fn enter(guard: &Guard) -> io::Result<Self> {
-        let mut mounts = Self { hidden: Vec::new(), shown: Vec::new(), has_shared_memory: false };
+        let is_sealed = guard.is_sealed;
+        let mut mounts = Self { is_sealed, hidden: Vec::new(), shown: Vec::new(), has_shared_memory: false };
         let mut hidden: Vec<&PathBuf> = guard.hidden.iter().collect();
         // A directory comes before those in it, which need not be hidden again.
         hidden.sort();
@@ -101,6 +108,12 @@ impl Mounts {
         if rustix::process::geteuid().is_root() {
             hide_disks(Path::new("/dev"), DEVICE_DEPTH)?;
             protect_kernel()?;
+        }
+        if is_sealed {
+            seal()?;
+        }
+        if guard.is_offline {
+            kernel::unshare_network()?;
         }
         reduce_capabilities()?;
         Ok(mounts)
@@ -125,12 +138,12 @@ impl Mounts {
 
     /// Gives the next command its view. The directories that the last one saw are mounted again only if they differ.
     pub(super) fn show(&mut self, view: &View) -> io::Result<()> {
-        let temporary = [(Path::new(TMP), &*view.tmp), (Path::new(VAR_TMP), &*view.var_tmp)];
-        let temporary = temporary.into_iter().filter(|(at, _)| self.hidden.iter().any(|hidden| hidden.path == *at));
-        let mut given: Vec<&PathBuf> = view.given.iter().filter(|path| self.above(path).is_some()).collect();
+        // A machine may lack `/var/tmp`, or it is a link to the other one.
+        let is_there = |given: &&Given| given.at != Path::new(VAR_TMP) || self.is_hidden(Path::new(VAR_TMP));
+        let mut given: Vec<&Given> = view.given.iter().filter(is_there).collect();
+        // A directory comes before those in it.
         given.sort();
-        let wanted = temporary.chain(given.into_iter().map(|path| (path.as_path(), path.as_path())));
-        let wanted: Vec<Shown> = wanted.map(|(at, from)| self.shown_at(at, from)).collect::<io::Result<_>>()?;
+        let wanted: Vec<Shown> = given.into_iter().map(|given| self.shown_at(given)).collect::<io::Result<_>>()?;
         if wanted == self.shown {
             return Ok(());
         }
@@ -143,7 +156,10 @@ impl Mounts {
             let at = shown.at.clone();
             self.shown.push(shown);
             // A command may leave a file there that would be more than its user for whoever executes it.
-            change(&at, MountFlags::NOSUID | MountFlags::NODEV)?;
+            let added = MountFlags::NOSUID | MountFlags::NODEV;
+            let removed = if self.is_sealed { MountFlags::RDONLY } else { MountFlags::empty() };
+            let flags = flags_of(&at)?.difference(removed) | added;
+            rustix::mount::mount_remount(&at, MountFlags::BIND | flags, "")?;
         }
         Ok(())
     }
@@ -157,10 +173,14 @@ impl Mounts {
         Ok(())
     }
 
-    fn shown_at(&self, at: &Path, from: &Path) -> io::Result<Shown> {
-        let from = self.source(from);
+    fn is_hidden(&self, path: &Path) -> bool {
+        self.hidden.iter().any(|hidden| hidden.path == path)
+    }
+
+    fn shown_at(&self, given: &Given) -> io::Result<Shown> {
+        let from = self.source(&given.from);
         let meta = fs::metadata(&from)?;
-        Ok(Shown { at: at.into(), from, identity: (meta.dev(), meta.ino()) })
+        Ok(Shown { at: given.at.clone(), from, identity: (meta.dev(), meta.ino()) })
     }
 
     /// The innermost hidden directory that holds the path.
@@ -271,9 +291,45 @@ fn protect_kernel() -> io::Result<()> {
 /// The mount points at and below a directory, the outermost first.
 fn mount_points(top: &Path) -> io::Result<Vec<PathBuf>> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    // proc_pid_mountinfo(5): the fifth field, in which a blank is written as `\040`. No such name is in /sys.
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
     Ok(points.filter(|point| point.starts_with(top) && point.exists()).collect())
+}
+
+/// Returns a field of proc_pid_mountinfo(5), in which blanks and a few others are three octal digits behind `\`.
+fn unescaped(field: &str) -> PathBuf {
+    let mut bytes = Vec::new();
+    let mut rest = field.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let code = tail.first_chunk::<3>().filter(|_| *first == b'\\').and_then(|digits| str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    OsString::from_vec(bytes).into()
+}
+
+/// Makes everything read-only that is mounted by now, except for what is this process's own.
+fn seal() -> io::Result<()> {
+    for point in mount_points(Path::new("/"))? {
+        if OWN_MOUNT_POINTS.iter().any(|own| point == Path::new(own)) {
+            continue;
+        }
+        match change(&point, MountFlags::RDONLY) {
+            // Another mount covers it, or its user alone may look at it.
+            Err(error)
+                if matches!(error.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::INVAL | Errno::ACCESS)) => {
+            }
+            changed => changed?,
+        }
+    }
+    Ok(())
 }
 
 /// Takes the other capabilities from what this process executes. This process keeps them, so that its commands may not
@@ -294,4 +350,16 @@ fn reduce_capabilities() -> io::Result<()> {
     rustix::thread::clear_ambient_capability_set()?;
     let own = rustix::thread::capabilities(None)?;
     Ok(rustix::thread::set_capabilities(None, CapabilitySets { inheritable: CapabilitySet::empty(), ..own })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_point_with_any_name_is_read() {
+        for (field, path) in [("/a", "/a"), ("/a\\040b\\134c\\", "/a b\\c\\"), ("/\\011", "/\t"), ("/\\9", "/\\9")] {
+            assert_eq!(unescaped(field), Path::new(path));
+        }
+    }
 }

@@ -53,7 +53,7 @@ pub(super) fn run(
     let (reports, from_slots) = bounded(REPORT_CAPACITY);
     let heartbeat = Heartbeat::start().map_err(thread("heartbeat"))?;
     let warm = repos.warm().into_iter().collect();
-    let abilities: Vec<Ability> = Ability::OF_PROGRAM.into_iter().chain(means.map(|_| Ability::Guarded)).collect();
+    let of_machine: Vec<Ability> = means.into_iter().flat_map(|means| means.abilities(settings.isolation)).collect();
     let common = Arc::new(Common {
         runner: settings.name.clone(),
         layout: layout.clone(),
@@ -65,7 +65,7 @@ pub(super) fn run(
         grace_ms: settings.grace_ms,
         renewed: AtomicU64::new(boottime::now().0),
         executor,
-        abilities: abilities.clone(),
+        abilities: Ability::OF_PROGRAM.into_iter().chain(of_machine.iter().copied()).collect(),
         guard: means.map(|means| AttemptGuard::new(means, settings, &layout)),
         reports,
         uploads: uploads.clone(),
@@ -73,7 +73,7 @@ pub(super) fn run(
     let slots = usize::try_from(settings.slots).unwrap_or(usize::MAX);
     let RunnerSettings { idle_exit_ms, grace_ms, delivery_ms, .. } = *settings;
     let times = Times { idle_exit_ms, grace_ms, delivery_ms };
-    let told = means.map(|_| Ability::Guarded.label());
+    let told = of_machine.into_iter().map(Ability::label);
     let labels = own_facts().into_iter().chain(told).chain(settings.labels.iter().cloned()).collect();
     let mut core = Core {
         settings,

@@ -12,8 +12,8 @@ use super::layout::Layout;
 use super::temporary::Temporary;
 use crate::config::{RunnerSettings, data_dir};
 use crate::error_chain::chain;
-use crate::model::{Isolation, Tier};
-use crate::process::{Guard, Supervisor, View};
+use crate::model::{Ability, Isolation, Recipe, Tier};
+use crate::process::{Given, Guard, Supervisor, View};
 
 /// The file that every data directory of a dispatcher has.
 const DATABASE: &str = "surveil.db";
@@ -22,6 +22,9 @@ const DATABASE: &str = "surveil.db";
 /// those of every user's, below `/run/user/UID`.
 const SERVICES_OF_ROOT: [&str; 2] = ["/run/systemd/private", "/run/dbus/system_bus_socket"];
 const SERVICES_OF_USER: [&str; 2] = ["systemd", "bus"];
+
+/// Sockets by which a process starts containers, in which everything can be mounted. Sealed attempts do not see them.
+const CONTAINER_SERVICES: [&str; 4] = ["/run/docker.sock", "/run/podman", "/run/containerd", "/run/crio"];
 
 /// The means by which this runner guards its attempts.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +40,7 @@ pub(super) fn detect(program: &Path, isolation: Isolation, wanted: Option<Tier>)
     }
     let mut refusals = Vec::new();
     for user_namespace in [false, true] {
-        let guard = Arc::new(Guard { hidden: Vec::new(), user_namespace });
+        let guard = Arc::new(Guard { user_namespace, ..Guard::default() });
         match Supervisor::new(program.to_owned(), isolation).try_guard(&guard) {
             Ok(()) => return Ok(Some(Means { user_namespace })),
             Err(error) => refusals.push(chain(&error)),
@@ -55,6 +58,12 @@ pub(super) fn detect(program: &Path, isolation: Isolation, wanted: Option<Tier>)
 }
 
 impl Means {
+    /// Returns what a runner with these means offers to tasks, if its operator has chosen this tier for all of them.
+    pub(super) fn abilities(self, forced: Option<Tier>) -> impl Iterator<Item = Ability> {
+        let sealed = forced.is_none_or(|tier| tier == Tier::Sealed).then_some(Ability::Sealed);
+        [Ability::Guarded, Ability::NoNetwork].into_iter().chain(sealed)
+    }
+
     /// Returns the means in words, for people.
     pub(super) fn words(self) -> &'static str {
         if self.user_namespace { "mounts in a user namespace" } else { "mounts" }
@@ -65,8 +74,8 @@ impl Means {
 #[derive(Debug)]
 pub(super) struct AttemptGuard {
     means: Means,
-    /// Whether a task cannot choose to be without it.
-    is_forced: bool,
+    /// The tier that the operator has chosen for all attempts.
+    forced: Option<Tier>,
     /// Hidden if they exist when an attempt begins.
     hidden: BTreeSet<PathBuf>,
     home: Option<PathBuf>,
@@ -86,26 +95,46 @@ impl AttemptGuard {
         }
         let sessions = Path::new("/run/user").join(user.as_raw().to_string());
         hidden.extend(SERVICES_OF_USER.map(|name| sessions.join(name)));
-        Self { means, is_forced: settings.isolation.is_some(), hidden, home: std::env::home_dir() }
+        Self { means, forced: settings.isolation, hidden, home: std::env::home_dir() }
     }
 
-    /// Whether an attempt is guarded whose task asks for this tier.
-    pub(super) fn holds_for(&self, asked: Option<Tier>) -> bool {
-        self.is_forced || asked != Some(Tier::Shared)
+    /// Returns the tier of an attempt at this recipe: that of the operator, else that of the task.
+    pub(super) fn tier(&self, recipe: &Recipe) -> Tier {
+        let asked = self.forced.or(recipe.isolation).unwrap_or(Tier::Guarded);
+        // A network of its own takes a guard too.
+        if recipe.network { asked } else { asked.max(Tier::Guarded) }
     }
 
-    /// Returns the view of an attempt: it sees its tree and its own temporary directories, and the home directory.
-    pub(super) fn view(&self, tree: &Path, places: &Places) -> View {
-        let mut hidden: Vec<PathBuf> = self.hidden.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    /// Returns the view of an attempt: it sees its tree and its own temporary directories, and the home directory. A
+    /// sealed one has the home directory `home` in its place.
+    pub(super) fn view(&self, tree: &Path, places: &Places, recipe: &Recipe, own_home: &Path) -> io::Result<View> {
+        let is_sealed = self.tier(recipe) == Tier::Sealed;
+        let containers = CONTAINER_SERVICES.iter().filter(|_| is_sealed).map(Path::new);
+        let hidden = self.hidden.iter().map(PathBuf::as_path).chain(containers);
+        let mut hidden: Vec<PathBuf> = hidden.filter_map(|path| path.canonicalize().ok()).collect();
         hidden.sort();
         hidden.dedup();
-        let is_below_tmp = |path: &&PathBuf| path.starts_with("/tmp") || path.starts_with("/var/tmp");
-        let home = self.home.as_ref().and_then(|home| home.canonicalize().ok());
-        let home = home.as_ref().filter(is_below_tmp).cloned();
-        // What is hidden in the home directory stays hidden.
-        let given = [tree.to_owned(), places.temporary.clone(), places.told.clone()].into_iter().chain(home).collect();
-        let guard = Arc::new(Guard { hidden, user_namespace: self.means.user_namespace });
-        View { guard, given, tmp: places.tmp.clone(), var_tmp: places.var_tmp.clone() }
+        let mut given = vec![
+            Given { at: "/tmp".into(), from: places.tmp.clone() },
+            Given { at: "/var/tmp".into(), from: places.var_tmp.clone() },
+            Given::in_place(places.told.clone()),
+            Given::in_place(tree.to_owned()),
+        ];
+        // Else it is `/tmp`.
+        if places.temporary != Path::new("/tmp") {
+            given.push(Given::in_place(places.temporary.clone()));
+        }
+        if let Some(home) = self.home.as_ref().and_then(|home| home.canonicalize().ok()) {
+            if is_sealed || hidden.iter().any(|above| home.starts_with(above)) {
+                fs::create_dir_all(own_home)?;
+                given.push(Given { at: home, from: own_home.to_owned() });
+            } else if home.starts_with("/tmp") || home.starts_with("/var/tmp") {
+                given.push(Given::in_place(home));
+            }
+        }
+        let Means { user_namespace } = self.means;
+        let guard = Arc::new(Guard { hidden, user_namespace, is_sealed, is_offline: !recipe.network });
+        Ok(View { guard, given })
     }
 }
 

@@ -176,6 +176,11 @@ impl Layout {
         Temporary::new(self.temporary.clone(), slot.to_string())
     }
 
+    /// Returns the home directory of a repository's attempts that do not see the one of the runner's user.
+    pub(super) fn home(&self, repo: &RepoName) -> PathBuf {
+        self.root.join("homes").join(repo.as_str())
+    }
+
     /// Returns the directory for the temporary directories of guarded attempts, and whether sockets fit into them.
     pub(super) fn guarded_temporary(&self) -> (PathBuf, bool) {
         let parent = temporary::usual_parent(&self.root);

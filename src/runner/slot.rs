@@ -43,6 +43,10 @@ use crate::threads::{self, Thread};
 pub(super) type Execute =
     dyn FnMut(&Command, File, &Receiver<()>, ProgressCallbacks<'_>) -> Result<Ended, ProcessError>;
 
+/// The line behind the output of a sealed task that failed: the program's own error may say only "read-only".
+const SEALED: &str = "surveil: the task is sealed: it can write only to its work tree, to TMPDIR, /tmp and /var/tmp, and to \
+                      its own home directory";
+
 /// Makes the executor of each slot.
 pub(super) type MakeExecutor = Arc<dyn Fn(&Layout) -> Box<Execute> + Send + Sync>;
 
@@ -238,7 +242,7 @@ impl Slotted {
             drop(reports.send(SlotReport::SourceWanted { attempt, haves, pieces }));
         };
         let tree = self.workspace.prepare(assignment, &ask, &work.cancelled)?;
-        let directories = self.make_directories(&tree, assignment.recipe.isolation).map_err(|error| {
+        let directories = self.make_directories(&tree, assignment).map_err(|error| {
             let is_full = error.kind() == io::ErrorKind::StorageFull;
             let other = || format!("could not make the attempt's temporary directory: {error}").into();
             Outcome::Lost(if is_full { LossReason::disk_full() } else { other() })
@@ -250,13 +254,14 @@ impl Slotted {
     }
 
     /// An attempt is guarded if this runner can, unless its task asks for less.
-    fn make_directories(&mut self, tree: &Path, asked: Option<Tier>) -> io::Result<Directories> {
-        let Some(guard) = self.common.guard.as_ref().filter(|guard| guard.holds_for(asked)) else {
+    fn make_directories(&mut self, tree: &Path, assignment: &Assignment) -> io::Result<Directories> {
+        let recipe = &assignment.recipe;
+        let Some(guard) = self.common.guard.as_ref().filter(|guard| guard.tier(recipe) != Tier::Shared) else {
             let temporary = self.temporary.make()?;
             return Ok(Directories { beside: temporary.clone(), temporary, view: None });
         };
         let places = self.scratch.make()?;
-        let view = guard.view(tree, &places);
+        let view = guard.view(tree, &places, recipe, &self.common.layout.home(&assignment.repo))?;
         Ok(Directories { beside: places.told.join("attempt"), temporary: places.temporary, view: Some(view) })
     }
 
@@ -289,6 +294,10 @@ impl Slotted {
             let quiet = recipe.quiet_timeout_ms.filter(|_| was_quiet).map(TimeoutReason::quiet);
             let noun = if command.step.is_some() { "step" } else { "task" };
             notes(noun, &ended, quiet.as_ref()).iter().for_each(|note| log.line(note));
+            let is_sealed = directories.view.as_ref().is_some_and(|view| view.guard.is_sealed);
+            if is_sealed && matches!(&ended, Ok(Ended { exit: Exit::Code(code), .. }) if *code != 0) {
+                log.line(SEALED);
+            }
             let ended = match ended {
                 Ok(ended) => ended,
                 Err(error) => {

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use surveil::model::Isolation;
-use surveil::process::{Command, Exit, Guard, Supervisor, View};
+use surveil::process::{Command, Exit, Given, Guard, Supervisor, View};
 
 use crate::harness::{Slot, program};
 
@@ -29,13 +29,19 @@ struct Machine {
 
 impl Machine {
     /// `None` if the kernel refuses this means.
-    fn guarded(user_namespace: bool) -> Option<Self> {
+    fn guarded(user_namespace: bool, is_sealed: bool) -> Option<Self> {
         let slot = Slot::new(Isolation::PidNamespace);
         let place = outside_of_tmp();
         let path = |name: &str| place.path().join(name);
-        for directory in
-            ["work/trees/app/slot0", "work/trees/app/slot1", "work/tmp/0", "work/t", "work/v", "data/tokens"]
-        {
+        for directory in [
+            "work/trees/app/slot0",
+            "work/trees/app/slot1",
+            "work/tmp/0",
+            "work/t",
+            "work/v",
+            "work/homes/app",
+            "data/tokens",
+        ] {
             fs::create_dir_all(path(directory)).unwrap();
         }
         for directory in ["work/t", "work/v"] {
@@ -49,14 +55,22 @@ impl Machine {
         symlink(path("work/credential"), path("work/trees/app/slot0/link")).unwrap();
         symlink("../slot1", path("work/trees/app/slot0/up")).unwrap();
         let hidden = vec![path("work"), path("data"), path("token"), path("nothing")];
-        let guard = Arc::new(Guard { hidden, user_namespace });
+        let guard = Arc::new(Guard { hidden, user_namespace, is_sealed, is_offline: is_sealed });
         if let Err(error) = Supervisor::new(program(), Isolation::PidNamespace).try_guard(&guard) {
             let said = format!("user namespace {user_namespace}: the kernel refuses it: {error:?}\n");
             std::io::stderr().write_all(said.as_bytes()).unwrap();
             return None;
         }
-        let given = vec![path("work/trees/app/slot0"), path("work/tmp/0")];
-        let view = View { guard, given, tmp: path("work/t"), var_tmp: path("work/v") };
+        let mut given = vec![
+            Given::in_place(path("work/trees/app/slot0")),
+            Given::in_place(path("work/tmp/0")),
+            Given { at: "/tmp".into(), from: path("work/t") },
+            Given { at: "/var/tmp".into(), from: path("work/v") },
+        ];
+        if is_sealed {
+            given.push(Given { at: home(), from: path("work/homes/app") });
+        }
+        let view = View { guard, given };
         let outsider = std::process::Command::new("sleep")
             .arg("1000")
             .env("PASSWORD", SECRET)
@@ -109,11 +123,15 @@ fn outside_of_tmp() -> tempfile::TempDir {
     tempfile::Builder::new().prefix(".t").tempdir_in(cache.canonicalize().unwrap()).unwrap()
 }
 
-/// The means that work here, each with a machine.
+fn home() -> PathBuf {
+    std::env::home_dir().unwrap().canonicalize().unwrap()
+}
+
+/// Both tiers with the means that work here, each with a machine. If there is none, that is said; what is in force then
+/// is tested with whole runners.
 fn machines() -> Vec<Machine> {
-    let found: Vec<Machine> = [false, true].into_iter().filter_map(Machine::guarded).collect();
-    assert!(!found.is_empty(), "this kernel refuses both means, so nothing of the guard could be tested");
-    found
+    let tiers = [false, true].into_iter().flat_map(|is_sealed| [(false, is_sealed), (true, is_sealed)]);
+    tiers.filter_map(|(user_namespace, is_sealed)| Machine::guarded(user_namespace, is_sealed)).collect()
 }
 
 /// Each reads what is hidden, in another way, or prints that it did something else that it may not.
@@ -171,7 +189,8 @@ fn no_try_gets_out() {
     for mut machine in machines() {
         for (name, script) in TRIES {
             let output = machine.run(&format!("exec 2>&1\n{script}\nexit 0"));
-            let shown = format!("{name}, user namespace {}: {output}", machine.view.guard.user_namespace);
+            let Guard { user_namespace, is_sealed, .. } = *machine.view.guard;
+            let shown = format!("{name}, user namespace {user_namespace}, sealed {is_sealed}: {output}");
             assert!(!output.contains(SECRET), "{shown}");
             assert!(!output.lines().any(|line| line == ESCAPED), "{shown}");
             assert!(machine.outsider.try_wait().unwrap().is_none(), "{shown}");
@@ -197,9 +216,8 @@ fn a_guarded_command_works_in_its_tree_and_its_temporary_directories() {
         if command -v script >/dev/null; then script -qec 'echo on a terminal' /dev/null; else echo on a terminal; fi
         sleep 1000 & kill $!; ls /proc/self/fd >/dev/null";
     for mut machine in machines() {
-        let home = std::env::home_dir().unwrap();
         let mut command = machine.command(&format!("exec 2>&1\n{script}"));
-        command.env.push(("HOME".into(), home.into()));
+        command.env.push(("HOME".into(), home().into()));
         let (ended, output) = machine.slot.run(&command);
         let said: Vec<&str> = output.lines().map(str::trim).collect();
         let wanted = ["in-tree", "in-tmp", "in-var", "in-memory", "4", "executed", "on a terminal"];
@@ -228,11 +246,11 @@ fn a_directory_that_was_replaced_is_seen_by_the_next_command() {
         assert_eq!(machine.run("ls /tmp; ls; cat b"), "b\nnew\n");
         // Another repository.
         fs::create_dir_all(machine.path("work/trees/other/slot0")).unwrap();
-        machine.view.given[0] = machine.path("work/trees/other/slot0");
+        machine.view.given[0] = Given::in_place(machine.path("work/trees/other/slot0"));
         let mut command = machine.command("ls $WORK/trees/app/slot0; pwd; touch c");
-        command.directory = machine.view.given[0].clone();
+        command.directory.clone_from(&machine.view.given[0].at);
         let (_, output) = machine.slot.run(&command);
-        assert_eq!(output, format!("{}\n", machine.view.given[0].display()));
+        assert_eq!(output, format!("{}\n", machine.view.given[0].at.display()));
         assert!(machine.path("work/trees/other/slot0/c").exists());
     }
 }
@@ -258,14 +276,49 @@ fn a_tree_in_the_hidden_temporary_directory_is_seen_at_its_path() {
         let tree = place.path().join("w/trees/a/slot0");
         fs::create_dir_all(&tree).unwrap();
         fs::write(place.path().join("w/credential"), SECRET).unwrap();
-        let hidden = vec![place.path().join("w")];
-        let guard = Arc::new(Guard { hidden, user_namespace: machine.view.guard.user_namespace });
-        machine.view = View { guard, given: vec![tree.clone()], ..machine.view.clone() };
+        let mut guard = (*machine.view.guard).clone();
+        guard.hidden.push(place.path().join("w"));
+        machine.view.guard = Arc::new(guard);
+        machine.view.given[0] = Given::in_place(tree.clone());
         let mut command = machine.command("pwd; echo x >made; ls ../../..; cat ../../../credential; exit 0");
         command.directory.clone_from(&tree);
         let (_, output) = machine.slot.run(&command);
         assert_eq!(output.lines().next(), Some(tree.to_str().unwrap()));
         assert!(output.contains("trees") && !output.contains(SECRET), "{output}");
         assert!(tree.join("made").exists());
+    }
+}
+
+#[test]
+fn a_sealed_command_writes_nowhere_else_and_has_a_home_directory_of_its_own() {
+    let script = "exec 2>&1
+        for place in /etc /usr /var /run /dev $HOME/..; do touch $place/surveil-escape && echo escaped; done
+        echo kept >~/kept; ls -A ~
+        echo in-tree >t; echo in-tmp >/tmp/t; cat t /tmp/t";
+    for mut machine in machines().into_iter().filter(|machine| machine.view.guard.is_sealed) {
+        let mut command = machine.command(script);
+        command.env.push(("HOME".into(), home().into()));
+        let (_, output) = machine.slot.run(&command);
+        let said: Vec<&str> = output.lines().collect();
+        assert_eq!(said.iter().filter(|line| line.ends_with("Read-only file system")).count(), 6, "{output}");
+        // A home directory that holds the work directory holds the way to the tree too.
+        assert!(said[6..].contains(&"kept"), "{output}");
+        assert_eq!(said[said.len() - 2..], ["in-tree", "in-tmp"], "{output}");
+        assert_eq!(fs::read_to_string(machine.path("work/homes/app/kept")).unwrap(), "kept\n");
+    }
+}
+
+#[test]
+fn an_offline_command_has_a_loopback_interface_of_its_own_and_no_other() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = format!("{:04X}", listener.local_addr().unwrap().port());
+    for mut machine in machines() {
+        let output = machine.run(&format!(
+            "grep -c : /proc/net/dev; grep -c 127.0.0.1 /proc/net/fib_trie; grep -c ':{port} ' /proc/net/tcp; exit 0"
+        ));
+        let numbers: Vec<u32> = output.lines().map(|line| line.parse().unwrap()).collect();
+        assert!(numbers[1] > 0, "it is up: {output}");
+        let is_offline = machine.view.guard.is_offline;
+        assert_eq!((numbers[0] == 1, numbers[2] == 0), (is_offline, is_offline), "{output}");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::harness::World;
+use crate::harness::{World, until};
 
 /// What the runner's log says if the kernel lets it guard nothing.
 const NOT_GUARDED: &str = "its attempts are not guarded";
@@ -91,6 +91,38 @@ fn a_task_that_asks_for_less_is_shared_unless_the_operator_wants_all_guarded() {
         }
         runner.kill();
     }
+}
+
+/// S40.
+#[test]
+fn a_sealed_task_keeps_a_home_directory_and_its_log_says_why_a_write_elsewhere_failed() {
+    let world = World::new();
+    let repository = world.repository("app");
+    if !world.can_guard() {
+        let _others = (world.dispatcher(&[]), world.observer(&[&repository], &[]), world.runner("w1", &[]));
+        repository.commit_tasks("[task.test]\nisolation = 'sealed'\nrun = 'true'\n");
+        until("the job waits", || world.surveil(&["why", "b1", "test"]).ok().contains("isolation `sealed`"));
+        return;
+    }
+    let _roles = world.roles(&[&repository]);
+    let elsewhere = world.path("elsewhere");
+    let task = |run: &str| {
+        let keys = "isolation = 'sealed'\nnetwork = false";
+        repository.commit_tasks(&format!("[task.test]\n{keys}\nrun = '''\n{run}\n'''\n"))
+    };
+    let first = task("echo kept > ~/kept; echo x > in-tree; grep -c : /proc/net/dev");
+    assert_eq!(world.log_of(&world.expect(&first, "passed"), "test"), "1\n");
+    let second = task(&format!("cat ~/kept; echo x > {}", elsewhere.display()));
+    let log = world.log_of(&world.expect(&second, "failed"), "test");
+    assert!(log.starts_with("kept\n") && log.contains("Read-only file system"), "{log}");
+    assert!(log.ends_with("and to its own home directory\n"), "{log}");
+    assert!(!elsewhere.exists() && !world.path("home/kept").exists());
+    let third = repository.commit_tasks("[task.test]\nrun = 'echo x > ~/of-the-user; ls ~'\n");
+    assert_eq!(
+        world.log_of(&world.expect(&third, "passed"), "test"),
+        "of-the-user\n",
+        "guarded ones have the usual one"
+    );
 }
 
 impl World {
