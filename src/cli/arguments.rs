@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use super::logging::Verbosity;
 use super::{
     backup, check, completions, control, dispatcher, execute, init, logs, manual, observer, plan, runner, runners,
-    show, status, submit, try_work, up, watch, why,
+    show, status, submit, token, try_work, up, watch, why,
 };
 
 const EXAMPLES: &str = "\
@@ -94,6 +94,7 @@ pub(crate) enum Subcommand {
     Drain(control::DrainFlags),
     Resume(control::ResumeFlags),
     Wake(control::WakeFlags),
+    Token(token::TokenFlags),
     Run(execute::ExecuteFlags),
     Plan(plan::PlanFlags),
     Check(check::CheckFlags),

@@ -34,6 +34,9 @@ pub enum CliError {
     AtAnotherAddress { holder: String, directory: PathBuf, source: Box<CliError> },
     #[error("lost the connection to the dispatcher")]
     Disconnected(#[source] Option<TransportError>),
+    /// A signal ended the wait for a dispatcher that was to be joined.
+    #[error("ended before the dispatcher could be joined")]
+    NotJoined,
     /// The dispatcher refused, with this text: it knows best what to do.
     #[error("{}", .0.text)]
     Refused(Refusal),
@@ -90,6 +93,7 @@ impl CliError {
             | Self::OtherDispatcher(_)
             | Self::AtAnotherAddress { .. }
             | Self::Output(_)
+            | Self::NotJoined
             | Self::Unexpected(_)
             | Self::Dispatcher(_)
             | Self::Backup(_)
@@ -113,6 +117,7 @@ impl CliError {
             Self::Usage(_) | Self::Config(_) | Self::Git(_) => ExitCode::Usage,
             Self::Unreachable(_) | Self::AtAnotherAddress { .. } | Self::Disconnected(_) => ExitCode::Unreachable,
             Self::OtherDispatcher(_) => ExitCode::Refused,
+            Self::NotJoined => ExitCode::Interrupted,
             Self::Refused(refusal) => of_refusal(refusal.code),
             Self::Dispatcher(error) => of_dispatcher(error),
             Self::Backup(error) => of_backup(error),

@@ -23,6 +23,7 @@ mod runners;
 mod show;
 mod status;
 mod submit;
+mod token;
 mod try_work;
 mod watch;
 mod why;
@@ -43,6 +44,7 @@ mod fold;
 mod hints;
 mod human;
 mod interrupt;
+mod join;
 mod local_build;
 mod logging;
 mod output;
@@ -144,6 +146,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Runners(flags) => runners::run(&flags, &mut out),
         Subcommand::Drain(flags) => control::drain(flags, &mut out),
         Subcommand::Resume(flags) => control::resume(flags, &mut out),
+        Subcommand::Token(flags) => token::run(flags, &mut out),
         Subcommand::Wake(flags) => control::wake(&flags, &mut out),
         Subcommand::Run(flags) => execute::run(&flags, &mut out),
         Subcommand::Plan(flags) => plan::run(&flags, &mut out),

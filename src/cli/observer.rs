@@ -3,15 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use crossbeam_channel::Receiver;
 
 use super::flags::DispatchFlags;
 use super::flags::{RefFlags, branch_glob};
+use super::join::{JoinFlags, Membership, Newcomer};
 use super::quantity::Millis;
 use super::typed_place::holder;
 use super::{CliError, ExitCode, implicit_observer, interrupt};
-use crate::config::{ObservedRepo, ObserverSettings, RepoLocation, defaults, without_credentials, work_dir};
+use crate::config::{
+    ObservedRepo, ObserverSettings, RepoLocation, default_runner_name, defaults, without_credentials, work_dir,
+};
 use crate::git::Watched;
 use crate::observer;
+use crate::protocol::hello::Role;
+use crate::shutdown::Stop;
 
 const EXAMPLES: &str = "\
 The observer has no state: the dispatcher remembers the last head that it accepted for each branch, so an observer \
@@ -57,11 +63,34 @@ pub(crate) struct ObserverFlags {
 
     #[command(flatten)]
     pub(crate) dispatch: DispatchFlags,
+    #[command(flatten)]
+    pub(crate) join: JoinFlags,
 }
 
 impl ObserverFlags {
+    /// Joins the dispatcher, if a token is given. A peer that joined before has its credential.
+    fn join(&self, stop: &Receiver<Stop>) -> Result<Option<Membership>, CliError> {
+        if self.dispatch.token_file.is_some() {
+            return Ok(None);
+        }
+        let newcomer = Newcomer {
+            role: Role::Observer,
+            word: "observer",
+            directory: &work_dir(self.work.clone()),
+            dispatch: &self.dispatch.dispatch,
+            pins: &self.dispatch.pins,
+            name: None,
+            default_name: default_runner_name().to_string(),
+        };
+        newcomer.join(&self.join, stop)
+    }
+
     /// Checks the flags and makes settings of them.
-    pub(crate) fn settings(self, commands: &clap::Command) -> Result<ObserverSettings, CliError> {
+    pub(crate) fn settings(
+        self,
+        membership: Option<Membership>,
+        commands: &clap::Command,
+    ) -> Result<ObserverSettings, CliError> {
         let (names, most) = (self.names.len(), self.repos.len());
         if names != 0 && names != most {
             let text =
@@ -80,8 +109,8 @@ impl ObserverFlags {
         let is_remote = repos.iter().any(|repo| matches!(repo.location, RepoLocation::Url { .. }));
         let usual = if is_remote { defaults::REMOTE_INTERVAL_MS } else { defaults::OBSERVER_INTERVAL_MS };
         Ok(ObserverSettings {
-            token: self.dispatch.token("observer"),
-            pins: self.dispatch.find_pins(),
+            pins: membership.as_ref().map_or_else(|| self.dispatch.find_pins(), |joined| joined.pins.clone()),
+            token: membership.map_or_else(|| self.dispatch.token("observer"), |joined| joined.token),
             dispatch: self.dispatch.dispatch,
             repos,
             branches: self.branches,
@@ -156,7 +185,8 @@ fn followed(repo: ObservedRepo, work: &Path) -> Result<ObservedRepo, CliError> {
 
 /// Runs the role until a signal.
 pub(crate) fn run(flags: ObserverFlags, commands: &clap::Command) -> Result<ExitCode, CliError> {
-    let settings = flags.settings(commands)?;
-    observer::run(settings, &interrupt::stop_now()?)?;
+    let stop = interrupt::stop_now()?;
+    let membership = flags.join(&stop)?;
+    observer::run(flags.settings(membership, commands)?, &stop)?;
     Ok(ExitCode::Ok)
 }

@@ -3,15 +3,19 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use crossbeam_channel::Receiver;
 
 use super::flags::DispatchFlags;
+use super::join::{JoinFlags, Membership, Newcomer};
 use super::quantity::{Bytes, Millis};
 use super::typed_place::holder;
 use super::{CliError, ExitCode, interrupt};
 use crate::config::{RunnerSettings, default_runner_name, defaults, own_facts, work_dir};
 use crate::model::{Address, Label, RunnerName, SpawnId, Tier};
+use crate::protocol::hello::Role;
 use crate::protocol::limits::{MAX_LABELS, MAX_SLOTS};
 use crate::runner;
+use crate::shutdown::Stop;
 
 const EXAMPLES: &str = "\
 A runner needs no git, no credentials and no route to the repository: the source comes over its connection. It dials \
@@ -23,6 +27,7 @@ exit code is 5 then.
 
 Examples:
   surveil runner
+  surveil runner --dispatch ci.example.org:9000 --join sv1.7f3k.…
   surveil runner --dispatch ci.example.org:9000 --token-file runner.token
   surveil runner --slots 4 --label gpu --label distribution=debian
   surveil runner --host 10.0.0.7 --port 9001 --dispatch 10.0.0.5:9000";
@@ -37,6 +42,8 @@ pub(crate) struct RunnerFlags {
 
     #[command(flatten)]
     pub(crate) dispatch: DispatchFlags,
+    #[command(flatten)]
+    pub(crate) join: JoinFlags,
     /// Listen at this address for the dispatcher instead of dialling it
     #[arg(long, help_heading = "Connection")]
     pub(crate) host: Option<String>,
@@ -87,9 +94,31 @@ pub(crate) struct RunnerFlags {
 }
 
 impl RunnerFlags {
+    /// Joins the dispatcher, if a token is given. A peer that joined before has its credential.
+    fn join(&self, stop: &Receiver<Stop>) -> Result<Option<Membership>, CliError> {
+        if self.dispatch.token_file.is_some() {
+            return Ok(None);
+        }
+        let newcomer = Newcomer {
+            role: Role::Runner,
+            word: "runner",
+            directory: &work_dir(self.work.clone()),
+            dispatch: &self.dispatch.dispatch,
+            pins: &self.dispatch.pins,
+            name: self.name.as_deref(),
+            default_name: default_runner_name().to_string(),
+        };
+        newcomer.join(&self.join, stop)
+    }
+
     /// Checks the flags and makes settings of them.
-    pub(crate) fn settings(self) -> Result<RunnerSettings, CliError> {
-        let name = self.name.map_or_else(|| Ok(default_runner_name()), |name| RunnerName::new(&name));
+    pub(crate) fn settings(self, membership: Option<Membership>) -> Result<RunnerSettings, CliError> {
+        let (token, pins, own_name) = match membership {
+            Some(Membership { token, pins, name }) => (token, pins, Some(name)),
+            None => (self.dispatch.token("runner"), self.dispatch.find_pins(), None),
+        };
+        let name = self.name.or(own_name);
+        let name = name.map_or_else(|| Ok(default_runner_name()), |name| RunnerName::new(&name));
         let name = name.map_err(|error| CliError::Usage(error.to_string()))?;
         // Three more say how the runner guards its attempts.
         let most = MAX_LABELS - own_facts().len() - 3;
@@ -98,8 +127,8 @@ impl RunnerFlags {
         }
         Ok(RunnerSettings {
             name,
-            token: self.dispatch.token("runner"),
-            pins: self.dispatch.find_pins(),
+            token,
+            pins,
             dispatch: self.dispatch.dispatch,
             work: work_dir(self.work),
             slots: self.slots.unwrap_or_else(defaults::slots),
@@ -135,7 +164,8 @@ fn listen(host: Option<String>, port: Option<u16>) -> Option<Address> {
 
 /// Runs the role until it is asked to end.
 pub(crate) fn run(flags: RunnerFlags) -> Result<ExitCode, CliError> {
-    let settings = flags.settings()?;
-    runner::run(settings, &interrupt::drain_then_stop()?)?;
+    let stop = interrupt::drain_then_stop()?;
+    let membership = flags.join(&stop)?;
+    runner::run(flags.settings(membership)?, &stop)?;
     Ok(ExitCode::Ok)
 }

@@ -195,7 +195,8 @@ fn refused_hello(mut refusal: Refusal, token: &TokenSource) -> CliError {
     CliError::Refused(refusal)
 }
 
-fn unreachable(error: TransportError) -> CliError {
+/// Tells a dispatcher that is not the right one from one that cannot be reached.
+pub(crate) fn unreachable(error: TransportError) -> CliError {
     if error.is_wrong_pin() { CliError::OtherDispatcher(error) } else { CliError::Unreachable(error) }
 }
 

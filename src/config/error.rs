@@ -18,6 +18,10 @@ pub enum ConfigError {
     TokenMissing { path: PathBuf },
     #[error("{} holds no token: a single line without spaces was expected", path.display())]
     TokenMalformed { path: PathBuf },
+    #[error("{} holds no credential: delete it, and join again", path.display())]
+    JoinedMalformed { path: PathBuf },
+    #[error("could not write {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
     /// Another try is useless, because a pipe can be read only once.
     #[error("no token came through {}: a single line without spaces was expected", path.display())]
     TokenPipe { path: PathBuf },

@@ -7,6 +7,7 @@
 pub mod defaults;
 mod error;
 mod identity;
+mod joined;
 mod location;
 mod quantity;
 mod schedule;
@@ -17,6 +18,7 @@ mod tasks;
 
 pub use error::ConfigError;
 pub use identity::{default_runner_name, own_facts};
+pub use joined::{JoinedFile, joined_file};
 pub use location::{data_dir, is_url, repo_name_from, without_credentials, work_dir};
 pub use quantity::{parse_duration_ms, parse_size};
 pub use schedule::{Timetable, time_of_day, zoned_time};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::location::{MAX_MIRROR_NAME_BYTES, mirror_name};
-use super::{ConfigError, default_runner_name, is_url, repo_name_from, without_credentials};
+use super::{ConfigError, JoinedFile, default_runner_name, is_url, repo_name_from, without_credentials};
 use crate::model::{Address, Label, Network, Pin, RepoName, RunnerName, SpawnId, Tier};
 
 /// The most bytes that are read of a token file. A token has a few dozen letters, and must fit into the first line of a
@@ -21,6 +21,8 @@ const MAX_TOKEN_FILE_BYTES: u64 = 4096;
 #[derive(Debug, Clone)]
 pub struct TokenSource {
     path: PathBuf,
+    /// Whether the file is the [`JoinedFile`] of a peer that joined.
+    is_joined: bool,
     /// The token that came through something other than a regular file. All clones share it.
     kept: Arc<OnceLock<String>>,
 }
@@ -150,7 +152,13 @@ impl TokenSource {
     /// Makes a source of the file at `path`, which need not exist yet.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, kept: Arc::default() }
+        Self { path, is_joined: false, kept: Arc::default() }
+    }
+
+    /// Makes a source of the credential that a peer has joined with.
+    #[must_use]
+    pub fn joined(path: PathBuf) -> Self {
+        Self { is_joined: true, ..Self::new(path) }
     }
 
     /// Returns the file in which a dispatcher with this data directory keeps the token of `role` (`observer`, `runner`,
@@ -173,6 +181,10 @@ impl TokenSource {
             return Ok(token.clone());
         }
         let path = &self.path;
+        if self.is_joined {
+            let credential = JoinedFile::read(path)?.and_then(|file| file.credential());
+            return credential.ok_or_else(|| ConfigError::JoinedMalformed { path: path.clone() });
+        }
         let failed = |source: std::io::Error| {
             if source.kind() == ErrorKind::NotFound {
                 ConfigError::TokenMissing { path: path.clone() }

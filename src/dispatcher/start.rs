@@ -15,6 +15,7 @@ use super::logs::{LogSender, Logs};
 use super::pools::{self, Local, Pools, Provider};
 use super::retention::{self, Keeper};
 use super::schedules::Schedules;
+use super::session::credentials::Credentials;
 use super::session::{Gate, Shared};
 use super::tokens::Tokens;
 use super::watchdog::{self, Pulse};
@@ -57,6 +58,7 @@ impl Dispatcher {
         let tls = TlsServer::new(authority::load(&data)?).map_err(|source| DispatcherError::Certificate { source })?;
         let readers = store.readers();
         let reader = readers.open()?;
+        let credentials = store.credentials()?;
         let scheduler = restore(&settings, &*store)?;
         // Scripts wait for the port and go on, so nothing that they may need is made after this.
         let listener = Arc::new(Listener::bind(&settings.listen).map_err(DispatcherError::Listen)?);
@@ -72,6 +74,7 @@ impl Dispatcher {
         let pools = Pools::start(BTreeMap::from([(PoolId::LOCAL, local)]), spawn_inbox, core.clone())?;
         let (said, ended) = bounded(1);
         let handle = CoreHandle::new(core.clone());
+        let gate = (gate, Credentials::new(credentials, handle.clone()));
         let (place, reading, writing) = (data.clone(), readers.clone(), logs.clone());
         let shared = Arc::new(Shared::new(&settings, capacity, place, gate, reading, handle.clone(), writing)?);
         let (ticking, tick_stop) = bounded(0);
@@ -84,6 +87,7 @@ impl Dispatcher {
             mirrors: shared.mirrors.clone(),
             observers: shared.observers.clone(),
             warnings: shared.warnings.clone(),
+            credentials: shared.credentials.clone(),
         };
         let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn, core_inbox);
         let mut pulses = vec![the_core.pulse.clone()];

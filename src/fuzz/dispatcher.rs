@@ -80,6 +80,7 @@ fn hello() -> Hello {
         program: String::new(),
         listens_at: None,
         callback_key: None,
+        join: None,
         takes_refs: true,
         takes_wakes: false,
         takes_pieces: false,

@@ -10,6 +10,8 @@ pub(crate) mod transport;
 
 use crate::config;
 use crate::dispatcher::fuzz::heard_by_dispatcher;
+use crate::model::{CredentialId, Pin};
+use crate::protocol::token::{Token, is_secret};
 use crate::runner::fuzz::{heard_by_runner, left_by_an_earlier_run};
 
 use observer::heard_by_observer;
@@ -50,6 +52,24 @@ pub fn messages(lines: &[u8]) {
     }
     // Here the bytes after a line are its payload.
     heard_by_runner(lines);
+}
+
+/// Reads a text as a token. One that is read is whole, and reads back; what is no token is never repeated.
+///
+/// # Panics
+///
+/// If an invariant is broken.
+pub fn token(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    match Token::parse(&text) {
+        Ok(token) => {
+            assert_eq!(token.text(), text);
+            assert!(CredentialId::new(&token.id).is_some() && is_secret(&token.secret), "{token:?}");
+            assert!(token.pins.iter().all(|pin| pin.parse::<Pin>().is_ok()) && token.pins.len() <= 2, "{token:?}");
+            assert!(!format!("{token:?}").contains(&token.secret), "a secret in a log");
+        }
+        Err(error) => assert!(text.len() < 8 || !error.to_string().contains(&*text), "{error}"),
+    }
 }
 
 /// Reads the files of an earlier run: a journal, and before it a spool whose length the first byte tells.
@@ -93,5 +113,6 @@ mod tests {
         each_seed("objects", objects);
         each_seed("recovery", recovery);
         each_seed("logs", log_in_pieces);
+        each_seed("tokens", token);
     }
 }

@@ -40,7 +40,8 @@ pub struct Hello {
     pub name: String,
     /// A random number that the peer's process draws at each start.
     pub incarnation: u64,
-    /// The secret of the role: the content of the dispatcher's `tokens/<role>`.
+    /// The credential of the peer; a join token, with `join`; or the secret of the role, the content of the
+    /// dispatcher's `tokens/<role>`.
     pub token: String,
     /// The name and version of the peer's program, for logs. Empty by default.
     #[serde(default)]
@@ -52,6 +53,9 @@ pub struct Hello {
     /// Only with `listens_at`: the key that the dispatcher repeats in `dialled`, so that the runner recognises it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback_key: Option<String>,
+    /// Only with a join token: asks for a credential. The session ends after `welcome`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<JoinRequest>,
     /// Whether an observer knows of refs that are no branches. False by default.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_refs: bool,
@@ -76,11 +80,36 @@ impl Hello {
             program: concat!("surveil ", env!("CARGO_PKG_VERSION")).to_owned(),
             listens_at: None,
             callback_key: None,
+            join: None,
             takes_refs: role == Role::Observer,
             takes_wakes: role == Role::Observer,
             takes_pieces: role != Role::Runner,
         }
     }
+}
+
+/// What a peer says to get a credential of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// The secret of the credential: 64 lower-case hexadecimal digits that the peer has drawn at random, and keeps. The
+    /// same request with the same secret may be repeated, and spends the join token once.
+    pub secret: String,
+    /// The name that the peer gets if neither `name` nor the join token says one.
+    pub default_name: String,
+    /// The name of a runner's machine. The runner may have the label `hostname=…` of that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+}
+
+/// The credential of a peer that has just joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinedAs {
+    /// The id of the credential, which is `svc1.ID.SECRET` with the secret that the peer has drawn.
+    pub id: String,
+    /// The name to say in `hello` from now on.
+    pub name: String,
+    /// The role: `observer`, `runner`, `reader`, `member` or `admin`.
+    pub role: String,
 }
 
 /// The answer to `hello`.
@@ -109,6 +138,9 @@ pub struct Welcome {
     /// told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_refs: bool,
+    /// Only in the answer to a `join`: the credential that the peer has from now on. It is durable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<JoinedAs>,
 }
 
 /// The fields of `error`: the reason why a message or a session was refused.

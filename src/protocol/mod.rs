@@ -14,6 +14,7 @@ pub mod pieces;
 pub mod runner;
 #[cfg(test)]
 mod tests;
+pub mod token;
 
 /// The protocol version this program speaks.
 pub const VERSION: u32 = 1;

@@ -8,7 +8,7 @@ use std::io;
 use serde::Serialize;
 
 use super::observer::Head;
-use super::operator::{BuildReport, JobReport, RunnersReport, StatusReport, ToOperator, WhyReport};
+use super::operator::{BuildReport, JobReport, RunnersReport, StatusReport, ToOperator, TokensReport, WhyReport};
 
 /// An answer that may be sent in several messages.
 trait Pieces: Sized {
@@ -41,6 +41,22 @@ impl Pieces for RunnersReport {
 
     fn join(&mut self, next: Self) {
         self.runners.extend(next.runners);
+        self.more = next.more;
+    }
+}
+
+impl Pieces for TokensReport {
+    fn cut(mut self, max: usize) -> Vec<Self> {
+        let tokens = std::mem::take(&mut self.tokens);
+        let mut pieces = Cutter::new(self.clone(), self, max);
+        for token in tokens {
+            pieces.add(&token).tokens.push(token);
+        }
+        pieces.finish(|piece| &mut piece.more)
+    }
+
+    fn join(&mut self, next: Self) {
+        self.tokens.extend(next.tokens);
         self.more = next.more;
     }
 }
@@ -199,7 +215,9 @@ impl ToOperator {
             Self::Build(report) => all(*report, max, |piece| Self::Build(Box::new(piece))),
             Self::Why(report) => all(report, max, Self::Why),
             Self::Runners(report) => all(report, max, Self::Runners),
+            Self::Tokens(report) => all(report, max, Self::Tokens),
             other @ (Self::Passes(_)
+            | Self::Token { .. }
             | Self::Log { .. }
             | Self::LogEnd { .. }
             | Self::Ok { .. }
@@ -218,6 +236,7 @@ impl ToOperator {
             (Self::Build(report), Self::Build(next)) if report.build == next.build => report.join(*next),
             (Self::Why(report), Self::Why(next)) => report.join(next),
             (Self::Runners(report), Self::Runners(next)) => report.join(next),
+            (Self::Tokens(report), Self::Tokens(next)) => report.join(next),
             (_, next) => return Err(Box::new(next)),
         }
         Ok(())
@@ -231,7 +250,9 @@ impl ToOperator {
             Self::Build(report) => report.more,
             Self::Why(report) => report.more,
             Self::Runners(report) => report.more,
-            Self::Passes(_)
+            Self::Tokens(report) => report.more,
+            Self::Token { .. }
+            | Self::Passes(_)
             | Self::Log { .. }
             | Self::LogEnd { .. }
             | Self::Ok { .. }

@@ -257,7 +257,7 @@ impl Dialler {
             match self.read(&session, &mut reader, &begin) {
                 _ if self.hangup.is_over() => log::info!("session s{} ended by this runner", welcome.session),
                 Ok(()) => log::warn!("session s{} ended: the dispatcher closed it", welcome.session),
-                Err(taken @ Setback::NameTaken(_)) => result = Err(taken),
+                Err(refused @ (Setback::NameTaken(_) | Setback::ForGood(_))) => result = Err(refused),
                 Err(error) => log::warn!("session s{} ended: {}", welcome.session, chain(&error)),
             }
         }
@@ -316,6 +316,7 @@ impl Dialler {
                 }
                 Heard::ForCore(event) => self.tell(event),
                 Heard::NameTaken(text) => return Err(Setback::NameTaken(text)),
+                Heard::NotAllowed(text) => return Err(Setback::ForGood(text)),
                 Heard::BadAhead => {
                     log::warn!("the dispatcher sent source with an invalid repository name or commit: ignored");
                     true

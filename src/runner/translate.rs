@@ -33,6 +33,8 @@ pub(super) enum Heard {
     BadAhead,
     /// The registration was refused, because another runner has the name. The session is over.
     NameTaken(String),
+    /// The session was refused until a person acts, such as for a label that the credential does not allow.
+    NotAllowed(String),
     /// The dispatcher refused a message of the runner.
     Error(String),
 }
@@ -80,6 +82,7 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
         ToRunner::Stale { attempt } => Heard::ForCore(Event::Fenced(AttemptId(attempt))),
         ToRunner::Drain => Heard::ForCore(Event::DrainAsked),
         ToRunner::Error(Refusal { code: ErrorCode::NameTaken, text, .. }) => Heard::NameTaken(text),
+        ToRunner::Error(Refusal { code: ErrorCode::NotAllowed, text, .. }) => Heard::NotAllowed(text),
         ToRunner::Error(Refusal { text, .. }) => Heard::Error(text),
     }))
 }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use super::error::StoreError;
 use super::reader::{Readers, Rule};
-use crate::model::{BuildId, ObservedRefs, Record, RepoName, Snapshot, WallTime};
+use crate::model::{BuildId, Credential, CredentialId, ObservedRefs, Record, RepoName, Snapshot, WallTime};
 
 /// The one writer of a store. A second one is refused for as long as it lives.
 pub trait Store: Debug + Send {
@@ -26,6 +26,12 @@ pub trait Store: Debug + Send {
 
     /// Remembers what an observer of the repository of that name told of its refs. Durable on return.
     fn set_observed_refs(&mut self, repo: &RepoName, refs: &ObservedRefs) -> Result<(), StoreError>;
+
+    /// Returns all join tokens and credentials, by id.
+    fn credentials(&self) -> Result<Vec<Credential>, StoreError>;
+
+    /// Adds or replaces these credentials, and forgets those with these ids, all or none. Durable on return.
+    fn save_credentials(&mut self, changed: &[Credential], forgotten: &[CredentialId]) -> Result<(), StoreError>;
 
     /// Forgets those of these builds that may be forgotten, with all that belongs to them, and returns them: unfinished
     /// builds and builds of a branch's present head stay. Numbers stay taken. Durable on return. It is one transaction

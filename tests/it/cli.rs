@@ -25,6 +25,7 @@ fn the_help_names_the_commands_and_the_exit_codes() {
         "drain",
         "resume",
         "wake",
+        "token",
         "run",
         "check",
         "init",

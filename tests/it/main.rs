@@ -12,6 +12,7 @@ mod durability;
 mod encrypted;
 mod failures;
 mod happy_path;
+mod joining;
 mod names;
 mod packaging;
 mod tidy;

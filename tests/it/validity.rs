@@ -91,7 +91,7 @@ impl State {
             "ping" => !matches!(self, Self::Opening | Self::Welcomed),
             "source" | "started" | "log" | "results" | "draining" => self == Self::Registered,
             "status" | "show" | "why" | "runners" | "passes" | "logs" | "cancel" | "rerun" | "start" | "drain"
-            | "resume" | "wake" | "watch" | "haves" | "submit" => {
+            | "resume" | "wake" | "watch" | "haves" | "submit" | "create_token" | "tokens" | "revoke_token" => {
                 matches!(self, Self::Observing | Self::Informed | Self::Operating)
             }
             other => panic!("the table names `{other}`: say here when it is allowed"),
@@ -115,6 +115,9 @@ fn answer(role: &str, message: &str) -> Outcome {
         ("operator", "status") => Outcome::Taken(Some("status")),
         ("operator", "passes") => Outcome::Taken(Some("passes")),
         ("operator", "runners") => Outcome::Taken(Some("runners")),
+        ("operator", "create_token") => Outcome::Taken(Some("token")),
+        ("operator", "tokens") => Outcome::Taken(Some("tokens")),
+        ("operator", "revoke_token") => Outcome::Refused("not_found"),
         ("operator", "watch") => Outcome::Taken(Some("ok")),
         ("operator", "show" | "why" | "logs" | "cancel" | "rerun" | "start" | "drain" | "resume" | "wake") => {
             Outcome::Refused("not_found")

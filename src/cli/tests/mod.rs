@@ -53,7 +53,7 @@ fn the_original_programs_command_lines_are_valid() {
     std::fs::write(repository.path().join("HEAD"), "ref: refs/heads/main\n").unwrap();
     let words = vec!["--dispatch=localhost:9000".into(), repository.path().into()];
     let Subcommand::Observer(flags) = parse_words(words).unwrap().command else { panic!("not an observer") };
-    let settings = flags.settings(&Arguments::command()).unwrap();
+    let settings = flags.settings(None, &Arguments::command()).unwrap();
     assert_eq!(settings.dispatch, [address("localhost:9000")]);
     assert!(matches!(settings.repos[0].location, RepoLocation::Path(_)));
 
@@ -65,7 +65,7 @@ fn the_original_programs_command_lines_are_valid() {
     let Subcommand::Runner(flags) = parsed("runner --host=h --port=1 --dispatch=h:2 /repo") else {
         panic!("not a runner")
     };
-    let settings = flags.settings().unwrap();
+    let settings = flags.settings(None).unwrap();
     assert_eq!(settings.listen, Some(address("h:1")));
     assert_eq!(settings.dispatch, [address("h:2")]);
     assert_eq!(settings.local_source, Some("/repo".into()));
@@ -79,7 +79,7 @@ fn the_roles_have_their_defaults() {
     assert_eq!(settings.spawn, 1);
 
     let Subcommand::Runner(flags) = parsed("runner") else { panic!("not a runner") };
-    let settings = flags.settings().unwrap();
+    let settings = flags.settings(None).unwrap();
     assert_eq!(settings.dispatch, [address("localhost:9000")]);
     assert_eq!(settings.listen, None);
     assert!(settings.slots >= 1 && !settings.name.is_empty() && settings.spawn.is_none());
@@ -88,14 +88,14 @@ fn the_roles_have_their_defaults() {
 #[test]
 fn several_dispatchers_are_tried_in_the_order_typed() {
     let Subcommand::Runner(flags) = parsed("runner --dispatch a:1,b:2") else { panic!("not a runner") };
-    assert_eq!(flags.settings().unwrap().dispatch, [address("a:1"), address("b:2")]);
+    assert_eq!(flags.settings(None).unwrap().dispatch, [address("a:1"), address("b:2")]);
 }
 
 #[test]
 fn a_token_is_looked_for_where_it_was_said_to_be() {
     let token = |typed: &str| {
         let Subcommand::Runner(flags) = parsed(typed) else { panic!("not a runner") };
-        flags.settings().unwrap().token.path().to_owned()
+        flags.settings(None).unwrap().token.path().to_owned()
     };
     assert_eq!(token("runner --token-file t --data /d"), std::path::Path::new("t"));
     assert_eq!(token("runner --data /d"), std::path::Path::new("/d/tokens/runner"));
@@ -145,17 +145,17 @@ fn settings_that_make_no_sense_together_are_refused() {
     };
     for names in ["--name x", "--name x --name y --name z"] {
         let Subcommand::Observer(flags) = parsed(&format!("observer . src {names}")) else { panic!("not an observer") };
-        let text = usage(flags.settings(&Arguments::command()).map(drop));
+        let text = usage(flags.settings(None, &Arguments::command()).map(drop));
         assert!(text.contains("one --name for each REPO, in their order"), "{text}");
     }
     let Subcommand::Observer(flags) = parsed("--dispatch h:1 status") else { panic!("not an observer") };
-    assert!(usage(flags.settings(&Arguments::command()).map(drop)).contains("surveil status"));
+    assert!(usage(flags.settings(None, &Arguments::command()).map(drop)).contains("surveil status"));
     let Subcommand::Dispatcher(flags) = parsed("dispatcher --heartbeat-interval 5s --heartbeat-timeout 6s") else {
         panic!("not a dispatcher")
     };
     assert!(usage(flags.settings().map(drop)).contains("four times"));
     let Subcommand::Runner(flags) = parsed("runner --name a/b") else { panic!("not a runner") };
-    assert!(usage(flags.settings().map(drop)).contains("cannot name a runner"));
+    assert!(usage(flags.settings(None).map(drop)).contains("cannot name a runner"));
 }
 
 /// Two repositories of one name would share a mirror and a history.
@@ -175,7 +175,7 @@ fn repositories_of_one_name_are_refused_in_one_command_unless_each_is_given_a_na
         words.extend(repos.iter().map(path));
         words.extend(names.iter().map(|name| OsString::from(format!("--name={name}"))));
         let Subcommand::Observer(flags) = Arguments::try_parse_from(words).unwrap().command else { unreachable!() };
-        flags.settings(&Arguments::command())
+        flags.settings(None, &Arguments::command())
     };
     let twins = [
         ["one/app", "two/app", "`app`"],
@@ -209,7 +209,7 @@ fn with_fetch_the_remote_of_a_local_repository_is_observed_under_the_local_name(
     let settings = |typed: &str| {
         let typed = format!("observer {} --work /w {typed}", path.display());
         let Subcommand::Observer(flags) = parsed(&typed) else { panic!("not an observer") };
-        flags.settings(&Arguments::command())
+        flags.settings(None, &Arguments::command())
     };
     std::fs::create_dir(&path).unwrap();
     let error = settings("--fetch").unwrap_err();
@@ -231,7 +231,7 @@ fn with_fetch_the_remote_of_a_local_repository_is_observed_under_the_local_name(
     let in_place = settings("").unwrap();
     assert!(matches!(in_place.repos[0].location, RepoLocation::Path(_)));
     let Subcommand::Observer(flags) = parsed("observer --fetch https://h/x.git") else { panic!("not an observer") };
-    assert_eq!(flags.settings(&Arguments::command()).unwrap().repos[0].name.as_str(), "x");
+    assert_eq!(flags.settings(None, &Arguments::command()).unwrap().repos[0].name.as_str(), "x");
 }
 
 #[test]

@@ -190,6 +190,7 @@ impl Core {
                 };
                 drop(answer.try_send(forgotten));
             }
+            ToCore::Store(change) => self.pulse.excused(|| change(&mut *self.store))?,
             ToCore::Watch(watcher) => self.watchers.push(watcher),
             ToCore::Stop => return Ok(ControlFlow::Break(())),
         }

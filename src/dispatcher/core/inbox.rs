@@ -12,7 +12,7 @@ use crate::dispatcher::mirrors::TaskPlan;
 use crate::model::reason::NamedJobs;
 use crate::model::{AttemptId, BuildId, BuildSource, JobId, Moment, ObservedRefs, RepoName, WallTime};
 use crate::scheduler::{Event, Reply, RequestId, RunnerJoined, Scheduler};
-use crate::store::Rule;
+use crate::store::{Rule, Store, StoreError};
 
 /// The core's state, for a closure that reads it on the core's thread.
 #[derive(Clone, Copy)]
@@ -27,6 +27,9 @@ pub(crate) type Look = Box<dyn FnOnce(Seen<'_>) + Send>;
 
 /// A closure that builds an event from the number that the core gives a request.
 pub(crate) type MakeEvent = Box<dyn FnOnce(RequestId) -> Event + Send>;
+
+/// A closure that writes to the store. An error ends the core, so one that passes by itself is no error here.
+pub(crate) type ChangeStore = Box<dyn FnOnce(&mut dyn Store) -> Result<(), StoreError> + Send>;
 
 /// A message to the core. The queue has its full length from the start, so variants that are large and rare are boxed.
 pub(crate) enum ToCore {
@@ -54,6 +57,8 @@ pub(crate) enum ToCore {
     SaveSource { repo: RepoName, source: String, refs: ObservedRefs },
     /// Builds that are to be removed. The answer names those that were, or says why none can be removed now.
     Forget { builds: Vec<BuildId>, rule: Rule, at: WallTime, answer: Sender<Result<Vec<BuildId>, String>> },
+    /// A change of the store that is none of the scheduler's. It is durable, and answered, when the closure returns.
+    Store(ChangeStore),
     /// A subscription to builds that change.
     Watch(Watcher),
     /// Asks the core to finish the batch, then to end.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::retention;
+use crate::dispatcher::session::credentials::Denied;
 use crate::git::GitError;
 use crate::model::reason::RefusalReason;
 use crate::model::{Build, BuildId, CommitId, RefName, RepoName, TaskName};
@@ -89,6 +90,9 @@ pub(crate) enum OperationError {
     Source { commit: CommitId, source: Box<GitError> },
     #[error("the dispatcher could not keep the pack")]
     Spool(#[source] io::Error),
+    /// The rules of tokens and credentials refuse it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The scheduler has refused.
     #[error("{0}")]
     Refused(RefusalReason),

@@ -14,6 +14,7 @@ mod orders;
 mod passes;
 mod questions;
 mod submit;
+mod tokens;
 mod views;
 mod watch;
 

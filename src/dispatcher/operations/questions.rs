@@ -15,6 +15,7 @@ use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::session::Observers;
+use crate::dispatcher::session::credentials::Credentials;
 use crate::dispatcher::trust::TrustJudge;
 use crate::dispatcher::warnings::{self, Warnings};
 use crate::model::reason::JobStatus;
@@ -37,6 +38,7 @@ pub(crate) struct Operations {
     pub(crate) observers: Observers,
     /// How peers reach the dispatcher; `None` if none runs.
     pub(crate) listening: Option<Arc<Listening>>,
+    pub(crate) credentials: Credentials,
 }
 
 /// The present state.
@@ -103,6 +105,7 @@ impl Operations {
         }
         status.warnings.extend(self.warnings.list());
         status.warnings.extend(self.listening.as_ref().and_then(|listening| listening.warning()));
+        status.warnings.extend(self.credentials.warnings(clock::wall()));
         status.warnings.extend(warnings::of_mirrors(&self.mirrors.missing));
         status.warnings.extend(warnings::of_disks(&self.data));
         Ok(status)

@@ -15,6 +15,7 @@ use crate::dispatcher::core::ToCore;
 use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::session::Observers;
+use crate::dispatcher::session::credentials::Credentials;
 use crate::dispatcher::warnings::Warnings;
 use crate::dispatcher::{DispatcherError, limits};
 use crate::locked::Locked;
@@ -31,6 +32,7 @@ pub(crate) struct Keeper {
     pub(crate) mirrors: Mirrors,
     pub(crate) observers: Observers,
     pub(crate) warnings: Warnings,
+    pub(crate) credentials: Credentials,
 }
 
 /// The directory with the logs of one build.
@@ -73,6 +75,7 @@ pub(crate) fn start(keeper: Keeper, stop: Receiver<()>) -> Result<Thread<()>, Di
             {
                 log::warn!("the mirrors could not be checked: {why}");
             }
+            keeper.credentials.touch_live();
             let passed = i64::try_from(clock::now().since(began)).unwrap_or(i64::MAX);
             match keeper.round(&stop, WallTime(began_at.0.saturating_add(passed))) {
                 Ok(()) => {}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::{SessionError, explain};
 use super::shared::Shared;
+use crate::dispatcher::session::credentials::Access;
 use crate::model::SessionId;
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Refusal};
 use crate::protocol::limits::MAX_LINE_BYTES;
@@ -20,6 +21,7 @@ pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) shared: Arc<Shared>,
     pub(super) hello: Hello,
+    pub(super) access: Access,
     pub(super) stream: Stream,
     pub(super) reader: FrameReader,
 }

@@ -5,6 +5,7 @@
 
 mod admission;
 mod connection;
+pub(crate) mod credentials;
 mod error;
 mod expansion;
 mod gate;

@@ -14,6 +14,7 @@ use crate::config::PlanContext;
 use crate::dispatcher::choice;
 use crate::dispatcher::core::{NewCommit, Seen, ToCore};
 use crate::dispatcher::mirrors::{ArrivingPack, Intake, Taken, Upkeep};
+use crate::dispatcher::session::credentials::Access;
 use crate::dispatcher::translate;
 use crate::error_chain::chain;
 use crate::model::{AcceptedHead, BuildSource, CommitId, ObservedRefs, RefName, RepoName, SessionId};
@@ -32,11 +33,13 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let payload = |message: &FromObserver| if let FromObserver::Pack { bytes, .. } = message { *bytes } else { 0 };
     let (takes_pieces, takes_refs) = (session.hello.takes_pieces, session.hello.takes_refs);
     let takes_wakes = session.hello.takes_wakes;
+    let access = session.access.clone();
     worker::serve(session, &pings, payload, move |shared, id, outbox, inbox| {
         let (known, upkeep) = (BTreeMap::new(), Upkeep::default());
         let worker = ObserverWorker {
             shared,
             id,
+            access,
             outbox,
             takes_pieces,
             takes_refs,
@@ -54,6 +57,7 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
 struct ObserverWorker<'a> {
     shared: &'a Shared,
     id: SessionId,
+    access: Access,
     outbox: &'a Outbox,
     /// Whether the observer takes the heads of a repository in several messages.
     takes_pieces: bool,
@@ -137,6 +141,7 @@ impl ObserverWorker<'_> {
     fn status(&mut self, repo: &str, source: &str, patterns: Vec<String>, refs: ObservedRefs) -> Result<(), Refusal> {
         let (repo, patterns) = (translate::repo(repo)?, translate::patterns(patterns)?);
         let source = translate::source(source)?;
+        self.access.check_repo(&repo).map_err(|denied| denied.refusal())?;
         let session = (self.id, self.outbox);
         if let Err(text) = self.shared.observers.add(session, &repo, &source, self.takes_wakes) {
             return Err(Refusal::new(ErrorCode::NameTaken, text));

@@ -9,6 +9,7 @@ use super::{log_stream, passes, report, submission, truncate};
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::mirrors::{ArrivingPack, Upkeep};
 use crate::dispatcher::operations::{BuildWatch, OperationError, Operations, StartAsk, Submission, Submitted};
+use crate::dispatcher::session::credentials::{Access, expires_at};
 use crate::dispatcher::translate;
 use crate::error_chain::chain;
 use crate::model::reason::OrderDone;
@@ -23,22 +24,23 @@ use crate::transport::{Frame, Outbox};
 pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let pings = (FromOperator::Ping, Frame::new(&ToOperator::Ack));
     let payload = |message: &FromOperator| if let FromOperator::Pack { bytes, .. } = message { *bytes } else { 0 };
-    let takes_pieces = session.hello.takes_pieces;
+    let (takes_pieces, access) = (session.hello.takes_pieces, session.access.clone());
     worker::serve(session, &pings, payload, move |shared, _, outbox, inbox| {
         let operations = shared.operations().map_err(refusal)?;
-        OperatorWorker::new(operations, outbox, takes_pieces).run(inbox)
+        OperatorWorker::new(operations, access, outbox, takes_pieces).run(inbox)
     })
 }
 
 /// Serves questions about stored records without a dispatcher, until the operator leaves.
 pub(super) fn serve_records(operations: Operations, outbox: &Outbox, inbox: &Receiver<Incoming<FromOperator>>) {
-    if let Err(refusal) = OperatorWorker::new(operations, outbox, true).run(inbox) {
+    if let Err(refusal) = OperatorWorker::new(operations, Access::default(), outbox, true).run(inbox) {
         outbox.send(&Frame::new(&ToOperator::Error(refusal)));
     }
 }
 
 struct OperatorWorker<'a> {
     operations: Operations,
+    access: Access,
     outbox: &'a Outbox,
     /// Whether the operator takes an answer in several messages.
     takes_pieces: bool,
@@ -62,9 +64,9 @@ enum Next {
 }
 
 impl<'a> OperatorWorker<'a> {
-    fn new(operations: Operations, outbox: &'a Outbox, takes_pieces: bool) -> Self {
+    fn new(operations: Operations, access: Access, outbox: &'a Outbox, takes_pieces: bool) -> Self {
         let (watch, unanswered, pack, upkeep) = (None, None, None, Upkeep::default());
-        Self { operations, outbox, takes_pieces, watch, unanswered, pack, upkeep }
+        Self { operations, access, outbox, takes_pieces, watch, unanswered, pack, upkeep }
     }
 
     fn run(mut self, inbox: &Receiver<Incoming<FromOperator>>) -> Result<(), Refusal> {
@@ -94,6 +96,14 @@ impl<'a> OperatorWorker<'a> {
         payload: &[u8],
         inbox: &Receiver<Incoming<FromOperator>>,
     ) -> Result<(), Refusal> {
+        if let Err(refusal) = self.access.check_order(&message) {
+            // A piece of a pack has no answer, so the session ends.
+            if matches!(message, FromOperator::Pack { .. }) {
+                return Err(Refusal { code: ErrorCode::NotAllowed, ..refusal });
+            }
+            self.send(ToOperator::Error(refusal));
+            return Ok(());
+        }
         match message {
             FromOperator::Watch => self.begin_to_watch().map_err(refusal)?,
             FromOperator::Logs(wanted) => {
@@ -135,6 +145,9 @@ impl<'a> OperatorWorker<'a> {
             | FromOperator::Start { .. }
             | FromOperator::Drain { .. }
             | FromOperator::Resume { .. }
+            | FromOperator::CreateToken(_)
+            | FromOperator::Tokens
+            | FromOperator::RevokeToken { .. }
             | FromOperator::Wake { .. }
             | FromOperator::Ping) => {
                 self.send(self.answer(message).unwrap_or_else(|error| ToOperator::Error(refusal(error))));
@@ -251,6 +264,17 @@ impl<'a> OperatorWorker<'a> {
             }
             FromOperator::Drain { runner } => done(operations.drain(&runner)?),
             FromOperator::Resume { runner } => done(operations.resume(&runner)?),
+            FromOperator::CreateToken(order) => {
+                let new = match translate::new_token(order) {
+                    Ok(new) => new,
+                    Err(refusal) => return Ok(ToOperator::Error(refusal)),
+                };
+                let (token, text) = operations.create_token(new)?;
+                let expires_ms = expires_at(&token).0;
+                ToOperator::Token { id: token.id.to_string(), token: text, expires_ms }
+            }
+            FromOperator::Tokens => ToOperator::Tokens(report::tokens(operations.tokens()?)),
+            FromOperator::RevokeToken { id } => ToOperator::Ok { text: operations.revoke_token(&id)? },
             FromOperator::Wake { repo } => done(operations.wake(&repo)?),
             FromOperator::Watch
             | FromOperator::Logs(_)
@@ -302,6 +326,7 @@ fn refusal(error: OperationError) -> Refusal {
         OperationError::MissingInputs { .. } => (ErrorCode::Refused, "missing_input"),
         OperationError::Source { .. } => (ErrorCode::BrokenSource, "broken_source"),
         OperationError::Spool(_) => (ErrorCode::Internal, "pack_not_kept"),
+        OperationError::Denied(denied) => return denied.refusal(),
         OperationError::Refused(reason) => (ErrorCode::Refused, reason.code()),
         OperationError::NoAnswer(NoAnswer::Busy) => (ErrorCode::Busy, "busy"),
         OperationError::NoAnswer(NoAnswer::Absent) => (ErrorCode::Refused, "not_running"),

@@ -14,6 +14,7 @@ use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::operations::Operations;
+use crate::dispatcher::session::credentials::Credentials;
 use crate::dispatcher::trust::TrustJudge;
 use crate::dispatcher::warnings::Warnings;
 use crate::model::{SessionId, WallTime};
@@ -43,6 +44,7 @@ impl Records {
             mirrors: Mirrors::new(data.clone(), None),
             trust: TrustJudge::new(&data, Warnings::default()),
             data,
+            credentials: Credentials::new(Vec::new(), CoreHandle::absent()),
             core: CoreHandle::absent(),
             logs: LogSender::new(bounded(1).0),
             reader,

@@ -1,11 +1,13 @@
 //! Turns the results of operations into messages.
 
+use crate::clock;
 use crate::dispatcher::listening::Listening;
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView, Status, Why};
+use crate::dispatcher::session::credentials::{expires_at, state};
 use crate::model::reason::{JobStatus, StoredReason};
 use crate::model::words::{attempt_detail, drained_words, outcome_detail};
-use crate::model::{Ending, JobState, Outcome, Schedule, StepRecord, TaskName, WallTime};
+use crate::model::{Credential, CredentialKind, Ending, JobState, Outcome, Schedule, StepRecord, TaskName, WallTime};
 use crate::protocol::limits::{MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_WARNINGS};
 use crate::protocol::operator as wire;
 use crate::scheduler::RunnerView;
@@ -38,6 +40,33 @@ fn network(listening: &Listening) -> wire::NetworkReport {
         pin: listening.pin.to_string(),
         plain_text_from: listening.plain_text_from.iter().map(ToString::to_string).collect(),
     }
+}
+
+/// Returns the report of join tokens and credentials, each with the number of its open sessions.
+pub(super) fn tokens(rows: Vec<(Credential, usize)>) -> wire::TokensReport {
+    let now = clock::wall();
+    let token = |(row, sessions): (Credential, usize)| {
+        let (kind, uses_left, joined_by) = match &row.kind {
+            CredentialKind::JoinToken { uses_left, .. } => ("token", Some(*uses_left), None),
+            CredentialKind::Joined { token } => ("credential", None, Some(token.to_string())),
+        };
+        wire::TokenReport {
+            id: row.id.to_string(),
+            kind: kind.to_owned(),
+            role: row.role.word().to_owned(),
+            state: state(&row, now).word().to_owned(),
+            labels: row.labels.iter().map(ToString::to_string).collect(),
+            repos: row.repos.iter().map(ToString::to_string).collect(),
+            created_ms: row.created_at.0,
+            expires_ms: expires_at(&row).0,
+            used_ms: uses_left.is_none().then_some(row.last_used.0),
+            name: row.name,
+            uses_left,
+            joined_by,
+            sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
+        }
+    };
+    wire::TokensReport { tokens: rows.into_iter().map(token).collect(), more: false }
 }
 
 fn schedule((schedule, next): (Schedule, Option<WallTime>)) -> wire::ScheduleReport {

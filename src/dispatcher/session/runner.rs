@@ -48,7 +48,8 @@ fn join(mut session: Session, outbox: Outbox) -> Result<Option<Box<RunnerSession
     let Some(first) = session.next(&outbox)? else { return Ok(None) };
     let takes_source = matches!(first, FromRunner::Register { takes_source: true, .. });
     let takes_cells = matches!(first, FromRunner::Register { takes_cells: true, .. });
-    let joined = translate::joined(session.id, &session.hello, first)?;
+    let mut joined = translate::joined(session.id, &session.hello, first)?;
+    joined.labels = session.access.labels(joined.labels).map_err(|denied| denied.refusal())?;
     let Some(stored) = stored_logs(&session, &joined.holding) else { return Ok(None) };
     let has = takes_source.then(|| joined.warm.iter().cloned().collect());
     let grants = Arc::new(Grants::default());

@@ -10,11 +10,15 @@ use super::error::{SessionError, explain};
 use super::gate::Entrance;
 use super::shared::Shared;
 use super::{observer, operator, runner};
+use crate::dispatcher::session::credentials::{Access, Denied, Joiner};
 use crate::dispatcher::translate;
 use crate::error_chain::chain;
 use crate::model::{Address, RunnerName, SessionId};
-use crate::protocol::hello::{Call, ErrorCode, Greeting, Hello, Opening, Refusal, Role, Welcome};
+use crate::protocol::hello::{
+    Call, ErrorCode, Greeting, Hello, JoinRequest, JoinedAs, Opening, Refusal, Role, Welcome,
+};
 use crate::protocol::limits::MAX_HELLO_BYTES;
+use crate::protocol::token::{SECRET_DIGITS, Token, TokenKind, is_secret};
 use crate::protocol::{MIN_VERSION, VERSION};
 use crate::transport::{Frame, Stream, TransportError, write_frame};
 use crate::{clock, threads};
@@ -110,8 +114,12 @@ impl Shared {
             Entrance::Left => return Ok(None),
         };
         let Some(Opening::Hello(hello)) = reader.read(MAX_HELLO_BYTES).map_err(explain)? else { return Ok(None) };
-        self.check_hello(&hello)?;
-        let callback = callback(&hello)?;
+        check_version(&hello)?;
+        let (access, joined) = match &hello.join {
+            Some(join) => (Access::default(), Some(self.join(&hello, join)?)),
+            None => (self.admit(&hello)?, None),
+        };
+        let callback = callback(&hello)?.filter(|_| joined.is_none());
         let is_encrypted = stream.is_encrypted();
         if let Some((address, _)) = &callback
             && !is_encrypted
@@ -119,6 +127,10 @@ impl Shared {
             self.gate.check_plain_call(address)?;
         }
         self.sessions.authenticate(id)?;
+        if let Some(credential) = access.id() {
+            self.credentials.enter(id, credential, stream).map_err(|denied| denied.refusal())?;
+        }
+        let is_over = joined.is_some();
         let welcome = Welcome {
             version: VERSION.min(hello.version),
             session: id.0,
@@ -126,6 +138,7 @@ impl Shared {
             ping_interval_ms: self.ping_interval_ms,
             timeout_ms: self.timeout_ms,
             takes_refs: hello.takes_refs,
+            joined,
         };
         write_frame(stream, &Frame::new(&Greeting::Welcome(welcome))).map_err(lost)?;
         if let Some((address, key)) = callback {
@@ -133,23 +146,32 @@ impl Shared {
             stream.hang_up(REFUSAL_WAIT);
             return Ok(None);
         }
+        if is_over {
+            stream.hang_up(REFUSAL_WAIT);
+            return Ok(None);
+        }
         reader.set_timeout(Some(Duration::from_millis(2 * self.timeout_ms))).map_err(lost)?;
-        Ok(Some(Session { id, shared: self, hello, stream: stream.clone(), reader }))
+        Ok(Some(Session { id, shared: self, hello, access, stream: stream.clone(), reader }))
     }
 
-    fn check_hello(&self, hello: &Hello) -> Result<(), Refusal> {
-        if hello.min_version > VERSION || hello.version < MIN_VERSION {
-            let text = format!(
-                "no common protocol version: this dispatcher speaks {MIN_VERSION} to {VERSION}, the peer {} to {}",
-                hello.min_version, hello.version
-            );
-            return Err(Refusal::new(ErrorCode::Version, text));
-        }
-        let expected = self.gate.tokens.of(hello.role);
-        if !bool::from(expected.as_bytes().ct_eq(hello.token.as_bytes())) {
-            let text = "the token is not the one of this dispatcher: use the file of that role in its tokens directory";
-            return Err(Refusal::new(ErrorCode::Token, text));
-        }
+    /// Returns the rights of a peer that has a credential, or the secret of its role.
+    fn admit(&self, hello: &Hello) -> Result<Access, Refusal> {
+        let credential = match Token::parse(&hello.token) {
+            Ok(Token { kind: TokenKind::Join, id, .. }) => {
+                let text = format!("{id} is a join token: join with it first, with --join or --join-file");
+                return Err(Refusal::new(ErrorCode::Token, text).because("token_join"));
+            }
+            Ok(token) => {
+                let admitted = self.credentials.admit(&token, hello.role, &hello.name);
+                Some(admitted.map_err(|denied| denied.refusal())?)
+            }
+            Err(_) if bool::from(self.gate.tokens.of(hello.role).as_bytes().ct_eq(hello.token.as_bytes())) => None,
+            Err(_) => {
+                let text = "the token is not the one of this dispatcher: use the file of that role in its tokens \
+                            directory, or join with `surveil token create`";
+                return Err(Refusal::new(ErrorCode::Token, text).because("token_unknown"));
+            }
+        };
         if hello.role == Role::Runner && RunnerName::new(&hello.name).is_err() {
             let name = Refusal::quote(&hello.name);
             let text = format!(
@@ -157,7 +179,29 @@ impl Shared {
             );
             return Err(Refusal::new(ErrorCode::Malformed, text));
         }
-        Ok(())
+        Ok(Access::of(credential))
+    }
+
+    /// Gives a peer that has a join token a credential. It is durable when this returns.
+    fn join(&self, hello: &Hello, join: &JoinRequest) -> Result<JoinedAs, Refusal> {
+        let malformed = |text: String| Refusal::new(ErrorCode::Malformed, text);
+        let token = Token::parse(&hello.token).ok().filter(|token| token.kind == TokenKind::Join);
+        let token = token.ok_or_else(|| Denied::Unknown.refusal())?;
+        if !is_secret(&join.secret) {
+            return Err(malformed(format!("`secret` has {SECRET_DIGITS} lower-case hexadecimal digits")));
+        }
+        let joiner = Joiner {
+            token,
+            role: hello.role,
+            name: hello.name.clone(),
+            default_name: join.default_name.clone(),
+            hostname: join.hostname.clone(),
+            secret: join.secret.clone(),
+        };
+        let joined = self.credentials.join(joiner).map_err(|denied| denied.refusal())?;
+        let name = joined.name.unwrap_or_default();
+        log::info!("the {} {name} has joined: credential {}", joined.role.word(), joined.id);
+        Ok(JoinedAs { id: joined.id.to_string(), name, role: joined.role.word().to_owned() })
     }
 
     /// Dials a listening runner. The new connection becomes a session like any other. It is encrypted if that was on
@@ -183,6 +227,17 @@ impl Shared {
             Err(error) => log::warn!("session {id} not dialled: no thread for it: {error}"),
         }
     }
+}
+
+fn check_version(hello: &Hello) -> Result<(), Refusal> {
+    if hello.min_version <= VERSION && hello.version >= MIN_VERSION {
+        return Ok(());
+    }
+    let text = format!(
+        "no common protocol version: this dispatcher speaks {MIN_VERSION} to {VERSION}, the peer {} to {}",
+        hello.min_version, hello.version
+    );
+    Err(Refusal::new(ErrorCode::Version, text))
 }
 
 /// Returns the address and the key of a runner that asks to be dialled.

@@ -14,6 +14,7 @@ use crate::dispatcher::log_limiter::LogLimiter;
 use crate::dispatcher::logs::{LogSender, ToLogs};
 use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::operations::{OperationError, Operations};
+use crate::dispatcher::session::credentials::Credentials;
 use crate::dispatcher::trust::TrustJudge;
 use crate::dispatcher::warnings::Warnings;
 use crate::model::SessionId;
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(super) data: DataDir,
     pub(super) readers: Readers,
     pub(super) gate: Gate,
+    pub(crate) credentials: Credentials,
     pub(super) core: CoreHandle,
     pub(super) logs: LogSender,
     pub(crate) mirrors: Mirrors,
@@ -45,7 +47,7 @@ impl Shared {
         settings: &DispatcherSettings,
         capacity: Capacity,
         data: DataDir,
-        gate: Gate,
+        (gate, credentials): (Gate, Credentials),
         readers: Readers,
         core: CoreHandle,
         logs: LogSender,
@@ -56,6 +58,7 @@ impl Shared {
         let warnings = Warnings::default();
         Ok(Self {
             gate,
+            credentials,
             observers: Observers::new(mirrors.missing.clone()),
             mirrors,
             trust: TrustJudge::new(&data, warnings.clone()),
@@ -85,12 +88,14 @@ impl Shared {
             trust: self.trust.clone(),
             observers: self.observers.clone(),
             listening: Some(self.gate.listening.clone()),
+            credentials: self.credentials.clone(),
         })
     }
 
     /// Removes a session from all registries. This is the last act of its thread.
     pub(super) fn leave(&self, id: SessionId) {
         self.observers.remove(id);
+        self.credentials.leave(id);
         self.sessions.remove(id);
     }
 

@@ -2,7 +2,9 @@
 //! is left out first, and the answer says so with `more`.
 
 use crate::protocol::limits::MAX_LINE_BYTES;
-use crate::protocol::operator::{BuildReport, RunnersReport, StatusReport, ToOperator, WhyLine, WhyReport};
+use crate::protocol::operator::{
+    BuildReport, RunnersReport, StatusReport, ToOperator, TokensReport, WhyLine, WhyReport,
+};
 use crate::transport::Frame;
 
 /// The most schedules that a shortened status lists: those that come first.
@@ -19,8 +21,10 @@ pub(super) fn frame(answer: ToOperator) -> Frame {
         ToOperator::Build(report) => build(*report),
         ToOperator::Why(report) => why(report),
         ToOperator::Runners(report) => runners(report),
+        ToOperator::Tokens(report) => tokens(report),
         // No other answer grows beyond a line.
         other @ (ToOperator::Passes(_)
+        | ToOperator::Token { .. }
         | ToOperator::Log { .. }
         | ToOperator::LogEnd { .. }
         | ToOperator::Ok { .. }
@@ -65,6 +69,17 @@ fn runners(mut report: RunnersReport) -> Frame {
         report.runners.truncate(report.runners.len() / 2);
         let frame = Frame::new(&ToOperator::Runners(report.clone()));
         if frame.line.len() <= MAX_LINE_BYTES || report.runners.is_empty() {
+            return frame;
+        }
+    }
+}
+
+fn tokens(mut report: TokensReport) -> Frame {
+    report.more = true;
+    loop {
+        report.tokens.truncate(report.tokens.len() / 2);
+        let frame = Frame::new(&ToOperator::Tokens(report.clone()));
+        if frame.line.len() <= MAX_LINE_BYTES || report.tokens.is_empty() {
             return frame;
         }
     }

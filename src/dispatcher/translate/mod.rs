@@ -7,6 +7,7 @@ mod observer;
 mod pieces;
 mod register;
 mod results;
+mod tokens;
 
 use crate::git::without_secrets;
 use crate::model::{BranchName, CommitId, RefName, RepoName};
@@ -18,6 +19,7 @@ pub(crate) use observer::{ancestors, build_source, existing, observed_refs, patt
 pub(crate) use pieces::{log_ack, stream, times_of_piece};
 pub(crate) use register::{attempts, joined};
 pub(crate) use results::{log_summary, outcome, steps, streams};
+pub(crate) use tokens::new_token;
 
 /// Returns the refusal of a field with an invalid value; it ends the session.
 pub(crate) fn malformed(text: impl ToString) -> Refusal {

@@ -44,8 +44,15 @@ impl Scripted {
 
     pub(crate) fn welcome_with(&mut self, ping_interval_ms: u64, timeout_ms: u64) {
         self.hello();
-        let welcome =
-            Welcome { version: 1, session: 7, incarnation: 1, ping_interval_ms, timeout_ms, takes_refs: true };
+        let welcome = Welcome {
+            version: 1,
+            session: 7,
+            incarnation: 1,
+            ping_interval_ms,
+            timeout_ms,
+            takes_refs: true,
+            joined: None,
+        };
         write_frame(&self.stream, &Frame::new(&Greeting::Welcome(welcome))).unwrap();
     }
 

@@ -11,7 +11,7 @@ use super::hello::Refusal;
 
 pub use reports::{
     AttemptReport, BuildReport, CountersReport, JobReport, NetworkReport, PassReport, PassesReport, RunnerReport,
-    RunnersReport, ScheduleReport, StatusReport, StepReport, WhyLine, WhyReport,
+    RunnersReport, ScheduleReport, StatusReport, StepReport, TokenReport, TokensReport, WhyLine, WhyReport,
 };
 
 /// The reason code of the answer to a `cancel` of what is finished already. A command takes it as done.
@@ -83,6 +83,12 @@ pub enum FromOperator {
     Drain { runner: String },
     /// Lets a drained runner take jobs again. Answer: `ok`.
     Resume { runner: String },
+    /// Creates a join token. Answer: `token`.
+    CreateToken(TokenOrder),
+    /// Asks for all join tokens and credentials. Answer: `tokens`.
+    Tokens,
+    /// Revokes a join token or a credential, and ends the sessions of the credential. Answer: `ok`.
+    RevokeToken { id: String },
     /// Has the observers of a repository look at it at once. Answer: `ok` once they are told.
     Wake { repo: String },
     /// Asks for a `build` for every build that changes from now on, until the session ends.
@@ -98,6 +104,26 @@ pub enum FromOperator {
     Submit(Box<SubmitOrder>),
     /// Shows that an operator that waits is alive, every `ping_interval_ms`. Answer: `ack`.
     Ping,
+}
+
+/// The fields of `create_token`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenOrder {
+    /// The role of the peers that join: `observer`, `runner`, `reader`, `member` or `admin`.
+    pub role: String,
+    /// The name that the peer gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The labels that a runner may have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// The repositories that an observer may announce.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repos: Vec<String>,
+    /// How long the token lets peers join, in milliseconds.
+    pub ttl_ms: u64,
+    /// How many peers may join with it.
+    pub uses: u32,
 }
 
 /// The fields of `logs`.
@@ -222,6 +248,10 @@ pub enum ToOperator {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         missing: Option<String>,
     },
+    /// Answers `create_token`: the token, which the dispatcher cannot tell again, and when it expires.
+    Token { id: String, token: String, expires_ms: i64 },
+    /// Answers `tokens`.
+    Tokens(TokensReport),
     /// Confirms that the order is durable.
     Ok { text: String },
     /// Answers `haves`: those of the commits that the dispatcher has.

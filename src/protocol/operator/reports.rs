@@ -307,3 +307,45 @@ pub struct PassReport {
 pub(super) fn is_zero(number: &i32) -> bool {
     *number == 0
 }
+
+/// The answer to `tokens`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokensReport {
+    /// Join tokens and credentials, the newest first.
+    pub tokens: Vec<TokenReport>,
+    /// Whether more messages with tokens follow, or, for an operator that takes no pieces, whether some are left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+}
+
+/// A join token, or the credential of a peer that joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenReport {
+    pub id: String,
+    /// `token` or `credential`.
+    pub kind: String,
+    pub role: String,
+    /// `valid`, `used`, `expired` or `revoked`.
+    pub state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repos: Vec<String>,
+    pub created_ms: i64,
+    /// When it expires: for a credential, if it is not used before.
+    pub expires_ms: i64,
+    /// How many peers may still join with it; only of a join token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses_left: Option<u32>,
+    /// The join token by which the peer joined; only of a credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined_by: Option<String>,
+    /// The last use, correct to about a day; only of a credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_ms: Option<i64>,
+    /// The number of its sessions that are open.
+    #[serde(default)]
+    pub sessions: u32,
+}

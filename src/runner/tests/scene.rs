@@ -203,6 +203,7 @@ impl Peer {
             ping_interval_ms: 20,
             timeout_ms: 10_000,
             takes_refs: false,
+            joined: None,
         };
         write_frame(&self.stream, &Frame::new(&Greeting::Welcome(welcome))).unwrap();
     }

@@ -8,7 +8,8 @@ use rusqlite::Connection;
 
 use super::tables::specs::Tasks;
 use super::tables::{
-    attempts, builds, decisions, forgotten, heads, jobs, late_results, meta, passes, repos, runners, schedules, steps,
+    attempts, builds, credentials, decisions, forgotten, heads, jobs, late_results, meta, passes, repos, runners,
+    schedules, steps,
 };
 use super::{check, connection, failure, lock, schema, wal};
 use crate::model::{
@@ -125,7 +126,8 @@ impl store::Reader for Reader {
             each(whole);
         }
         let rest = heads::all(&self.conn).and_then(|_| runners::all(&self.conn));
-        rest.and_then(|_| schedules::all(&self.conn)).map_err(self.failed("check"))?;
+        let rest = rest.and_then(|_| schedules::all(&self.conn));
+        rest.and_then(|_| credentials::all(&self.conn)).map_err(self.failed("check"))?;
         Ok(())
     }
 

@@ -25,12 +25,14 @@ pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
 /// The schema's version, which is the number of migrations.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: &[&str] =
-    &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH, ELEVENTH, TWELFTH, THIRTEENTH];
+const MIGRATIONS: &[&str] = &[
+    FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH, ELEVENTH, TWELFTH, THIRTEENTH,
+    FOURTEENTH,
+];
 
 /// The digest of the tables and indexes that the migrations make. To make them anew for each start, to compare with,
 /// would take longer than the rest of the start.
-const DEFINITIONS: u32 = 2_624_442_082;
+const DEFINITIONS: u32 = 1_344_216_520;
 
 /// The SQL of each table and index, by name.
 type Definitions = BTreeMap<String, Option<String>>;
@@ -223,6 +225,17 @@ const THIRTEENTH: &str = "
 -- The jobs that joined a build after it was added: their numbers, as first_job and last_job of builds.
 CREATE TABLE joined (
     build INTEGER NOT NULL, first_job INTEGER NOT NULL, last_job INTEGER NOT NULL, PRIMARY KEY (build, first_job)
+) STRICT, WITHOUT ROWID;
+";
+
+const FOURTEENTH: &str = "
+-- Join tokens, and the credentials of peers that joined. role: 0 observer, 1 runner, 2 reader, 3 member, 4 admin. hash:
+-- the SHA-256 of the secret. labels, repos: one on each line. expires_at, uses_left: of a join token only. token: by
+-- which a peer joined.
+CREATE TABLE credentials (
+    id TEXT PRIMARY KEY, role INTEGER NOT NULL, name TEXT, labels TEXT NOT NULL, repos TEXT NOT NULL,
+    hash BLOB NOT NULL, created_at INTEGER NOT NULL, last_used INTEGER NOT NULL, revoked_at INTEGER,
+    expires_at INTEGER, uses_left INTEGER, token TEXT, seal INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 ";
 

@@ -12,10 +12,10 @@ use super::failure::Fault;
 use super::lock::Lock;
 use super::tables::specs::Tasks;
 use super::tables::{
-    Interned, attempts, builds, ends, heads, jobs, meta, outcomes, patterns, repos, runners, schedules,
+    Interned, attempts, builds, credentials, ends, heads, jobs, meta, outcomes, patterns, repos, runners, schedules,
 };
 use super::{check, connection, failure, reader, retention, schema, wal};
-use crate::model::{BuildId, ObservedRefs, Record, RepoName, Snapshot, WallTime, WholeBuild};
+use crate::model::{BuildId, Credential, CredentialId, ObservedRefs, Record, RepoName, Snapshot, WallTime, WholeBuild};
 use crate::store::{Readers, Rule, Store, StoreError};
 
 /// Opens the store in the file at `path`, or makes it; refuses one that fails its check, has a newer schema, or is in
@@ -153,6 +153,19 @@ impl Store for Writer {
 
     fn set_observed_refs(&mut self, repo: &RepoName, refs: &ObservedRefs) -> Result<(), StoreError> {
         repos::set_observed_refs(&self.conn, repo, refs).map_err(self.failed("write a repository's refs to"))
+    }
+
+    fn credentials(&self) -> Result<Vec<Credential>, StoreError> {
+        credentials::all(&self.conn).map_err(self.failed("read credentials from"))
+    }
+
+    fn save_credentials(&mut self, changed: &[Credential], forgotten: &[CredentialId]) -> Result<(), StoreError> {
+        let saved = begin(&self.conn).and_then(|tx| {
+            changed.iter().try_for_each(|credential| credentials::save(&tx, credential))?;
+            forgotten.iter().try_for_each(|id| credentials::delete(&tx, id))?;
+            tx.commit()
+        });
+        saved.map_err(self.failed("write credentials to"))
     }
 
     fn forget(&mut self, builds: &[BuildId], rule: Rule, at: WallTime) -> Result<Vec<BuildId>, StoreError> {

@@ -58,6 +58,7 @@ macro_rules! over {
                 late_results_and_decisions_are_kept_beside_the_record
                 refs_of_a_first_look_are_heads_without_source_or_build
                 a_repository_remembers_where_it_was_observed
+                credentials_are_replaced_forgotten_and_there_after_a_restart
                 reasons_beyond_those_kept_once_read_back_too;
             passes:
                 the_newest_pass_of_a_task_is_found_on_its_ref

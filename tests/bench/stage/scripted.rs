@@ -41,6 +41,7 @@ pub(crate) fn hello(role: Role, name: &str, token: String) -> Frame {
         program: String::new(),
         listens_at: None,
         callback_key: None,
+        join: None,
         takes_wakes: false,
         takes_refs: false,
         takes_pieces: false,

@@ -158,6 +158,15 @@ impl Process {
         (self.record.lock().stdout, self.record.lock().stderr) = (said.stdout.clone(), said.stderr.clone());
         (code, said)
     }
+
+    /// Waits until it ends with this exit code by itself, and returns its standard error.
+    #[track_caller]
+    pub(crate) fn finish_with(self, code: i32) -> String {
+        let (ended, said) = self.finish();
+        let log = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert_eq!(ended, code, "{log}");
+        log
+    }
 }
 
 impl Drop for Process {

@@ -7,6 +7,7 @@
 
 pub(super) mod attempts;
 pub(super) mod builds;
+pub(super) mod credentials;
 pub(super) mod decisions;
 pub(super) mod ends;
 pub(super) mod forgotten;

@@ -1,0 +1,42 @@
+//! Orders about join tokens and credentials.
+
+use super::error::OperationError;
+use super::questions::Operations;
+use crate::dispatcher::core::NoAnswer;
+use crate::dispatcher::session::credentials::{Denied, NewToken};
+use crate::model::{Credential, CredentialId};
+
+impl Operations {
+    /// Creates a join token. Returns it, and the text to paste, which nobody can be told again.
+    pub(crate) fn create_token(&self, new: NewToken) -> Result<(Credential, String), OperationError> {
+        self.need_dispatcher()?;
+        let pins = self.listening.iter().map(|listening| listening.pin.to_string()).collect();
+        Ok(self.credentials.create(new, pins)?)
+    }
+
+    /// Returns all join tokens and credentials, the newest first, each with the number of its open sessions.
+    pub(crate) fn tokens(&self) -> Result<Vec<(Credential, usize)>, OperationError> {
+        self.need_dispatcher()?;
+        Ok(self.credentials.list())
+    }
+
+    /// Revokes a join token with all that came from it, or a credential. Returns a sentence about what was revoked.
+    pub(crate) fn revoke_token(&self, id: &str) -> Result<String, OperationError> {
+        self.need_dispatcher()?;
+        let unknown = || Denied::NoSuchId { id: id.to_owned() };
+        let revoked = self.credentials.revoke(&CredentialId::new(id).ok_or_else(unknown)?)?;
+        if revoked.is_empty() {
+            return Ok(format!("{id} was revoked before"));
+        }
+        let name = |row: &Credential| match &row.name {
+            Some(name) => format!("{} ({} {name})", row.id, row.role.word()),
+            None => format!("{} ({})", row.id, row.role.word()),
+        };
+        let names: Vec<String> = revoked.iter().map(name).collect();
+        Ok(format!("revoked {}", names.join(", ")))
+    }
+
+    fn need_dispatcher(&self) -> Result<(), OperationError> {
+        if self.core.is_absent() { Err(NoAnswer::Absent.into()) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,138 @@
+//! The rights of a session: the one table of the orders of operators and the role that each needs.
+
+use std::sync::Arc;
+
+use super::denied::Denied;
+use super::ledger;
+use crate::model::{AccessRole, Credential, CredentialId, Label, RepoName};
+use crate::protocol::hello::{ErrorCode, Refusal};
+use crate::protocol::operator::FromOperator;
+
+/// The rights of a session.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Access {
+    /// The credential with which it was opened. `None` for the secret of a role, which is for the machine of the
+    /// dispatcher: it has all rights of the role.
+    credential: Option<Arc<Credential>>,
+}
+
+/// Returns the role that an operator's message needs.
+fn needed_role(message: &FromOperator) -> AccessRole {
+    match message {
+        FromOperator::Status { .. }
+        | FromOperator::Show { .. }
+        | FromOperator::Why { .. }
+        | FromOperator::Runners
+        | FromOperator::Logs(_)
+        | FromOperator::Passes(_)
+        | FromOperator::Watch
+        | FromOperator::Ping => AccessRole::Reader,
+        FromOperator::Cancel { .. }
+        | FromOperator::Rerun { .. }
+        | FromOperator::Start { .. }
+        | FromOperator::Wake { .. }
+        | FromOperator::Haves { .. }
+        | FromOperator::Pack { .. }
+        | FromOperator::Submit(_) => AccessRole::Member,
+        FromOperator::Drain { .. }
+        | FromOperator::Resume { .. }
+        | FromOperator::CreateToken(_)
+        | FromOperator::Tokens
+        | FromOperator::RevokeToken { .. } => AccessRole::Admin,
+    }
+}
+
+impl Access {
+    pub(crate) fn of(credential: Option<Arc<Credential>>) -> Self {
+        Self { credential }
+    }
+
+    pub(crate) fn id(&self) -> Option<&CredentialId> {
+        self.credential.as_ref().map(|it| &it.id)
+    }
+
+    /// Refuses a message of an operator whose role does not reach for it.
+    pub(crate) fn check_order(&self, message: &FromOperator) -> Result<(), Refusal> {
+        let needed = needed_role(message);
+        match &self.credential {
+            Some(credential) if credential.role < needed => {
+                let Credential { id, role, .. } = &**credential;
+                let text = format!(
+                    "this needs the role {}, and the credential {id} has the role {}: ask an admin of the dispatcher",
+                    needed.word(),
+                    role.word()
+                );
+                Err(Refusal::new(ErrorCode::Refused, text).because("role"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the labels of a runner that claims these.
+    pub(crate) fn labels(&self, claimed: Vec<Label>) -> Result<Vec<Label>, Denied> {
+        match &self.credential {
+            Some(credential) => ledger::labels(credential, claimed),
+            None => Ok(claimed),
+        }
+    }
+
+    /// Refuses an observer that speaks of a repository which is not among those of its credential.
+    pub(crate) fn check_repo(&self, repo: &RepoName) -> Result<(), Denied> {
+        match &self.credential {
+            Some(credential) if !credential.repos.contains(repo) => Err(Denied::Repo {
+                id: credential.id.clone(),
+                repo: repo.to_string(),
+                allowed: credential.repos.iter().map(ToString::to_string).collect(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatcher::session::credentials::tests::credential;
+    use crate::protocol::operator::{LogQuestion, PassQuestion, TokenOrder};
+
+    /// An order of every kind, and who may give it: reader, member, admin.
+    #[test]
+    fn every_order_needs_a_role_and_the_secret_of_the_role_operator_is_enough_for_all() {
+        let (build, task, runner, repo) = ("b1".to_owned(), "t".to_owned(), "w1".to_owned(), "app".to_owned());
+        let order = TokenOrder { role: "admin".into(), name: None, labels: vec![], repos: vec![], ttl_ms: 1, uses: 1 };
+        let passes = PassQuestion { repo: repo.clone(), reference: String::new(), commits: vec![], tasks: vec![] };
+        let start =
+            FromOperator::Start { build: build.clone(), task, by: String::new(), force: false, inputs: [].into() };
+        let (all, members, admins) = ([true; 3], [false, true, true], [false, false, true]);
+        for (order, may) in [
+            (FromOperator::Status { repo: None, limit: 1 }, all),
+            (FromOperator::Show { build: build.clone(), repo: None, branch: None }, all),
+            (FromOperator::Why { build: build.clone(), task: None }, all),
+            (FromOperator::Runners, all),
+            (FromOperator::Logs(LogQuestion::of_attempt(1, "t", 1, 0, false)), all),
+            (FromOperator::Passes(passes), all),
+            (FromOperator::Watch, all),
+            (FromOperator::Ping, all),
+            (FromOperator::Cancel { build: build.clone(), task: None }, members),
+            (FromOperator::Rerun { build, failed: false, task: None }, members),
+            (start, members),
+            (FromOperator::Wake { repo: repo.clone() }, members),
+            (FromOperator::Haves { repo: repo.clone(), commits: vec![] }, members),
+            (FromOperator::Pack { repo, last: true, bytes: 0 }, members),
+            (FromOperator::Submit(Box::default()), members),
+            (FromOperator::Drain { runner: runner.clone() }, admins),
+            (FromOperator::Resume { runner }, admins),
+            (FromOperator::CreateToken(order), admins),
+            (FromOperator::Tokens, admins),
+            (FromOperator::RevokeToken { id: "a".into() }, admins),
+        ] {
+            let roles = [AccessRole::Reader, AccessRole::Member, AccessRole::Admin];
+            let answers = roles.map(|role| {
+                let access = Access::of(Some(Arc::new(Credential { role, ..credential("7f3k") })));
+                access.check_order(&order).is_ok()
+            });
+            assert_eq!(answers, may, "{order:?}");
+            assert_eq!(Access::default().check_order(&order), Ok(()));
+        }
+    }
+}
