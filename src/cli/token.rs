@@ -10,7 +10,7 @@ use super::table::{Column, Table, one_line};
 use super::{CliError, ExitCode, Output, human};
 use crate::clock;
 use crate::config::default_runner_name;
-use crate::model::{AccessRole, Address, Label, RepoName};
+use crate::model::{Address, Label, RepoName};
 use crate::protocol::operator::{FromOperator, ToOperator, TokenOrder, TokenReport, TokensReport};
 use crate::quoting::shell_word;
 
@@ -61,8 +61,8 @@ enum TokenSubcommand {
 #[derive(Debug, Args)]
 #[command(after_help = CREATE_EXAMPLES)]
 struct CreateFlags {
-    /// The role of the machine or person that joins
-    #[arg(long, value_name = "ROLE", value_parser = ["runner", "observer", "reader", "member", "admin"])]
+    /// The role of the machine that joins
+    #[arg(long, value_name = "ROLE", value_parser = ["runner", "observer"])]
     role: String,
     /// Label that the runner may have, beside the facts about its machine; may be repeated
     #[arg(long = "label", value_name = "LABEL", value_parser = Label::new)]
@@ -162,15 +162,10 @@ fn join_command(role: &str, repos: &[RepoName], dispatch: &[Address], token: &st
     };
     let addresses = dispatch.iter().map(address).collect::<Vec<_>>().join(",");
     let dispatch = shell_word(&addresses);
-    match AccessRole::of_word(role) {
-        Some(AccessRole::Runner) => format!("surveil runner --dispatch {dispatch} --join {token}"),
-        Some(AccessRole::Observer) => {
-            let [repo] = repos else {
-                return format!("surveil observer REPO… --dispatch {dispatch} --join {token}");
-            };
-            format!("surveil observer . --name {repo} --dispatch {dispatch} --join {token}")
-        }
-        _ => format!("surveil login {dispatch} --join {token}"),
+    match repos {
+        [] => format!("surveil {role} --dispatch {dispatch} --join {token}"),
+        [repo] => format!("surveil {role} . --name {repo} --dispatch {dispatch} --join {token}"),
+        _ => format!("surveil {role} REPO… --dispatch {dispatch} --join {token}"),
     }
 }
 

@@ -179,7 +179,10 @@ fn a_credential_acts_within_its_name_labels_role_and_repositories() {
         let answer = wire.hear();
         assert_eq!(answer.get("reason_code").unwrap_or(&answer["type"]), word, "{answer}");
     }
-    let reader = join(&token(&world, &["--role=reader"]), "operator", "ann", &"7a".repeat(32));
+    let mut admin = Wire::greet(&world, "operator", "admin");
+    admin.say(&json!({"type": "create_token", "role": "reader", "ttl_ms": 60_000, "uses": 1}));
+    let created = admin.hear();
+    let reader = join(created["token"].as_str().unwrap(), "operator", "ann", &"7a".repeat(32));
     let (mut wire, _) = greet(&reader, "operator", "ann");
     for (order, word) in [
         (json!({"type": "runners"}), "runners"),
