@@ -95,7 +95,16 @@ impl Stage {
         self.say(|answer| {
             let (session, outcome, duration_ms) = (SessionId(1), Outcome::Passed, None);
             let streams = vec![Self::seal(log)];
-            ToLogs::Seal(Seal { session, attempt: ATTEMPT, streams, outcome, duration_ms, steps: vec![], answer })
+            ToLogs::Seal(Seal {
+                session,
+                attempt: ATTEMPT,
+                streams,
+                outcome,
+                duration_ms,
+                steps: vec![],
+                execution: None,
+                answer,
+            })
         });
         let is_passed_on = self.core.try_recv().is_ok();
         assert_eq!(is_passed_on, before == bytes && !is_damaged, "{bytes} bytes with {before} there");
@@ -170,6 +179,7 @@ mod tests {
             outcome,
             duration_ms,
             steps: vec![],
+            execution: None,
             answer,
         }));
         assert!(stage.core.try_recv().is_ok());
@@ -207,6 +217,7 @@ mod tests {
                 outcome,
                 duration_ms,
                 steps: vec![],
+                execution: None,
                 answer: answer.clone(),
             })
         };

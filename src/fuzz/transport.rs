@@ -16,7 +16,7 @@ const MAX_STREAM: usize = 60 * 1024;
 /// One step of reading a stream.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
-    Message(FromRunner, Vec<u8>),
+    Message(Box<FromRunner>, Vec<u8>),
     Malformed,
     UnknownType(String),
     /// From here on the session cannot go on.
@@ -64,7 +64,7 @@ pub(super) fn read_in_pieces(bytes: &[u8], cuts: &[u8]) {
                 reader.set_timeout(None).expect("it is only remembered");
                 let mut payload = Vec::new();
                 match reader.read_payload(payload_of(&message), &mut payload) {
-                    Ok(()) => Said::Message(message, payload),
+                    Ok(()) => Said::Message(Box::new(message), payload),
                     Err(error) => failure(error),
                 }
             }
@@ -124,7 +124,7 @@ fn read_simply(bytes: &[u8], at: usize) -> (Said, usize) {
     let (said, payload) = match codec::decode::<FromRunner>(line) {
         Ok(message) => {
             let payload = payload_of(&message);
-            (Said::Message(message, Vec::new()), payload)
+            (Said::Message(Box::new(message), Vec::new()), payload)
         }
         Err(CodecError::UnknownType { name, bytes }) => (Said::UnknownType(name), bytes),
         Err(_) => (Said::Malformed, 0),

@@ -58,12 +58,33 @@ pub struct Ended {
     pub duration_ms: u64,
     /// The number of processes that outlived the leader and had to be killed.
     pub leftovers: u32,
+    pub usage: Usage,
+}
+
+/// What the processes of a command used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The most memory that they had at a time, as far as it was seen: at least as much as the largest of them.
+    pub memory_bytes: u64,
+    /// Their processor time, in milliseconds.
+    pub cpu_ms: u64,
+}
+
+impl Usage {
+    /// The usage of this command and of a later one.
+    #[must_use]
+    pub fn and(self, later: Self) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes.max(later.memory_bytes),
+            cpu_ms: self.cpu_ms.saturating_add(later.cpu_ms),
+        }
+    }
 }
 
 impl Ended {
     /// The end of a command that never ran.
     #[must_use]
     pub fn before_start(exit: Exit) -> Self {
-        Self { exit, duration_ms: 0, leftovers: 0 }
+        Self { exit, duration_ms: 0, leftovers: 0, usage: Usage::default() }
     }
 }

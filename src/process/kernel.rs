@@ -14,6 +14,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
+use std::time::Duration;
 
 use rustix::fs::Access;
 use rustix::io::Errno;
@@ -132,6 +133,42 @@ impl Drop for SpawnSetup {
 /// Turns the result of these functions, an error number or 0, into a `Result`.
 fn check(error: c_int) -> Result<(), Errno> {
     if error == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(error)) }
+}
+
+/// A child that has ended and was waited for.
+pub(super) struct Reaped {
+    pub pid: Pid,
+    /// As wait4(2) tells it.
+    pub status: c_int,
+    /// The most memory of the child, or of one of the processes for which it has waited.
+    pub memory_bytes: u64,
+    /// Their processor time together.
+    pub cpu: Duration,
+}
+
+/// Waits for any child that has ended already. Returns `None` if there are children and none has ended.
+pub(super) fn wait_any() -> Result<Option<Reaped>, Errno> {
+    let mut status = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both pointers are valid for the call, and a usage of zeros is one.
+    let (pid, usage) = unsafe {
+        let pid = libc::wait4(-1, &raw mut status, libc::WNOHANG, usage.as_mut_ptr());
+        (pid, usage.assume_init())
+    };
+    if pid < 0 {
+        return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::CHILD));
+    }
+    let time = |time: libc::timeval| {
+        let seconds = Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0));
+        seconds + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or(0))
+    };
+    Ok(Pid::from_raw(pid).map(|pid| Reaped {
+        pid,
+        status,
+        // In units of 1024 bytes, getrusage(2).
+        memory_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
+        cpu: time(usage.ru_utime) + time(usage.ru_stime),
+    }))
 }
 
 /// Marks every descriptor to be closed on exec, so that commands inherit none that the runner's parent left open.

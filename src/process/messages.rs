@@ -17,7 +17,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
 
-use super::{Command, Ended, Exit, Given, Guard, View};
+use super::{Command, Ended, Exit, Given, Guard, Usage, View};
 use crate::model::{Isolation, Script};
 
 /// The longest message. The kernel accepts at most about 6 MiB of arguments and environment.
@@ -157,6 +157,7 @@ impl Report {
             Self::Started => Message::new(2).finish(),
             Self::Ended(ended) => {
                 let message = Message::new(3).u64(ended.duration_ms).u32(ended.leftovers);
+                let message = message.u64(ended.usage.memory_bytes).u64(ended.usage.cpu_ms);
                 match &ended.exit {
                     Exit::Code(code) => message.byte(0).i32(*code),
                     Exit::Signal(signal) => message.byte(1).i32(*signal),
@@ -188,6 +189,7 @@ impl Report {
 
 fn decode_ended(fields: &mut Fields<'_>) -> Option<Ended> {
     let (duration_ms, leftovers) = (fields.u64()?, fields.u32()?);
+    let usage = Usage { memory_bytes: fields.u64()?, cpu_ms: fields.u64()? };
     let exit = match fields.byte()? {
         0 => Exit::Code(fields.i32()?),
         1 => Exit::Signal(fields.i32()?),
@@ -196,7 +198,7 @@ fn decode_ended(fields: &mut Fields<'_>) -> Option<Ended> {
         4 => Exit::CouldNotStart(fields.string()?),
         _ => return None,
     };
-    Some(Ended { exit, duration_ms, leftovers })
+    Some(Ended { exit, duration_ms, leftovers, usage })
 }
 
 /// Sends one encoded message.
@@ -420,8 +422,9 @@ mod tests {
             check_report(&report);
         }
         let why = || "no such program".to_owned();
+        let usage = Usage { memory_bytes: u64::MAX, cpu_ms: 5 };
         for exit in [Exit::Code(-1), Exit::Signal(9), Exit::TimedOut, Exit::Cancelled, Exit::CouldNotStart(why())] {
-            check_report(&Report::Ended(Ended { exit, duration_ms: u64::MAX, leftovers: 7 }));
+            check_report(&Report::Ended(Ended { exit, duration_ms: u64::MAX, leftovers: 7, usage }));
         }
     }
 

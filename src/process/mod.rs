@@ -29,7 +29,7 @@ mod supervisor;
 mod sweep;
 mod table;
 
-pub use command::{Command, Ended, Exit, ProgressCallbacks};
+pub use command::{Command, Ended, Exit, ProgressCallbacks, Usage};
 pub use error::ProcessError;
 pub use guard::{Given, Guard, View};
 pub use idle::give_back_when_idle;

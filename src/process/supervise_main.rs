@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, Timespec};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitStatus};
+use rustix::process::Pid;
 use signal_hook::consts::signal::*;
 
 use super::messages::{self, Order, Report};
@@ -36,6 +36,12 @@ const HANDLED_SIGNALS: [i32; 13] = [
 const BUSY_TRIES: u32 = 20;
 /// Pause between two of these retries.
 const BUSY_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+
+/// The time after the start of a command at which its memory is first looked at. Each pause until the next look is
+/// twice as long, because most commands are short, and a long one needs no more than a few looks a minute.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+/// The longest pause between two looks.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The body of the hidden subcommand: executes the commands that come over its stdin (a socket) until it closes.
 pub fn supervise() -> Result<(), ProcessError> {
@@ -141,7 +147,7 @@ fn run(
         WatchEnd::Stopped(exit) => exit,
     };
     let duration_ms = millis(leader_end.at.saturating_duration_since(running.started));
-    report(socket, &Report::Ended(Ended { exit, duration_ms, leftovers }))?;
+    report(socket, &Report::Ended(Ended { exit, duration_ms, leftovers, usage: family.usage() }))?;
     Ok(true)
 }
 
@@ -196,8 +202,16 @@ impl Running {
     fn watch(&self, socket: &UnixStream, family: &mut Family) -> Result<WatchEnd, ProcessError> {
         let mut stopped = None;
         let mut deadline = self.times_out;
+        let mut pause = FIRST_LOOK;
+        let mut next_look = self.started.checked_add(pause);
         loop {
-            let to_read = family.wait(socket, deadline).map_err(ProcessError::Talk)?;
+            let wake = deadline.into_iter().chain(next_look).min();
+            let to_read = family.wait(socket, wake).map_err(ProcessError::Talk)?;
+            if next_look.is_some_and(|next| clock::instant() >= next) {
+                family.look_at_memory();
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                next_look = clock::instant().checked_add(pause);
+            }
             // The end is checked first: a command that has ended by itself was not cancelled. Orders and the deadline
             // still get their turn in each round, because a task's children may end one after the other without a
             // pause.
@@ -235,10 +249,9 @@ impl Running {
     }
 }
 
-fn exit_of(status: WaitStatus) -> Exit {
+fn exit_of(status: i32) -> Exit {
     // A wait without other flags returns only for a child that has ended in one of these two ways.
-    let code = || Exit::Code(status.exit_status().unwrap_or(status.as_raw()));
-    status.terminating_signal().map_or_else(code, Exit::Signal)
+    if libc::WIFSIGNALED(status) { Exit::Signal(libc::WTERMSIG(status)) } else { Exit::Code(libc::WEXITSTATUS(status)) }
 }
 
 fn report(socket: &UnixStream, report: &Report) -> Result<(), ProcessError> {

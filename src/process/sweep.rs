@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::process::{Pid, Signal, WaitOptions};
 
+use super::Usage;
+use super::kernel::{self, Reaped};
 use super::table::{self, ProcessEntry};
 use crate::clock;
 use crate::model::Isolation;
@@ -43,7 +45,8 @@ pub(super) struct Remaining(pub u32);
 /// How the leader of a command ended, and when that was noticed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LeaderEnd {
-    pub status: WaitStatus,
+    /// As wait4(2) tells it.
+    pub status: i32,
     pub at: Instant,
 }
 
@@ -57,12 +60,16 @@ pub(super) struct Family {
     leader_end: Option<LeaderEnd>,
     /// The number of other processes that KILL ended since this was last set to zero.
     killed: u32,
+    /// The most memory of the command's processes, as far as it was seen.
+    memory_bytes: u64,
+    /// The processor time of its processes that have ended.
+    cpu: Duration,
 }
 
 impl Family {
     /// `child_news` must become readable whenever a child ends.
     pub(super) fn new(isolation: Isolation, child_news: UnixStream) -> Self {
-        Self { isolation, child_news, leader: None, leader_end: None, killed: 0 }
+        Self { isolation, child_news, leader: None, leader_end: None, killed: 0, memory_bytes: 0, cpu: Duration::ZERO }
     }
 
     /// Records that this process of a new command was started.
@@ -70,13 +77,26 @@ impl Family {
         self.leader = Some(leader);
         self.leader_end = None;
         self.killed = 0;
+        (self.memory_bytes, self.cpu) = (0, Duration::ZERO);
+    }
+
+    /// Looks how much memory the command's processes have together now. What two of them share counts twice. A peak
+    /// between two looks is seen only as far as one process had it, because the kernel tells the peak of each.
+    pub(super) fn look_at_memory(&mut self) {
+        self.memory_bytes = self.memory_bytes.max(table::resident_below(own_pid()));
+    }
+
+    /// What the command's processes that have ended used.
+    pub(super) fn usage(&self) -> Usage {
+        let cpu_ms = u64::try_from(self.cpu.as_millis()).unwrap_or(u64::MAX);
+        Usage { memory_bytes: self.memory_bytes, cpu_ms }
     }
 
     /// Waits for every child that has ended. Returns whether no child is left.
     pub(super) fn reap(&mut self) -> bool {
         loop {
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) => self.record(pid, status),
+            match kernel::wait_any() {
+                Ok(Some(child)) => self.record(&child),
                 Err(Errno::INTR) => {}
                 Ok(None) => return false,
                 // ECHILD; with these arguments there is no other error.
@@ -85,11 +105,13 @@ impl Family {
         }
     }
 
-    fn record(&mut self, pid: Pid, status: WaitStatus) {
-        if self.leader == Some(pid) {
+    fn record(&mut self, child: &Reaped) {
+        self.memory_bytes = self.memory_bytes.max(child.memory_bytes);
+        self.cpu += child.cpu;
+        if self.leader == Some(child.pid) {
             self.leader = None;
-            self.leader_end = Some(LeaderEnd { status, at: clock::instant() });
-        } else if status.terminating_signal() == Some(Signal::KILL.as_raw()) {
+            self.leader_end = Some(LeaderEnd { status: child.status, at: clock::instant() });
+        } else if libc::WIFSIGNALED(child.status) && libc::WTERMSIG(child.status) == Signal::KILL.as_raw() {
             self.killed += 1;
         }
     }

@@ -54,6 +54,20 @@ pub(super) fn children(pid: i32) -> Vec<i32> {
     children
 }
 
+/// Returns the memory that the descendants of a process have together: their resident pages (proc_pid_statm(5)).
+pub(super) fn resident_below(pid: i32) -> u64 {
+    let (mut open, mut pages, mut seen) = (children(pid), 0, HashSet::new());
+    while let Some(child) = open.pop() {
+        if !seen.insert(child) {
+            continue;
+        }
+        let statm = fs::read_to_string(format!("/proc/{child}/statm")).unwrap_or_default();
+        pages += statm.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+        open.extend(children(child));
+    }
+    pages * rustix::param::page_size() as u64
+}
+
 /// Parses a line of /proc/PID/stat (proc_pid_stat(5)). The second field is the program's name in parentheses. The name
 /// may contain any byte, so the later fields are counted from the last parenthesis.
 fn parse(stat: &[u8]) -> Option<ProcessEntry> {

@@ -288,6 +288,7 @@ pub(crate) mod tests {
             log_bytes: 0,
             log_path: String::new(),
             steps: Vec::new(),
+            execution: None,
         }
     }
 

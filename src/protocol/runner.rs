@@ -103,6 +103,9 @@ pub enum FromRunner {
         /// Those of a task with steps, in order.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         steps: Vec<StepEnd>,
+        /// How the attempt was executed: its tier, and what its processes used. None by default.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        execution: Option<Box<Execution>>,
         /// The file of further tasks that a task with `expand` wrote; absent if it wrote none. Only with `passed`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tasks: Option<Box<WrittenFile>>,
@@ -265,6 +268,22 @@ pub enum WrittenFile {
     Text(String),
     /// The reason why it cannot be sent: it is too long, or is no text.
     Problem(String),
+}
+
+/// How an attempt was executed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Execution {
+    /// The tier that was in force: `shared`, `guarded`, `sealed` or `image`.
+    pub tier: String,
+    /// The means by which it was in force, a few words. Empty for `shared`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub means: String,
+    /// The most memory that the attempt's processes had at a time, as far as it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// The processor time of the attempt's processes, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u64>,
 }
 
 /// The result of one step of a task.

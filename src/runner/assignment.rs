@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::limits::{EXCLUSIVE_END_MS, EXCLUSIVE_START_MS};
 use crate::model::reason::LossReason;
 use crate::model::{
-    AttemptId, BuildId, CommitId, LogSummary, Moment, Outcome, Recipe, RefName, RepoName, StepRecord, StreamKind,
-    StreamSummary, TaskName,
+    AttemptId, BuildId, CommitId, ExecutionRecord, LogSummary, Moment, Outcome, Recipe, RefName, RepoName, StepRecord,
+    StreamKind, StreamSummary, TaskName,
 };
 
 /// An attempt to execute.
@@ -72,6 +72,8 @@ pub(super) struct AttemptResult {
     pub(super) streams: Vec<StreamSummary>,
     /// Those of a task with steps.
     pub(super) steps: Vec<StepRecord>,
+    /// How the attempt was executed. `None` if it did not come so far.
+    pub(super) execution: Option<Box<ExecutionRecord>>,
     /// The file of further tasks, or the reason why it cannot be sent. `None` if there is none.
     pub(super) written: Option<Box<Result<String, String>>>,
 }
@@ -79,7 +81,7 @@ pub(super) struct AttemptResult {
 impl AttemptResult {
     /// The result of an attempt with no stream but its log.
     pub(super) fn new(outcome: Outcome, duration_ms: Option<u64>, log: LogSummary) -> Self {
-        Self { outcome, duration_ms, log, streams: Vec::new(), steps: Vec::new(), written: None }
+        Self { outcome, duration_ms, log, streams: Vec::new(), steps: Vec::new(), execution: None, written: None }
     }
 
     /// The result of an attempt whose process was never started.

@@ -12,8 +12,8 @@ use super::layout::Layout;
 use super::temporary::Temporary;
 use crate::config::{RunnerSettings, data_dir};
 use crate::error_chain::chain;
-use crate::model::{Ability, Isolation, Recipe, Tier};
-use crate::process::{Given, Guard, Supervisor, View};
+use crate::model::{Ability, ExecutionRecord, Isolation, Recipe, Tier};
+use crate::process::{Given, Guard, Supervisor, Usage, View};
 
 /// The file that every data directory of a dispatcher has.
 const DATABASE: &str = "surveil.db";
@@ -103,6 +103,16 @@ impl AttemptGuard {
         let asked = self.forced.or(recipe.isolation).unwrap_or(Tier::Guarded);
         // A network of its own takes a guard too.
         if recipe.network { asked } else { asked.max(Tier::Guarded) }
+    }
+
+    /// Makes the record of an attempt at this recipe under a guard, or under none, whose processes used as much.
+    pub(super) fn record(guard: Option<&Self>, recipe: &Recipe, used: Option<Usage>) -> ExecutionRecord {
+        ExecutionRecord {
+            tier: guard.map_or(Tier::Shared, |guard| guard.tier(recipe)).word().to_owned(),
+            means: guard.map(|guard| guard.means.words().to_owned()).unwrap_or_default(),
+            memory_bytes: used.map(|used| used.memory_bytes),
+            cpu_ms: used.map(|used| used.cpu_ms),
+        }
     }
 
     /// Returns the view of an attempt: it sees its tree and its own temporary directories, and the home directory. A

@@ -36,7 +36,7 @@ use crate::clock;
 use crate::error_chain::chain;
 use crate::model::reason::{LossReason, TimeoutReason};
 use crate::model::{Ability, AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName, RunnerName, StreamId, Tier};
-use crate::process::{Command, Ended, Exit, ProcessError, ProgressCallbacks, View};
+use crate::process::{Command, Ended, Exit, ProcessError, ProgressCallbacks, Usage, View};
 use crate::threads::{self, Thread};
 
 /// Executes commands, as [`Supervisor::run`](crate::process::Supervisor::run) does; or a stand-in of a test.
@@ -279,6 +279,7 @@ impl Slotted {
         let mut run = StepRun::new(recipe);
         let mut log = AttemptLog::new(assignment.attempt, writer, self.common.uploads.clone());
         let (mut changes, mut begun, mut duration_ms, mut lost) = (Vec::new(), None, None, None);
+        let mut used: Option<Usage> = None;
         while let Some(command) = run.next(begun.map_or(0, |begun| clock::now().since(begun))) {
             if let Some(heading) = run.heading() {
                 log.line(&format!("surveil: {heading}"));
@@ -305,6 +306,8 @@ impl Slotted {
                     break;
                 }
             };
+            let is_started = !matches!(ended.exit, Exit::CouldNotStart(_));
+            used = used.map(|before| before.and(ended.usage)).or(Some(ended.usage).filter(|_| is_started));
             // The time of steps is that from the first to the last.
             let whole_ms = if command.step.is_some() { clock::now().since(begun) } else { ended.duration_ms };
             duration_ms = Some(whole_ms);
@@ -325,6 +328,11 @@ impl Slotted {
         }
         let (outcome, steps) = run.finish();
         let mut result = log.report(lost.unwrap_or(outcome), duration_ms, steps);
+        result.execution = Some(Box::new(AttemptGuard::record(
+            self.common.guard.as_ref().filter(|_| directories.view.is_some()),
+            recipe,
+            used,
+        )));
         if result.outcome == Outcome::Passed {
             result.written = written.and_then(|written| written.read()).map(Box::new);
         }

@@ -5,14 +5,15 @@ use super::event::Event;
 use super::routes::Piece;
 use crate::model::reason::{LossReason, TimeoutReason};
 use crate::model::{
-    AttemptId, BuildId, CommitId, Label, LogSummary, Moment, Outcome, RefName, RepoName, SpawnId, StepRecord, StreamId,
-    StreamKind, StreamSummary, TaskName,
+    AttemptId, BuildId, CommitId, ExecutionRecord, Label, LogSummary, Moment, Outcome, RefName, RepoName, SpawnId,
+    StepRecord, StreamId, StreamKind, StreamSummary, TaskName,
 };
 use crate::protocol::codec;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_SOURCE_BYTES};
 use crate::protocol::runner::{
-    FromRunner, LogOffset, Runtask, StepEnd, StreamEnd, StreamName, ToRunner, WarmTree, WireTask, WrittenFile,
+    Execution, FromRunner, LogOffset, Runtask, StepEnd, StreamEnd, StreamName, ToRunner, WarmTree, WireTask,
+    WrittenFile,
 };
 use crate::transport::{Frame, FrameReader, TransportError};
 
@@ -201,6 +202,7 @@ pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
         log_missing: missing,
         streams,
         steps,
+        execution,
         tasks,
     } = message
     else {
@@ -228,7 +230,21 @@ pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
             WrittenFile::Problem(problem) => Err(problem),
         })
     });
-    Some((AttemptId(attempt), AttemptResult { outcome, duration_ms, log, streams, steps, written }))
+    Some((
+        AttemptId(attempt),
+        AttemptResult { outcome, duration_ms, log, streams, steps, execution: execution.map(read_execution), written },
+    ))
+}
+
+#[expect(clippy::boxed_local, reason = "it comes out of a message, and goes into a result, in a box")]
+fn read_execution(execution: Box<Execution>) -> Box<ExecutionRecord> {
+    let Execution { tier, means, memory_bytes, cpu_ms } = *execution;
+    Box::new(ExecutionRecord { tier, means, memory_bytes, cpu_ms })
+}
+
+fn wire_execution(record: &ExecutionRecord) -> Box<Execution> {
+    let ExecutionRecord { tier, means, memory_bytes, cpu_ms } = record.clone();
+    Box::new(Execution { tier, means, memory_bytes, cpu_ms })
 }
 
 /// Reads an outcome of results. Returns `None` if it is none.
@@ -259,6 +275,7 @@ fn wire_results(attempt: AttemptId, report: &AttemptResult) -> FromRunner {
         log_missing: report.log.missing.clone(),
         streams: report.streams.iter().map(stream_end).collect(),
         steps: report.steps.iter().map(step_end).collect(),
+        execution: report.execution.as_deref().map(wire_execution),
         tasks: report.written.as_deref().map(|written| {
             Box::new(match written {
                 Ok(text) => WrittenFile::Text(text.clone()),
@@ -394,6 +411,12 @@ mod tests {
                 log,
                 streams,
                 steps,
+                execution: Some(Box::new(ExecutionRecord {
+                    tier: "guarded".into(),
+                    means: "mount namespace".into(),
+                    memory_bytes: Some(4),
+                    cpu_ms: Some(5),
+                })),
                 written: Some(Box::new(Ok("[task.a]\nrun = 'x'\n".into()))),
             };
             let mut line = Vec::new();

@@ -7,7 +7,8 @@ use super::turn::Turn;
 use super::{Lease, RunnerCommand, Scheduler, policy};
 use crate::model::reason::{DecisionKind, ErrorReason, LossReason, LostWith, Notice, PlacementReason, TaskFailure};
 use crate::model::{
-    Attempt, AttemptId, Ending, JobId, JobState, LogSummary, Outcome, Record, RunnerId, SessionId, StepRecord,
+    Attempt, AttemptId, Ending, ExecutionRecord, JobId, JobState, LogSummary, Outcome, Record, RunnerId, SessionId,
+    StepRecord,
 };
 
 /// A runner's report of an attempt that has ended.
@@ -18,6 +19,7 @@ pub(super) struct Finished {
     pub(super) log: LogSummary,
     pub(super) duration_ms: Option<u64>,
     pub(super) steps: Vec<StepRecord>,
+    pub(super) execution: Option<Box<ExecutionRecord>>,
 }
 
 impl Scheduler {
@@ -118,7 +120,7 @@ impl Scheduler {
     /// Records a result if the runner still holds the lease. Otherwise the result is recorded as late, and changes
     /// nothing.
     pub(super) fn finish_attempt(&mut self, turn: &mut Turn, finished: Finished) {
-        let Finished { session, attempt, outcome, log, duration_ms, steps } = finished;
+        let Finished { session, attempt, outcome, log, duration_ms, steps, execution } = finished;
         let runner = self.tables.roster().by_session(session);
         let held = runner.and_then(|runner| self.tables.leases().of_runner(attempt, runner));
         let Some(lease) = held else {
@@ -135,6 +137,9 @@ impl Scheduler {
         // Before the outcome, so that nobody who has seen that misses them. Those of a cancelled attempt come after it.
         if !steps.is_empty() {
             turn.persist(Record::StepsEnded { attempt, steps });
+        }
+        if let Some(execution) = execution {
+            turn.persist(Record::AttemptExecuted { attempt, execution });
         }
         if cancelled {
             // Its outcome was recorded when it was cancelled. The result only frees the slot.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::model::reason::NamedJobs;
 use crate::model::{
-    AttemptId, BuildId, BuildSource, CommitId, Incarnation, Isolation, JobId, Label, LogSummary, Outcome, Plan,
-    RefName, RepoName, RunnerId, RunnerName, SessionId, SpawnId, StepRecord, WholeBuild,
+    AttemptId, BuildId, BuildSource, CommitId, ExecutionRecord, Incarnation, Isolation, JobId, Label, LogSummary,
+    Outcome, Plan, RefName, RepoName, RunnerId, RunnerName, SessionId, SpawnId, StepRecord, WholeBuild,
 };
 
 /// The number of a request. The dispatcher chooses it, and the scheduler puts it into the reply.
@@ -52,6 +52,8 @@ pub enum Event {
         duration_ms: Option<u64>,
         /// Those of a task with steps.
         steps: Vec<StepRecord>,
+        /// How the attempt was executed, if the runner tells it.
+        execution: Option<Box<ExecutionRecord>>,
     },
     /// A session ended, for any reason.
     SessionClosed { session: SessionId },

@@ -31,9 +31,12 @@ impl Scheduler {
             Event::RunnerDraining { session } => self.begin_drain(&mut turn, session),
             Event::AttemptStarted { session, attempt } => self.start_attempt(&mut turn, session, attempt),
             Event::TasksWritten { session, attempt, plan } => self.note_written(session, attempt, *plan),
-            Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps } => {
+            Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps, execution } => {
                 self.hear(now, session);
-                self.finish_attempt(&mut turn, Finished { session, attempt, outcome, log, duration_ms, steps });
+                self.finish_attempt(
+                    &mut turn,
+                    Finished { session, attempt, outcome, log, duration_ms, steps, execution },
+                );
             }
             Event::SessionClosed { session } => self.close_session(&mut turn, session),
             Event::SpawnFailed { spawn, why } => self.spawn_failed(&mut turn, spawn, &why),

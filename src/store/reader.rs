@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::error::StoreError;
 use crate::model::{
-    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, JobStateKind, ObservedRefs, Outcome,
-    RefName, RepoName, Runner, StepRecord, TaskName, TaskSpec, Trust, WallTime, WholeBuild,
+    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, ExecutionRecord, Job, JobStateKind,
+    ObservedRefs, Outcome, RefName, RepoName, Runner, StepRecord, TaskName, TaskSpec, Trust, WallTime, WholeBuild,
 };
 
 /// Opens readers of one store. Cheap to clone: everybody who reads gets one.
@@ -65,6 +65,9 @@ pub trait Reader: Debug + Send {
 
     /// The steps of a build's attempts: attempt by attempt, each in order.
     fn steps(&self, build: BuildId) -> Result<Vec<(AttemptId, StepRecord)>, StoreError>;
+
+    /// Returns how a build's attempts were executed, those of which it is known.
+    fn executions(&self, build: BuildId) -> Result<Vec<(AttemptId, ExecutionRecord)>, StoreError>;
 
     /// Returns the order of what happened to a build.
     fn sequence(&self, build: BuildId) -> Result<Sequence, StoreError>;

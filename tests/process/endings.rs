@@ -25,6 +25,29 @@ in_both_tiers! {
         assert!((300..5_000).contains(&ended.duration_ms), "{ended:?}");
     }
 
+    fn the_memory_that_one_process_had_for_a_moment_is_told(slot) {
+        // `tail` keeps a line without an end in memory.
+        let (ended, _) = slot.run_shell("head -c 200000000 /dev/zero | tail -n 1 | wc -c");
+        let told = ended.usage.memory_bytes;
+        assert!((190_000_000..400_000_000).contains(&told), "{ended:?}");
+        let (ended, _) = slot.run_shell("true");
+        assert!((1..100_000_000).contains(&ended.usage.memory_bytes), "that of the next command alone: {ended:?}");
+    }
+
+    fn the_memory_of_several_processes_is_told_together(slot) {
+        let one = "(head -c 60000000 /dev/zero; sleep 2) | tail -n 1 > /dev/null &";
+        let (ended, _) = slot.run_shell(&format!("{one} {one} {one} wait"));
+        assert!((170_000_000..500_000_000).contains(&ended.usage.memory_bytes), "{ended:?}");
+    }
+
+    fn the_processor_time_of_all_processes_is_told(slot) {
+        let count = "i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done";
+        let (ended, _) = slot.run_shell(&format!("({count}) & {count}; wait"));
+        assert!((20..60_000).contains(&ended.usage.cpu_ms), "{ended:?}");
+        let (ended, _) = slot.run_shell("sleep 0.3");
+        assert!(ended.usage.cpu_ms < 200, "a command that waits takes none: {ended:?}");
+    }
+
     fn stdout_and_stderr_are_one_stream_in_order(slot) {
         let (_, output) = slot.run_shell("echo one; echo two >&2; echo three");
         assert_eq!(output, "one\ntwo\nthree\n");

@@ -119,6 +119,7 @@ impl Book {
             | Record::ScheduleSaved(_)
             | Record::LateResult { .. }
             | Record::StepsEnded { .. }
+            | Record::AttemptExecuted { .. }
             | Record::Decided(_) => {}
         }
         Ok(())

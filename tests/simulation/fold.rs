@@ -106,7 +106,10 @@ impl Fold {
                 build.rerun_at = build.rerun_at.max(Some(decision.at));
             }
             // Evidence and reasons: no restart depends on them.
-            Record::LateResult { .. } | Record::StepsEnded { .. } | Record::Decided(_) => {}
+            Record::LateResult { .. }
+            | Record::AttemptExecuted { .. }
+            | Record::StepsEnded { .. }
+            | Record::Decided(_) => {}
         }
         Ok(())
     }

@@ -115,6 +115,7 @@ impl Shares {
             log,
             duration_ms,
             steps: vec![],
+            execution: None,
         });
     }
 }

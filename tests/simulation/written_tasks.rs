@@ -123,7 +123,8 @@ impl World {
     /// result follows once the log is durable, which may take a while.
     pub(crate) fn hear_result(&mut self, session: SessionId, attempt: AttemptId, outcome: Outcome) {
         let (log, duration_ms) = (Default::default(), Some(1));
-        let finished = Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps: vec![] };
+        let finished =
+            Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps: vec![], execution: None };
         let file = if self.lies.contains(&(session, attempt)) {
             self.dispatcher.store.attempts.get(&attempt).and_then(|attempt| {
                 let job = self.dispatcher.store.jobs.get(&attempt.job).filter(|job| job.task.recipe.expand)?;

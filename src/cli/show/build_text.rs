@@ -7,7 +7,7 @@ use crate::cli::report::{begun_ms, first_lease_ms, job_kind, job_word, lasted, t
 use crate::cli::table::one_line;
 use crate::cli::{CliError, Output, human};
 use crate::model::{EndingKind, JobStateKind};
-use crate::protocol::operator::{AttemptReport, BuildReport, JobReport, StepReport};
+use crate::protocol::operator::{AttemptReport, BuildReport, ExecutionReport, JobReport, StepReport};
 
 /// Whether the cells of a matrix are one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +157,18 @@ fn attempt_line(attempt: &AttemptReport) -> String {
     let outcome = attempt.outcome.as_deref().unwrap_or("running");
     let (log, size) = (one_line(&attempt.log_path), human::bytes(attempt.log_bytes));
     let (ended, place) = (ending(outcome, attempt, "after"), dim(format_args!("{size} in {log}")));
-    format!("attempt {}: {ended} on {}, {place}", attempt.number, one_line(&attempt.runner))
+    let facts = attempt.execution.iter().flat_map(execution_facts).map(|fact| format!(", {fact}"));
+    let (number, runner, facts) = (attempt.number, one_line(&attempt.runner), facts.collect::<String>());
+    format!("attempt {number}: {ended} on {runner}{facts}, {place}")
+}
+
+/// Formats `guarded (mount namespace)`, `203 MiB of memory`, `1.9 s of processor time`.
+fn execution_facts(execution: &ExecutionReport) -> Vec<String> {
+    let means = if execution.means.is_empty() { String::new() } else { format!(" ({})", one_line(&execution.means)) };
+    let tier = Some(format!("{}{means}", one_line(&execution.tier))).filter(|_| !execution.tier.is_empty());
+    let memory = execution.memory_bytes.map(|bytes| format!("{} of memory", human::bytes(bytes)));
+    let time = execution.cpu_ms.map(|ms| format!("{} of processor time", human::duration(ms)));
+    tier.into_iter().chain(memory).chain(time).collect()
 }
 
 /// Formats a line for each step of an attempt: `passed     build  3.2 s`.
@@ -229,6 +240,21 @@ b12 passed in 12 s, 3 min ago
     reproduce, in a clone of app: surveil run --clean --commit 4f2a91c04f2a test
 "
         );
+    }
+
+    #[test]
+    fn an_attempt_says_how_it_was_executed_and_what_it_used() {
+        let execution = ExecutionReport {
+            tier: "guarded".into(),
+            means: "mount namespace".into(),
+            memory_bytes: Some(203 << 20),
+            cpu_ms: Some(1900),
+        };
+        let failed = AttemptReport { outcome: Some("failed".into()), execution: Some(execution), ..attempt(1) };
+        let text = shown(&build(12, "failed", vec![job("test", "failed", vec![failed])]));
+        let line = "attempt 1: failed after 3.2 s on w1, guarded (mount namespace), 203 MiB of memory, 1.9 s of \
+                    processor time, 10 B in /d/logs/b12/test.1.log\n";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

@@ -50,6 +50,7 @@ pub(crate) fn attempt(number: u32) -> AttemptReport {
         log_bytes: 10,
         log_path: format!("/d/logs/b12/test.{number}.log"),
         steps: Vec::new(),
+        execution: None,
     }
 }
 

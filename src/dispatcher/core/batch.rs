@@ -452,6 +452,7 @@ fn changed_build(scheduler: &Scheduler, record: &Record) -> Option<BuildId> {
         | Record::AttemptFinished { .. }
         | Record::LateResult { .. }
         | Record::StepsEnded { .. }
+        | Record::AttemptExecuted { .. }
         | Record::Decided(_) => None,
     }
 }

@@ -5,7 +5,7 @@ use crossbeam_channel::Sender;
 use super::times::TimedOffset;
 use crate::dispatcher::data_dir::LogPlace;
 use crate::dispatcher::session::RunnerOutbox;
-use crate::model::{AttemptId, LogSummary, Outcome, SessionId, StepRecord, StreamId, StreamKind};
+use crate::model::{AttemptId, ExecutionRecord, LogSummary, Outcome, SessionId, StepRecord, StreamId, StreamKind};
 
 /// A message to the logs thread.
 pub(crate) enum ToLogs {
@@ -37,6 +37,7 @@ pub(crate) struct Seal {
     pub(crate) outcome: Outcome,
     pub(crate) duration_ms: Option<u64>,
     pub(crate) steps: Vec<StepRecord>,
+    pub(crate) execution: Option<Box<ExecutionRecord>>,
     pub(crate) answer: RunnerOutbox,
 }
 

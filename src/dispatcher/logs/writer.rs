@@ -166,7 +166,7 @@ impl Logs {
 
     /// Passes a result on if all its streams are whole; else asks for the bytes that are missing.
     fn seal(&mut self, seal: Seal) {
-        let Seal { session, attempt, mut streams, outcome, duration_ms, steps, answer } = seal;
+        let Seal { session, attempt, mut streams, outcome, duration_ms, steps, execution, answer } = seal;
         let mut is_whole = true;
         for seal in &mut streams {
             let stream = StreamId { attempt, kind: seal.kind.clone() };
@@ -179,7 +179,7 @@ impl Logs {
         if is_whole {
             let log = streams.into_iter().find(|seal| seal.kind == StreamKind::Log).map(|seal| seal.summary);
             let log = log.unwrap_or_default();
-            let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps };
+            let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps, execution };
             // A core that is gone has ended the dispatcher; the runner delivers the result again to the next one.
             drop(self.core.send(ToCore::Event(event)));
         }

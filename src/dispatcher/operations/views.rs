@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::dispatcher::data_dir::{DataDir, LogPlace};
 use crate::model::{
-    Attempt, AttemptId, Build, BuildState, Ending, EndingKind, Job, JobId, JobState, JobStateKind, RunnerId,
-    RunnerName, StepRecord,
+    Attempt, AttemptId, Build, BuildState, Ending, EndingKind, ExecutionRecord, Job, JobId, JobState, JobStateKind,
+    RunnerId, RunnerName, StepRecord,
 };
 use crate::store::{Reader, StoreError};
 
@@ -34,6 +34,8 @@ pub(crate) struct AttemptView {
     pub(crate) attempt: Attempt,
     /// Those of a task with steps, once the attempt has ended.
     pub(crate) steps: Vec<StepRecord>,
+    /// How it was executed, once it has ended, if its runner told it.
+    pub(crate) execution: Option<ExecutionRecord>,
     /// The runner's name, or its number if the store does not know it.
     pub(crate) runner: RunnerName,
     pub(crate) log: PathBuf,
@@ -93,11 +95,15 @@ impl<'a> Views<'a> {
                 steps.entry(attempt).or_default().push(step);
             }
         }
+        let mut executions: HashMap<AttemptId, ExecutionRecord> =
+            self.reader.executions(build.id)?.into_iter().collect();
         let jobs = all.into_iter().map(|job| {
             let attempts = attempts.remove(&job.id).unwrap_or_default().into_iter();
             let view = |attempt: Attempt| {
                 let steps = steps.remove(&attempt.id).filter(|_| attempt.outcome.is_some());
-                self.attempt(&build, &job, (attempt, steps.unwrap_or_default()))
+                let execution = executions.remove(&attempt.id).filter(|_| attempt.outcome.is_some());
+                let view = self.attempt(&build, &job, (attempt, steps.unwrap_or_default()));
+                AttemptView { execution, ..view }
             };
             let attempts = attempts.map(view).collect();
             JobView { job, attempts }
@@ -123,7 +129,7 @@ impl<'a> Views<'a> {
         let log = self.data.log(&LogPlace::of(build, job, attempt.number));
         // A task that printed nothing has no file.
         let log_bytes = std::fs::metadata(&log).map_or(0, |meta| meta.len());
-        AttemptView { runner: self.runner(attempt.runner), attempt, steps, log, log_bytes }
+        AttemptView { runner: self.runner(attempt.runner), attempt, steps, execution: None, log, log_bytes }
     }
 
     /// Returns the name of a runner.

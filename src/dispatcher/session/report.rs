@@ -148,7 +148,7 @@ fn job(view: JobView) -> wire::JobReport {
 }
 
 fn attempt(view: AttemptView) -> wire::AttemptReport {
-    let AttemptView { attempt, steps, runner, log, log_bytes } = view;
+    let AttemptView { attempt, steps, execution, runner, log, log_bytes } = view;
     wire::AttemptReport {
         attempt: attempt.id.0,
         number: attempt.number,
@@ -162,6 +162,12 @@ fn attempt(view: AttemptView) -> wire::AttemptReport {
         log_bytes,
         log_path: log.display().to_string(),
         steps: steps.into_iter().map(step).collect(),
+        execution: execution.map(|it| wire::ExecutionReport {
+            tier: it.tier,
+            means: it.means,
+            memory_bytes: it.memory_bytes,
+            cpu_ms: it.cpu_ms,
+        }),
     }
 }
 

@@ -155,6 +155,7 @@ impl RunnerSession {
             log_missing,
             streams,
             steps,
+            execution,
             tasks,
         } = message
         else {
@@ -165,6 +166,7 @@ impl RunnerSession {
         let log = translate::log_summary(log_bytes, log_crc32, log_missing)?;
         let streams = translate::streams(log.clone(), streams)?;
         let steps = translate::steps(steps, log_bytes)?;
+        let execution = execution.map(|reported| translate::execution(*reported));
         let session = self.session.id;
         let grant = self.grants.of(attempt);
         let written = tasks.map(|file| match *file {
@@ -193,11 +195,11 @@ impl RunnerSession {
                     }
                 }
                 let answer = self.to_runner.clone();
-                let seal = Seal { session, attempt, streams: seals, outcome, duration_ms, steps, answer };
+                let seal = Seal { session, attempt, streams: seals, outcome, duration_ms, steps, execution, answer };
                 Ok(self.session.shared.logs.send(ToLogs::Seal(seal)))
             }
             _ => {
-                let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps };
+                let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps, execution };
                 Ok(self.session.shared.core.send(ToCore::Event(event)))
             }
         }

@@ -4,10 +4,10 @@
 use super::pieces::stream;
 use super::{cut, malformed};
 use crate::model::reason::{LossReason, TimeoutReason};
-use crate::model::{LogSummary, Outcome, StepRecord, StreamKind, StreamSummary};
+use crate::model::{ExecutionRecord, LogSummary, Outcome, StepRecord, StreamKind, StreamSummary};
 use crate::protocol::hello::Refusal;
 use crate::protocol::limits::{MAX_STEP_NAME_BYTES, MAX_STEPS, MAX_STREAMS};
-use crate::protocol::runner::{StepEnd, StreamEnd};
+use crate::protocol::runner::{Execution, StepEnd, StreamEnd};
 
 /// The exit codes of a process that has failed, and the signals that can end one.
 const EXIT_CODES: std::ops::RangeInclusive<i32> = 1..=255;
@@ -89,6 +89,12 @@ pub(crate) fn steps(steps: Vec<StepEnd>, log_bytes: u64) -> Result<Vec<StepRecor
             Ok(StepRecord { name, outcome, duration_ms, log: log_start..log_end })
         };
     steps.into_iter().map(read).collect()
+}
+
+/// Returns how an attempt was executed, with texts of a bounded length.
+pub(crate) fn execution(reported: Execution) -> Box<ExecutionRecord> {
+    let Execution { tier, means, memory_bytes, cpu_ms } = reported;
+    Box::new(ExecutionRecord { tier: cut(tier), means: cut(means), memory_bytes, cpu_ms })
 }
 
 pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> Result<LogSummary, Refusal> {

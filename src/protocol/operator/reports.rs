@@ -181,6 +181,25 @@ pub struct AttemptReport {
     /// The steps of a task that has some, in order, once the attempt has ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepReport>,
+    /// How it was executed, once it has ended. Absent if its runner told nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<ExecutionReport>,
+}
+
+/// How an attempt was executed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutionReport {
+    /// The tier that was in force: `shared`, `guarded`, `sealed` or `image`.
+    pub tier: String,
+    /// By which means, in words. Empty for `shared`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub means: String,
+    /// The most memory that its processes had at a time, as far as it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// The processor time of its processes, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u64>,
 }
 
 /// One step of an attempt.

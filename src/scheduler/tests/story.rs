@@ -287,6 +287,7 @@ impl Story {
             log: LogSummary::default(),
             duration_ms: None,
             steps: vec![],
+            execution: None,
         })
     }
 
@@ -375,7 +376,11 @@ fn line(effect: &Effect) -> Option<String> {
                 format!("{name} drained{ending}")
             }
             // Every new runner is saved, which no story is about.
-            Record::HeadMoved { .. } | Record::RunnerSaved(_) | Record::Decided(_) | Record::StepsEnded { .. } => {
+            Record::HeadMoved { .. }
+            | Record::RunnerSaved(_)
+            | Record::Decided(_)
+            | Record::StepsEnded { .. }
+            | Record::AttemptExecuted { .. } => {
                 return None;
             }
         },

@@ -8,13 +8,13 @@ use rusqlite::Connection;
 
 use super::tables::specs::Tasks;
 use super::tables::{
-    attempts, builds, credentials, decisions, forgotten, heads, jobs, late_results, meta, passes, repos, runners,
-    schedules, steps,
+    attempts, builds, credentials, decisions, executions, forgotten, heads, jobs, late_results, meta, passes, repos,
+    runners, schedules, steps,
 };
 use super::{check, connection, failure, lock, schema, wal};
 use crate::model::{
-    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, Job, JobStateKind, ObservedRefs, RepoName,
-    Runner, StepRecord, TaskName, WallTime, WholeBuild,
+    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, ExecutionRecord, Job, JobStateKind,
+    ObservedRefs, RepoName, Runner, StepRecord, TaskName, WallTime, WholeBuild,
 };
 use crate::store::{self, LateResult, PassScope, Readers, Rule, Scope, Sequence, StoreError, Surveyed, TaskPass};
 
@@ -65,6 +65,7 @@ impl Reader {
         let jobs = jobs::of_build(&self.conn, build.id, tasks)?;
         let attempts = attempts::of_build(&self.conn, build.id)?;
         steps::of_build(&self.conn, build.id)?;
+        executions::of_build(&self.conn, build.id)?;
         Ok(Some(WholeBuild { build, jobs, attempts }))
     }
 
@@ -93,6 +94,7 @@ impl store::Reader for Reader {
         attempts(build: BuildId) -> Vec<Attempt> = attempts::of_build, "read attempts from";
         job_counts(build: BuildId) -> Vec<(JobStateKind, u64)> = jobs::counts, "read jobs from";
         steps(build: BuildId) -> Vec<(AttemptId, StepRecord)> = steps::of_build, "read steps from";
+        executions(build: BuildId) -> Vec<(AttemptId, ExecutionRecord)> = executions::of_build, "read executions from";
         attempt(id: AttemptId) -> Option<Attempt> = attempts::read, "read an attempt from";
         decisions(build: BuildId) -> Vec<(Option<u64>, Decision)> = decisions::of_build, "read decisions from";
         late_results(build: BuildId) -> Vec<LateResult> = late_results::of_build, "read late results from";

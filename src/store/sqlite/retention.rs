@@ -37,8 +37,13 @@ pub(super) fn forget(
 fn delete(conn: &Connection, build: BuildId) -> rusqlite::Result<()> {
     let delete_from = |what: &str, id: &dyn ToSql| execute(conn, &format!("DELETE FROM {what} = ?1"), [id]);
     for attempt in attempts::of_build(conn, build)? {
-        for what in ["late_results WHERE attempt", "steps WHERE attempt", "outcomes WHERE attempt", "attempts WHERE id"]
-        {
+        for what in [
+            "late_results WHERE attempt",
+            "steps WHERE attempt",
+            "executions WHERE attempt",
+            "outcomes WHERE attempt",
+            "attempts WHERE id",
+        ] {
             delete_from(what, &attempt.id)?;
         }
     }

@@ -27,12 +27,12 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 const MIGRATIONS: &[&str] = &[
     FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH, ELEVENTH, TWELFTH, THIRTEENTH,
-    FOURTEENTH,
+    FOURTEENTH, FIFTEENTH,
 ];
 
 /// The digest of the tables and indexes that the migrations make. To make them anew for each start, to compare with,
 /// would take longer than the rest of the start.
-const DEFINITIONS: u32 = 1_344_216_520;
+const DEFINITIONS: u32 = 157_922_357;
 
 /// The SQL of each table and index, by name.
 type Definitions = BTreeMap<String, Option<String>>;
@@ -237,6 +237,12 @@ CREATE TABLE credentials (
     hash BLOB NOT NULL, created_at INTEGER NOT NULL, last_used INTEGER NOT NULL, revoked_at INTEGER,
     expires_at INTEGER, uses_left INTEGER, token TEXT, seal INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+const FIFTEENTH: &str = "
+-- How attempts were executed, as JSON: the tier in force, and what their processes used. No row if the runner told
+-- nothing.
+CREATE TABLE executions (attempt INTEGER PRIMARY KEY, body TEXT NOT NULL, seal INTEGER NOT NULL) STRICT;
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

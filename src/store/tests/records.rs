@@ -7,7 +7,7 @@ use super::MakePlace;
 use super::values::*;
 use crate::model::reason::{DecisionKind, PlacementReason, RecordedReason};
 use crate::model::*;
-use crate::store::{Scope, Store, StoreError};
+use crate::store::{Rule, Scope, Store, StoreError};
 
 fn refused(store: &mut dyn Store, records: &[Record]) -> String {
     match store.commit(records) {
@@ -25,6 +25,28 @@ pub(super) fn a_new_store_knows_of_nothing(make: MakePlace) {
     assert_eq!(reader.attempts(BuildId(1)).unwrap(), []);
     reader.check(&mut drop).unwrap();
     drop(store);
+}
+
+pub(super) fn how_an_attempt_was_executed_reads_back_and_goes_with_its_build(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
+    let execution = ExecutionRecord {
+        tier: "guarded".into(),
+        means: "mounts".into(),
+        memory_bytes: Some(200 << 20),
+        cpu_ms: Some(1500),
+    };
+    store.commit(&passed_build(1)).unwrap();
+    store.commit(&passed_build(2)).unwrap();
+    let told = Record::AttemptExecuted { attempt: AttemptId(1), execution: Box::new(execution.clone()) };
+    store.commit(std::slice::from_ref(&told)).unwrap();
+    let reader = place.reader();
+    assert_eq!(reader.executions(BuildId(1)).unwrap(), [(AttemptId(1), execution)]);
+    assert_eq!(reader.executions(BuildId(2)).unwrap(), []);
+    assert!(refused(store.as_mut(), &[told]).contains("how a1 was executed"), "it is told once");
+    store.forget(&[BuildId(1)], Rule::Count, WallTime(1_700_000_009_000)).unwrap();
+    assert_eq!(reader.executions(BuildId(1)).unwrap(), []);
+    reader.check(&mut drop).unwrap();
 }
 
 pub(super) fn unfinished_work_is_there_after_a_restart(make: MakePlace) {

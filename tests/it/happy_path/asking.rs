@@ -60,6 +60,9 @@ fn the_status_as_json_has_the_documented_fields() {
     assert_eq!((&attempt["outcome"], &attempt["log_bytes"]), (&"passed".into(), &6.into()));
     let file = std::fs::read(attempt["log_path"].as_str().unwrap()).unwrap();
     assert_eq!(file, b"hello\n", "a log is a plain file");
+    let execution = &attempt["execution"];
+    has(execution, &["tier", "memory_bytes", "cpu_ms"]);
+    assert!(execution["memory_bytes"].as_u64() > Some(100_000), "{execution}");
     has(&status["runners"][0], &["name", "state", "slots", "busy", "labels", "isolation", "silent_ms", "running"]);
 
     let one: Value = serde_json::from_str(&world.surveil(&["show", "1", "--format=json"]).ok()).unwrap();

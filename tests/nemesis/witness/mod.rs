@@ -343,7 +343,15 @@ impl Inner {
         } else if let Some(Said { at, session, outcome, log, duration_ms, .. }) = self.said.iter().rev().find(is_cause)
         {
             let (session, outcome, log, duration_ms) = (*session, outcome.clone(), log.clone(), *duration_ms);
-            let event = Event::AttemptFinished { session, attempt: id, outcome, log, duration_ms, steps: vec![] };
+            let event = Event::AttemptFinished {
+                session,
+                attempt: id,
+                outcome,
+                log,
+                duration_ms,
+                steps: vec![],
+                execution: None,
+            };
             self.history.note(*at, Fact::Arrived(event));
         } else {
             // No message said so, so only a tick can have found it.

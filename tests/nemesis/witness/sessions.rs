@@ -159,7 +159,8 @@ impl Inner {
         let said = self.said.iter().rev().find(|said| said.session == session && said.attempt == attempt);
         if let (true, Some(Said { at, outcome, log, duration_ms, .. })) = (is_of_result, said) {
             let (at, outcome, log, duration_ms) = (*at, outcome.clone(), log.clone(), *duration_ms);
-            let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps: vec![] };
+            let event =
+                Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps: vec![], execution: None };
             self.history.note(at, Fact::Arrived(event));
             self.note(Fact::Decided(Effect::Send { session, message: message.clone() }));
             self.note(Fact::Answered { session, attempt, is_recorded });

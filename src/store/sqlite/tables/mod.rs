@@ -10,6 +10,7 @@ pub(super) mod builds;
 pub(super) mod credentials;
 pub(super) mod decisions;
 pub(super) mod ends;
+pub(super) mod executions;
 pub(super) mod forgotten;
 pub(super) mod heads;
 mod interned;
