@@ -5,23 +5,28 @@ use std::cmp::Ordering;
 use super::RefName;
 
 impl RefName {
-    /// Compares two names as people count: a run of digits is compared as a number. Names that differ only in zeros
-    /// before a number are compared as texts.
+    /// Compares two names as people count: a run of digits is compared as a number, and comes before letters. Names
+    /// that differ only in zeros before a number are compared as texts.
     #[must_use]
     pub fn cmp_by_numbers(&self, other: &Self) -> Ordering {
-        let (mut left, mut right) = (self.as_str(), other.as_str());
+        let (mut left, mut right) = (self.as_str().as_bytes(), other.as_str().as_bytes());
         loop {
-            let (a, b) = (first_part(left), first_part(right));
+            let same = common_prefix(left, right);
+            (left, right) = (&left[same..], &right[same..]);
+            let (a, b) = (digits(left), digits(right));
             if a.is_empty() || b.is_empty() {
-                // Only the whole names tell `v01` from `v1`.
-                return left.len().min(1).cmp(&right.len().min(1)).then_with(|| self.as_str().cmp(other.as_str()));
+                let is_number = |digits: &[u8]| !digits.is_empty();
+                // At the end only the whole names tell `v01` from `v1`.
+                let ends = left.is_empty().cmp(&right.is_empty()).reverse();
+                let by_kind = is_number(a).cmp(&is_number(b)).reverse();
+                return ends
+                    .then(by_kind)
+                    .then_with(|| left.cmp(right))
+                    .then_with(|| self.as_str().cmp(other.as_str()));
             }
-            let ordering = match (a.as_bytes()[0].is_ascii_digit(), b.as_bytes()[0].is_ascii_digit()) {
-                (true, true) => {
-                    let (a, b) = (a.trim_start_matches('0'), b.trim_start_matches('0'));
-                    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
-                }
-                _ => a.cmp(b),
+            let ordering = {
+                let (a, b) = (without_zeros(a), without_zeros(b));
+                a.len().cmp(&b.len()).then_with(|| a.cmp(b))
             };
             if ordering != Ordering::Equal {
                 return ordering;
@@ -31,11 +36,28 @@ impl RefName {
     }
 }
 
-/// Returns the digits that a text begins with, or else what comes before its first digit.
-fn first_part(text: &str) -> &str {
-    let is_number = text.starts_with(|first: char| first.is_ascii_digit());
-    let end = text.find(|letter: char| letter.is_ascii_digit() != is_number).unwrap_or(text.len());
+/// The size of the blocks in which names are compared first: thousands of names may begin with the same two thousand
+/// letters.
+const BLOCK_BYTES: usize = 64;
+
+/// Returns the number of bytes with which both begin, without a number that is cut.
+fn common_prefix(left: &[u8], right: &[u8]) -> usize {
+    let blocks = left.chunks_exact(BLOCK_BYTES).zip(right.chunks_exact(BLOCK_BYTES));
+    let whole = blocks.take_while(|(a, b)| a == b).count() * BLOCK_BYTES;
+    let rest = left[whole..].iter().zip(&right[whole..]).take_while(|(a, b)| a == b).count();
+    let same = &left[..whole + rest];
+    same.len() - same.iter().rev().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+/// Returns the digits that a text begins with.
+fn digits(text: &[u8]) -> &[u8] {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     &text[..end]
+}
+
+fn without_zeros(digits: &[u8]) -> &[u8] {
+    let start = digits.iter().position(|digit| *digit != b'0').unwrap_or(digits.len());
+    &digits[start..]
 }
 
 #[cfg(test)]
