@@ -145,6 +145,7 @@ pub(crate) fn is_exposed(ip: IpAddr) -> bool {
 pub(crate) fn exposure_text(ip: IpAddr, pin: Pin) -> String {
     format!(
         "listening at {ip}, not only for this machine: anyone on that network who has a token can run code on the \
-         runners; from other machines connect with --pin {pin}"
+         runners; `surveil token create` prints the line by which another machine joins, and with a token file it \
+         connects with --pin {pin}"
     )
 }
