@@ -20,7 +20,7 @@ pub(super) const NO_THREAD: &str = "the dispatcher has no thread left for this c
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) shared: Arc<Shared>,
-    pub(super) hello: Hello,
+    pub(super) hello: Box<Hello>,
     pub(super) access: Access,
     pub(super) stream: Stream,
     pub(super) reader: FrameReader,

@@ -22,14 +22,14 @@ const HANDSHAKE: Duration = Duration::from_millis(limits::HANDSHAKE_MS);
 /// The first byte of a TLS connection: the type of a handshake record.
 const TLS_HANDSHAKE: u8 = 22;
 
-/// What a new connection must show.
+/// The checks that a new connection has to pass.
 pub(crate) struct Gate {
     pub(super) tokens: Tokens,
     tls: TlsServer,
     pub(super) listening: Arc<Listening>,
 }
 
-/// What a connection turned out to be.
+/// The kinds of connections, told by their first bytes.
 pub(super) enum Entrance {
     /// It speaks the protocol, plain or encrypted.
     Protocol(FrameReader),
@@ -46,6 +46,9 @@ impl Gate {
 
     /// Waits for the first byte, and makes the TLS handshake if it begins one: then `begun` is called before, and
     /// `stream` is the encrypted connection afterwards.
+    ///
+    /// Not inlined, like the other steps of an opening: a session's thread keeps all the stack that it ever used.
+    #[inline(never)]
     pub(super) fn enter(&self, stream: &mut Stream, begun: impl FnOnce()) -> Result<Entrance, SessionError> {
         let mut reader = reader(stream)?;
         let Some(first) = reader.peek().map_err(explain)? else { return Ok(Entrance::Left) };
@@ -67,6 +70,7 @@ impl Gate {
 
     /// Like [`Gate::encrypt`], in a thread that ends with the handshake. A handshake takes far more room on the stack
     /// than the session behind it, and a session's thread would keep that room as long as the session lasts.
+    #[inline(never)]
     fn encrypt_beside(&self, stream: &Stream, received: Vec<u8>) -> Result<Stream, TransportError> {
         let (tls, below, bytes) = (self.tls.clone(), stream.clone(), received.clone());
         match threads::spawn("handshake", move || below.encrypt_as(&tls, bytes, HANDSHAKE)) {
@@ -144,7 +148,7 @@ mod tests {
         Gate::new(tokens, tls, listening)
     }
 
-    /// What becomes of a connection that sends these bytes and ends.
+    /// Returns the kind of a connection that sends these bytes and ends, or its refusal.
     fn enter(gate: &Gate, bytes: &[u8]) -> (Result<Entrance, SessionError>, Vec<u8>) {
         let (here, there) = Stream::pair();
         there.write_at_once(bytes).unwrap();

@@ -20,7 +20,7 @@ use crate::protocol::hello::{
 use crate::protocol::limits::MAX_HELLO_BYTES;
 use crate::protocol::token::{SECRET_DIGITS, Token, TokenKind, is_secret};
 use crate::protocol::{MIN_VERSION, VERSION};
-use crate::transport::{Frame, Stream, TransportError, write_frame};
+use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
 use crate::{clock, threads};
 
 /// Time that dialling a listening runner may take.
@@ -102,18 +102,7 @@ impl Shared {
     #[inline(never)]
     fn open(self: Arc<Self>, id: SessionId, stream: &mut Stream) -> Result<Option<Session>, SessionError> {
         let lost = SessionError::Transport;
-        let mut reader = match self.gate.enter(stream, || self.sessions.begin_handshake(id))? {
-            Entrance::Protocol(reader) => reader,
-            Entrance::Foreign => {
-                if self.refused.is_due(clock::now()) {
-                    log::warn!("connection from {} refused: it speaks another protocol", stream.peer());
-                }
-                stream.hang_up(REFUSAL_WAIT);
-                return Ok(None);
-            }
-            Entrance::Left => return Ok(None),
-        };
-        let Some(Opening::Hello(hello)) = reader.read(MAX_HELLO_BYTES).map_err(explain)? else { return Ok(None) };
+        let Some((hello, mut reader)) = self.read_hello(id, stream)? else { return Ok(None) };
         check_version(&hello)?;
         let (access, joined) = match &hello.join {
             Some(join) => (Access::default(), Some(self.join(&hello, join)?)),
@@ -154,7 +143,31 @@ impl Shared {
         Ok(Some(Session { id, shared: self, hello, access, stream: stream.clone(), reader }))
     }
 
+    /// Reads hello, behind the handshake of an encrypted connection. Returns `None` for a peer that has left, or that
+    /// speaks another protocol.
+    #[inline(never)]
+    fn read_hello(
+        &self,
+        id: SessionId,
+        stream: &mut Stream,
+    ) -> Result<Option<(Box<Hello>, FrameReader)>, SessionError> {
+        let mut reader = match self.gate.enter(stream, || self.sessions.begin_handshake(id))? {
+            Entrance::Protocol(reader) => reader,
+            Entrance::Foreign => {
+                if self.refused.is_due(clock::now()) {
+                    log::warn!("connection from {} refused: it speaks another protocol", stream.peer());
+                }
+                stream.hang_up(REFUSAL_WAIT);
+                return Ok(None);
+            }
+            Entrance::Left => return Ok(None),
+        };
+        let Some(Opening::Hello(hello)) = reader.read(MAX_HELLO_BYTES).map_err(explain)? else { return Ok(None) };
+        Ok(Some((Box::new(hello), reader)))
+    }
+
     /// Returns the rights of a peer that has a credential, or the secret of its role.
+    #[inline(never)]
     fn admit(&self, hello: &Hello) -> Result<Access, Refusal> {
         let credential = match Token::parse(&hello.token) {
             Ok(Token { kind: TokenKind::Join, id, .. }) => {
@@ -183,6 +196,7 @@ impl Shared {
     }
 
     /// Gives a peer that has a join token a credential. It is durable when this returns.
+    #[inline(never)]
     fn join(&self, hello: &Hello, join: &JoinRequest) -> Result<JoinedAs, Refusal> {
         let malformed = |text: String| Refusal::new(ErrorCode::Malformed, text);
         let token = Token::parse(&hello.token).ok().filter(|token| token.kind == TokenKind::Join);
@@ -206,6 +220,7 @@ impl Shared {
 
     /// Dials a listening runner. The new connection becomes a session like any other. It is encrypted if that was on
     /// which the runner asked for it.
+    #[inline(never)]
     fn call_back(self: Arc<Self>, address: Address, callback_key: String, is_encrypted: bool) {
         let id = self.sessions.next_id();
         let shared = self.clone();
@@ -264,6 +279,7 @@ impl Drop for Leaving {
     }
 }
 
+#[inline(never)]
 fn refuse(stream: &Stream, refusal: &Refusal) {
     // The peer may be gone already, so an error means nothing.
     if write_frame(stream, &Frame::new(&Greeting::Error(refusal.clone()))).is_ok() {
