@@ -70,7 +70,7 @@ impl<'a> LocalBuild<'a> {
     pub(crate) fn next(&mut self) -> Option<Arc<TaskSpec>> {
         while let Some(task) = self.queue.pop_front() {
             let readiness = self.readiness(&task);
-            // What is needed has had its turn: what has not ended is held.
+            // The tasks that it needs have had their turn: those that have not ended are held.
             let is_held = readiness == Readiness::NotYet || readiness == Readiness::Ready && self.is_manual(&task);
             let ending = match (self.left_out.get(&task.name), readiness) {
                 (Some(reason), _) => Ending::LeftOut(Box::new(reason.clone())),

@@ -348,7 +348,7 @@ fn expected_ms<'a>(tasks: impl Iterator<Item = &'a PlannedTask>, past: &Past) ->
         let begin = needs.filter_map(|need| ends.get(&*need.task)).max().copied().unwrap_or(0);
         let end = begin + past.tasks.get(&*task.spec.name)?.median_ms?;
         ends.insert(&task.spec.name, end);
-        // What they need among one another is known only when they are written.
+        // Their needs among one another are known only when they are written.
         longest = longest.max(written_by(&task.spec, past).map(|it| end + it.median_ms).max().unwrap_or(0));
     }
     ends.into_values().max().map(|end| end.max(longest))

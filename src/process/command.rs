@@ -61,7 +61,7 @@ pub struct Ended {
     pub usage: Usage,
 }
 
-/// What the processes of a command used.
+/// The resources that the processes of a command used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// The most memory that they had at a time, as far as it was seen: at least as much as the largest of them.

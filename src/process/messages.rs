@@ -8,15 +8,16 @@ use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
 
+use super::fields::{Fields, Message};
 use super::{Command, Ended, Exit, Given, Guard, Usage, View};
 use crate::model::{Isolation, Script};
 
@@ -272,104 +273,11 @@ fn malformed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "malformed message")
 }
 
-/// A message that is being encoded: space for its length, its tag, then its fields.
-struct Message(Vec<u8>);
-
-impl Message {
-    fn new(tag: u8) -> Self {
-        Self(vec![0, 0, 0, 0, tag])
-    }
-
-    fn byte(mut self, value: u8) -> Self {
-        self.0.push(value);
-        self
-    }
-
-    fn u32(mut self, value: u32) -> Self {
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    fn i32(mut self, value: i32) -> Self {
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    fn u64(mut self, value: u64) -> Self {
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    /// Saturates: a message with that many elements is longer than the limit anyway.
-    fn count(self, value: usize) -> Self {
-        self.u32(u32::try_from(value).unwrap_or(u32::MAX))
-    }
-
-    fn bytes(self, value: &[u8]) -> Self {
-        let mut message = self.count(value.len());
-        message.0.extend(value);
-        message
-    }
-
-    fn path(self, value: &Path) -> Self {
-        self.bytes(value.as_os_str().as_bytes())
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        let length = u32::try_from(self.0.len() - 4).unwrap_or(u32::MAX);
-        self.0[..4].copy_from_slice(&length.to_le_bytes());
-        self.0
-    }
-}
-
-/// The fields of a message that were not read yet.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (head, tail) = self.0.split_at_checked(count)?;
-        self.0 = tail;
-        Some(head)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1).map(|bytes| bytes[0])
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take(4)?.try_into().ok().map(u32::from_le_bytes)
-    }
-
-    fn i32(&mut self) -> Option<i32> {
-        self.take(4)?.try_into().ok().map(i32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.take(8)?.try_into().ok().map(u64::from_le_bytes)
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = self.u32()?;
-        self.take(usize::try_from(length).ok()?)
-    }
-
-    fn string(&mut self) -> Option<String> {
-        String::from_utf8(self.bytes()?.to_vec()).ok()
-    }
-
-    fn os_string(&mut self) -> Option<OsString> {
-        self.bytes().map(|bytes| OsString::from_vec(bytes.to_vec()))
-    }
-
-    fn path(&mut self) -> Option<PathBuf> {
-        self.os_string().map(PathBuf::from)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
     use std::fs::File;
+    use std::os::unix::ffi::OsStringExt;
 
     use proptest::prelude::*;
 

@@ -17,6 +17,7 @@
 
 mod command;
 mod error;
+mod fields;
 mod guard;
 mod idle;
 mod isolation;

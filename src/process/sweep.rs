@@ -86,7 +86,7 @@ impl Family {
         self.memory_bytes = self.memory_bytes.max(table::resident_below(own_pid()));
     }
 
-    /// What the command's processes that have ended used.
+    /// The resources that the command's processes that have ended used.
     pub(super) fn usage(&self) -> Usage {
         let cpu_ms = u64::try_from(self.cpu.as_millis()).unwrap_or(u64::MAX);
         Usage { memory_bytes: self.memory_bytes, cpu_ms }

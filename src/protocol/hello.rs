@@ -88,7 +88,7 @@ impl Hello {
     }
 }
 
-/// What a peer says to get a credential of its own.
+/// The request of a peer for a credential of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinRequest {
     /// The secret of the credential: 64 lower-case hexadecimal digits that the peer has drawn at random, and keeps. The

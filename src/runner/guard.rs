@@ -70,7 +70,7 @@ impl Means {
     }
 }
 
-/// What the attempts of a runner do not see.
+/// The paths that the attempts of a runner do not see.
 #[derive(Debug)]
 pub(super) struct AttemptGuard {
     means: Means,
@@ -155,7 +155,7 @@ pub(super) struct Places {
     pub(super) temporary: PathBuf,
     /// The directory of the files by which the attempt tells its runner something.
     pub(super) told: PathBuf,
-    /// What the attempt sees as `/tmp`, and as `/var/tmp`.
+    /// The directories that the attempt sees as `/tmp`, and as `/var/tmp`.
     tmp: PathBuf,
     var_tmp: PathBuf,
 }

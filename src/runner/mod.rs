@@ -29,6 +29,7 @@ mod limits;
 mod listening;
 mod machine;
 mod output;
+mod own_temporary;
 mod read_times;
 mod recovery;
 mod routes;
@@ -36,6 +37,7 @@ mod session;
 mod session_thread;
 mod shared_repos;
 mod slot;
+mod slot_common;
 mod spool;
 mod stamp;
 mod step_env;
@@ -56,9 +58,9 @@ use crossbeam_channel::Receiver;
 
 pub use environment::{AttemptFacts, AttemptPlaces, attempt_environment, inherited};
 pub use error::RunnerError;
+pub use own_temporary::OwnTemporary;
 pub use step_env::{StepEnv, set_all, step_environment};
 pub use steps::{NextCommand, StepRun, outcome_of};
-pub use temporary::OwnTemporary;
 pub use working_directory::working_directory;
 pub use written_tasks::{VARIABLE as WRITTEN_TASKS, WrittenTasks};
 
@@ -74,7 +76,7 @@ pub fn run(settings: RunnerSettings, stop: &Receiver<Stop>) -> Result<(), Runner
     // This very program, even if a newer one has replaced its file.
     let program = "/proc/self/exe";
     let means = guard::detect(program.as_ref(), isolation, settings.isolation)?;
-    let executor = move |layout: &Layout| -> Box<slot::Execute> {
+    let executor = move |layout: &Layout| -> Box<slot_common::Execute> {
         let mut supervisor = Supervisor::new(program.into(), isolation).keeping_open(layout.attempts());
         Box::new(move |command, output, cancel, progress| supervisor.run(command, output, cancel, progress))
     };

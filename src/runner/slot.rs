@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -19,65 +19,26 @@ use super::attempt_log::{AttemptLog, notes};
 use super::boottime;
 use super::environment::{AttemptFacts, AttemptPlaces, attempt_environment};
 use super::guard::{AttemptGuard, Scratch};
-use super::layout::Layout;
 use super::limits;
 use super::output::SlotOutput;
-use super::routes::Piece;
-use super::shared_repos::SharedRepos;
+use super::slot_common::{Common, Execute, SlotReport, SlotWork};
 use super::spool::{Spool, SpoolWriter};
 use super::step_env::{StepEnv, set_all, step_environment};
 use super::steps::{NextCommand, StepRun, outcome_of};
 use super::temporary::Temporary;
-use super::upload::Upload;
 use super::working_directory::working_directory;
 use super::workspace::Workspace;
 use super::written_tasks::{VARIABLE as WRITTEN_TASKS, WrittenTasks};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::model::reason::{LossReason, TimeoutReason};
-use crate::model::{Ability, AttemptId, CommitId, LogSummary, Moment, Outcome, RepoName, RunnerName, StreamId, Tier};
+use crate::model::{Ability, LogSummary, Moment, Outcome, StreamId, Tier};
 use crate::process::{Command, Ended, Exit, ProcessError, ProgressCallbacks, Usage, View};
 use crate::threads::{self, Thread};
-
-/// Executes commands, as [`Supervisor::run`](crate::process::Supervisor::run) does; or a stand-in of a test.
-pub(super) type Execute =
-    dyn FnMut(&Command, File, &Receiver<()>, ProgressCallbacks<'_>) -> Result<Ended, ProcessError>;
 
 /// The line behind the output of a sealed task that failed: the program's own error may say only "read-only".
 const SEALED: &str = "surveil: the task is sealed: it can write only to its work tree, to TMPDIR, /tmp and /var/tmp, and to \
                       its own home directory";
-
-/// Makes the executor of each slot.
-pub(super) type MakeExecutor = Arc<dyn Fn(&Layout) -> Box<Execute> + Send + Sync>;
-
-/// The state that all slots share.
-pub(super) struct Common {
-    pub(super) runner: RunnerName,
-    pub(super) layout: Arc<Layout>,
-    pub(super) repos: Arc<SharedRepos>,
-    pub(super) local_source: Option<PathBuf>,
-    /// The variables of the runner's environment that attempts inherit.
-    pub(super) inherited: Vec<(OsString, OsString)>,
-    pub(super) log_limit: u64,
-    pub(super) min_free: u64,
-    pub(super) grace_ms: u64,
-    /// The time since which leases are surely renewed, as the core last knew.
-    pub(super) renewed: AtomicU64,
-    pub(super) executor: MakeExecutor,
-    /// What this runner offers to tasks.
-    pub(super) abilities: Vec<Ability>,
-    /// `None` if the kernel does not let this runner guard its attempts.
-    pub(super) guard: Option<AttemptGuard>,
-    pub(super) reports: Sender<SlotReport>,
-    pub(super) uploads: Sender<Upload>,
-}
-
-/// An attempt for a slot to execute.
-pub(super) struct SlotWork {
-    pub(super) assignment: Box<Assignment>,
-    /// A message here ends the attempt.
-    pub(super) cancelled: Receiver<()>,
-}
 
 /// The next thing that a slot does.
 enum Work {
@@ -102,21 +63,6 @@ struct Directories {
     beside: PathBuf,
     /// `None` if the attempt is not guarded.
     view: Option<View>,
-}
-
-/// A report of a slot to the core.
-pub(super) enum SlotReport {
-    /// The slot needs the source of its attempt.
-    SourceWanted { attempt: AttemptId, haves: Vec<CommitId>, pieces: Sender<Piece> },
-    /// The attempt's process has started.
-    Started(AttemptId),
-    /// The attempt has ended and the slot is free.
-    Ended {
-        attempt: AttemptId,
-        report: AttemptResult,
-        /// The commit of the slot's work tree after the attempt.
-        warm: Option<(RepoName, CommitId)>,
-    },
 }
 
 /// The core's handle. Dropping it ends the thread after the current attempt.

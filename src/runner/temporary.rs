@@ -3,8 +3,7 @@
 //! directory that cannot be removed stays, and the next attempt gets one of another name. The slots and `surveil run`
 //! call this.
 
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, DirBuilder, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -14,7 +13,6 @@ use rustix::io::Errno;
 
 use super::stamp::{Checked, Stamp};
 use crate::git::remove_directory;
-use crate::locked::Locked;
 
 /// The longest path of the directory above the temporary ones, in bytes. Tools make Unix sockets some names below
 /// `TMPDIR`, and the path of a socket has at most 107 bytes.
@@ -22,10 +20,6 @@ const PARENT_BYTES: usize = 44;
 
 /// The names that a directory may get, if things that cannot be removed have the names before.
 const NAMES_MAX: u32 = 100;
-
-/// The start of the names of [`OwnTemporary`] directories, and of those that are not locked yet.
-const OWN: &str = "surveil-run-";
-const UNFINISHED: &str = "surveil-new-";
 
 /// The temporary directory of one attempt after the other. A directory that an attempt did not use is kept for the next
 /// one: making and removing directories is slow on some file systems, and most attempts use none.
@@ -151,79 +145,6 @@ pub(super) fn clear_leftovers(parent: &Path, aside: impl Fn(&str) -> PathBuf) {
     }
 }
 
-/// A temporary directory for a process that has no work directory. It is removed with this value; if the process was
-/// killed, the next one removes it.
-#[derive(Debug)]
-pub struct OwnTemporary {
-    /// Declared first, so that it is removed before its parent.
-    temporary: Temporary,
-    parent: Parent,
-}
-
-/// A directory in the system's temporary directory, locked as long as it is in use.
-#[derive(Debug)]
-struct Parent {
-    path: PathBuf,
-    _lock: Locked,
-}
-
-impl OwnTemporary {
-    /// Makes a private directory in `system`.
-    pub fn new(system: &Path) -> io::Result<Self> {
-        remove_abandoned(system);
-        let id = format!("{:08x}", getrandom::u32().map_err(io::Error::other)?);
-        let (unfinished, path) = (system.join(format!("{UNFINISHED}{id}")), system.join(format!("{OWN}{id}")));
-        DirBuilder::new().mode(0o700).create(&unfinished)?;
-        let lock = File::open(&unfinished)?;
-        lock.lock()?;
-        // Other processes may only see it when it is locked.
-        fs::rename(&unfinished, &path)?;
-        let parent = Parent { path: path.clone(), _lock: Locked::new(lock) };
-        Ok(Self { temporary: Temporary::new(path, "t".to_owned()), parent })
-    }
-
-    /// Makes the directory of the next attempt and returns its path.
-    pub fn make(&mut self) -> io::Result<PathBuf> {
-        self.temporary.make()
-    }
-
-    /// Removes the attempt's directory with everything in it.
-    pub fn clear(&mut self) {
-        self.temporary.clear();
-    }
-
-    /// The directory that holds the attempts' ones.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.parent.path
-    }
-}
-
-impl Drop for Parent {
-    fn drop(&mut self) {
-        // Something that could not be removed may be left in it. It was told.
-        fs::remove_dir(&self.path).ok();
-    }
-}
-
-/// Removes the directories of processes that were killed. What fails is left for the next time.
-fn remove_abandoned(system: &Path) {
-    let user = rustix::process::geteuid().as_raw();
-    for entry in fs::read_dir(system).into_iter().flatten().flatten() {
-        let (name, path): (OsString, PathBuf) = (entry.file_name(), entry.path());
-        let is_own = |meta: &fs::Metadata| meta.is_dir() && meta.uid() == user;
-        if !name.to_string_lossy().starts_with(OWN) || !entry.metadata().is_ok_and(|meta| is_own(&meta)) {
-            continue;
-        }
-        let Ok(lock) = File::open(&path) else { continue };
-        if lock.try_lock().is_ok() {
-            let lock = Locked::new(lock);
-            drop(remove_directory(&path));
-            drop(lock);
-        }
-    }
-}
-
 fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
     // The mask of this process does not count.
@@ -273,12 +194,12 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
 
-    fn entries(directory: &Path) -> usize {
+    pub(in crate::runner) fn entries(directory: &Path) -> usize {
         fs::read_dir(directory).unwrap().count()
     }
 
@@ -433,25 +354,5 @@ mod tests {
         assert_ne!(parent_of(&root(&"v".repeat(60)), place.path()), parent);
         assert_eq!(parent_of(&long, &root(&"s".repeat(60))), long.join("tmp"), "no shorter place");
         assert_eq!(parent_of(&long, Path::new("/proc")), long.join("tmp"), "nothing can be made there");
-    }
-
-    #[test]
-    fn a_directory_of_its_own_ends_with_its_process_even_if_that_was_killed() {
-        let place = tempfile::tempdir().unwrap();
-        let mut first = OwnTemporary::new(place.path()).unwrap();
-        fs::write(first.make().unwrap().join("file"), "").unwrap();
-        let mut second = OwnTemporary::new(place.path()).unwrap();
-        let path = second.make().unwrap();
-        assert!(first.path().join("t/file").exists() && path.starts_with(second.path()));
-        fs::write(path.join("file"), "").unwrap();
-        second.clear();
-        assert_eq!(entries(second.path()), 0);
-        drop((first, second));
-        assert_eq!(entries(place.path()), 0);
-        // Nobody has it locked.
-        fs::create_dir_all(place.path().join("surveil-run-00000000/t/deep")).unwrap();
-        fs::create_dir(place.path().join("surveil-other")).unwrap();
-        drop(OwnTemporary::new(place.path()).unwrap());
-        assert_eq!(fs::read_dir(place.path()).unwrap().next().unwrap().unwrap().file_name(), "surveil-other");
     }
 }

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::inbox::{NewCommit, NewOrder, Seen, StartOrder, ToCore};
 use super::peers::{Arrival, Peers, Places};
 use super::rest::Rest;
-use super::watcher::Watcher;
+use super::watcher::{Watcher, changed_build};
 use crate::clock;
 use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::grants::{Grant, RepoPlace};
@@ -430,29 +430,4 @@ impl Core {
 fn reply_to(answer: &Sender<Reply>, reply: Reply) {
     // The peer may have left meanwhile. The order stays done.
     drop(answer.try_send(reply));
-}
-
-/// Returns the build that a record concerns, if the record changes anything that people see.
-fn changed_build(scheduler: &Scheduler, record: &Record) -> Option<BuildId> {
-    match record {
-        Record::BuildAdded { build, .. } => Some(build.id),
-        Record::BuildFinished { build, .. } | Record::BuildReopened { build } | Record::JobsJoined { build, .. } => {
-            Some(*build)
-        }
-        Record::AttemptLeased(attempt) => Some(attempt.build),
-        Record::JobQueued { job, .. }
-        | Record::JobWaiting { job }
-        | Record::JobHeld { job }
-        | Record::TaskGiven { job, .. }
-        | Record::JobFinished { job, .. } => scheduler.build_of(*job),
-        Record::HeadMoved { .. }
-        | Record::RefsNoted { .. }
-        | Record::RunnerSaved(_)
-        | Record::ScheduleSaved(_)
-        | Record::AttemptFinished { .. }
-        | Record::LateResult { .. }
-        | Record::StepsEnded { .. }
-        | Record::AttemptExecuted { .. }
-        | Record::Decided(_) => None,
-    }
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::model::BuildId;
+use crate::model::{BuildId, Record};
+use crate::scheduler::Scheduler;
 use crate::threads;
 
 /// A subscription to builds that change. Changes are collected in a set, so a slow subscriber misses none and costs
@@ -32,5 +33,30 @@ impl Watcher {
     /// Returns the builds that have changed since the last call.
     pub(crate) fn take(&self) -> BTreeSet<BuildId> {
         std::mem::take(&mut *threads::lock(&self.changed))
+    }
+}
+
+/// Returns the build that a record concerns, if the record changes anything that people see.
+pub(super) fn changed_build(scheduler: &Scheduler, record: &Record) -> Option<BuildId> {
+    match record {
+        Record::BuildAdded { build, .. } => Some(build.id),
+        Record::BuildFinished { build, .. } | Record::BuildReopened { build } | Record::JobsJoined { build, .. } => {
+            Some(*build)
+        }
+        Record::AttemptLeased(attempt) => Some(attempt.build),
+        Record::JobQueued { job, .. }
+        | Record::JobWaiting { job }
+        | Record::JobHeld { job }
+        | Record::TaskGiven { job, .. }
+        | Record::JobFinished { job, .. } => scheduler.build_of(*job),
+        Record::HeadMoved { .. }
+        | Record::RefsNoted { .. }
+        | Record::RunnerSaved(_)
+        | Record::ScheduleSaved(_)
+        | Record::AttemptFinished { .. }
+        | Record::LateResult { .. }
+        | Record::StepsEnded { .. }
+        | Record::AttemptExecuted { .. }
+        | Record::Decided(_) => None,
     }
 }

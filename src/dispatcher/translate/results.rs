@@ -110,7 +110,7 @@ mod tests {
     use crate::protocol::hello::ErrorCode;
     use crate::protocol::limits::MAX_SENTENCE_BYTES;
 
-    /// What runners of version 1 send is taken; a result that contradicts itself is not.
+    /// The results of runners of version 1 are taken; a result that contradicts itself is not.
     #[test]
     fn a_result_says_what_its_outcome_needs_and_nothing_against_it() {
         let read = |word: &str, code, reason: Option<&str>| outcome(word, code, reason.map(str::to_owned), None);

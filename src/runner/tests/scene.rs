@@ -18,7 +18,7 @@ use crate::protocol::hello::{Greeting, Hello, Opening, Welcome};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::runner::{FromRunner, Runtask, StreamName, ToRunner, WireTask};
 use crate::runner::layout::Layout;
-use crate::runner::slot::Execute;
+use crate::runner::slot_common::Execute;
 use crate::runner::{RunnerError, core};
 use crate::shutdown::Stop;
 use crate::threads::{self, Thread};

@@ -1,0 +1,69 @@
+//! The interface between the slots and the core: the state that all slots share, their work, and their reports.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::assignment::{Assignment, AttemptResult};
+use super::guard::AttemptGuard;
+use super::layout::Layout;
+use super::routes::Piece;
+use super::shared_repos::SharedRepos;
+use super::upload::Upload;
+use crate::model::{Ability, AttemptId, CommitId, RepoName, RunnerName};
+use crate::process::{Command, Ended, ProcessError, ProgressCallbacks};
+
+/// Executes commands, as [`Supervisor::run`](crate::process::Supervisor::run) does; or a stand-in of a test.
+pub(super) type Execute =
+    dyn FnMut(&Command, File, &Receiver<()>, ProgressCallbacks<'_>) -> Result<Ended, ProcessError>;
+
+/// Makes the executor of each slot.
+pub(super) type MakeExecutor = Arc<dyn Fn(&Layout) -> Box<Execute> + Send + Sync>;
+
+/// The state that all slots share.
+pub(super) struct Common {
+    pub(super) runner: RunnerName,
+    pub(super) layout: Arc<Layout>,
+    pub(super) repos: Arc<SharedRepos>,
+    pub(super) local_source: Option<PathBuf>,
+    /// The variables of the runner's environment that attempts inherit.
+    pub(super) inherited: Vec<(OsString, OsString)>,
+    pub(super) log_limit: u64,
+    pub(super) min_free: u64,
+    pub(super) grace_ms: u64,
+    /// The time since which leases are surely renewed, as the core last knew.
+    pub(super) renewed: AtomicU64,
+    pub(super) executor: MakeExecutor,
+    /// The abilities that this runner offers to tasks.
+    pub(super) abilities: Vec<Ability>,
+    /// `None` if the kernel does not let this runner guard its attempts.
+    pub(super) guard: Option<AttemptGuard>,
+    pub(super) reports: Sender<SlotReport>,
+    pub(super) uploads: Sender<Upload>,
+}
+
+/// An attempt for a slot to execute.
+pub(super) struct SlotWork {
+    pub(super) assignment: Box<Assignment>,
+    /// A message here ends the attempt.
+    pub(super) cancelled: Receiver<()>,
+}
+
+/// A report of a slot to the core.
+pub(super) enum SlotReport {
+    /// The slot needs the source of its attempt.
+    SourceWanted { attempt: AttemptId, haves: Vec<CommitId>, pieces: Sender<Piece> },
+    /// The attempt's process has started.
+    Started(AttemptId),
+    /// The attempt has ended and the slot is free.
+    Ended {
+        attempt: AttemptId,
+        report: AttemptResult,
+        /// The commit of the slot's work tree after the attempt.
+        warm: Option<(RepoName, CommitId)>,
+    },
+}
