@@ -194,12 +194,12 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
 
-    pub(in crate::runner) fn entries(directory: &Path) -> usize {
+    fn entries(directory: &Path) -> usize {
         fs::read_dir(directory).unwrap().count()
     }
 
