@@ -22,7 +22,7 @@ use crate::config::{default_runner_name, defaults, parse_written, work_dir};
 use crate::model::reason::{ErrorReason, TaskFailure, TimeoutReason};
 use crate::model::words::{attempt_detail, outcome_detail};
 use crate::model::{Ability, Ending, JobState, Outcome, TaskSpec, Verdict};
-use crate::process::{Command, ProgressCallbacks, Supervisor, detect_isolation};
+use crate::process::{Command, Limits, ProgressCallbacks, Supervisor, detect_isolation};
 use crate::quoting::shell_word;
 use crate::runner::{
     AttemptFacts, AttemptPlaces, NextCommand, OwnTemporary, StepEnv, StepRun, WRITTEN_TASKS, WrittenTasks,
@@ -190,7 +190,8 @@ impl LocalRun {
         number: u32,
         out: &mut Output,
     ) -> Result<(Outcome, Option<String>), CliError> {
-        if let Some(ability) = Ability::missing_for(&task.recipe, &Ability::OF_PROGRAM) {
+        let offered = [&Ability::OF_PROGRAM[..], &[Ability::Limits]].concat();
+        if let Some(ability) = Ability::missing_for(&task.recipe, &offered) {
             let what = ability.offer().unwrap_or(ability.word());
             let why = format!("`surveil run` offers no {what}, and a task is never run with less than it asks for");
             return Ok((Outcome::CouldNotStart(why.clone()), Some(why)));
@@ -273,6 +274,7 @@ impl LocalRun {
             grace_ms: self.grace_ms,
             // A person at a terminal has the machine anyway.
             view: None,
+            limits: Limits::of(&task.recipe),
         };
         let output = File::from(OwnedFd::from(writer));
         let progress = ProgressCallbacks { also_cancel: Some(&quiet), ..ProgressCallbacks::default() };
@@ -281,6 +283,12 @@ impl LocalRun {
         let was_quiet = copy.join().map_err(|_| CliError::Panicked("copying of output"))??;
         if ended.leftovers > 0 {
             log::warn!("{}: {} processes that the task left running were ended", task.name, ended.leftovers);
+        }
+        if ended.enforcement.is_over_memory {
+            log::warn!("{}: it used more than its `memory`, so its processes were ended", task.name);
+        }
+        if !ended.enforcement.gaps.is_empty() {
+            log::info!("{}: not enforced here: {}", task.name, ended.enforcement.gaps.join(", "));
         }
         let quiet = quiet_ms.filter(|_| was_quiet).map(TimeoutReason::quiet);
         Ok((outcome_of(ended.exit, quiet), ended.duration_ms))

@@ -120,8 +120,8 @@ impl RunnerFlags {
         let name = self.name.or(own_name);
         let name = name.map_or_else(|| Ok(default_runner_name()), |name| RunnerName::new(&name));
         let name = name.map_err(|error| CliError::Usage(error.to_string()))?;
-        // Three more say how the runner guards its attempts.
-        let most = MAX_LABELS - own_facts().len() - 3;
+        // Four more say how the runner guards and limits its attempts.
+        let most = MAX_LABELS - own_facts().len() - 4;
         if self.labels.len() > most {
             return Err(CliError::Usage(format!("at most {most} labels are allowed")));
         }

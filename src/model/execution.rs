@@ -19,4 +19,10 @@ pub struct ExecutionRecord {
     /// The processor time of the attempt's processes, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<u64>,
+    /// The limits of the task that were not enforced, or not wholly, in words that begin with the limit's key.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_enforced: Vec<String>,
+    /// The limit of which the attempt used more, so that its processes were ended, in words; empty if there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub exceeded: String,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
-use super::View;
+use super::{Enforcement, Limits, View};
 use crate::model::Script;
 
 /// A command to execute. Its environment is exactly `env`; stdin is empty; stdout and stderr are one stream.
@@ -21,6 +21,8 @@ pub struct Command {
     pub grace_ms: u64,
     /// The view of the machine that it has; `None` for that of this process.
     pub view: Option<View>,
+    /// The most that its processes may use.
+    pub limits: Limits,
 }
 
 /// Callbacks about the progress of a command.
@@ -59,6 +61,7 @@ pub struct Ended {
     /// The number of processes that outlived the leader and had to be killed.
     pub leftovers: u32,
     pub usage: Usage,
+    pub enforcement: Enforcement,
 }
 
 /// The resources that the processes of a command used.
@@ -85,6 +88,6 @@ impl Ended {
     /// The end of a command that never ran.
     #[must_use]
     pub fn before_start(exit: Exit) -> Self {
-        Self { exit, duration_ms: 0, leftovers: 0, usage: Usage::default() }
+        Self { exit, duration_ms: 0, leftovers: 0, usage: Usage::default(), enforcement: Enforcement::default() }
     }
 }

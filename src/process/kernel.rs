@@ -46,14 +46,24 @@ impl Strings {
 /// Starts a process that leads a session of its own in `directory`, with `output` as its stdout and stderr and this
 /// process's (empty) stdin. It has no signal blocked, and ignores none that this process handles. Returns once it
 /// executes its program, or with the kernel's error. Tries the next candidate in the cases in which execvp(3) does.
-pub(super) fn start(image: &Image, directory: &Path, output: &OwnedFd) -> Result<Pid, Errno> {
+/// `confine` is called in the new process. It takes a fork, so it takes longer.
+pub(super) fn start(
+    image: &Image,
+    directory: &Path,
+    output: &OwnedFd,
+    confine: Option<&dyn Fn() -> io::Result<()>>,
+) -> Result<Pid, Errno> {
     let setup = SpawnSetup::new(directory, output)?;
+    let start = |program: &CStr| match confine {
+        None => setup.spawn(program, image),
+        Some(confine) => fork(program, image, directory, output, confine),
+    };
     let mut reason = Errno::NOENT;
     for candidate in &image.candidates {
         // Checking is faster than starting a process that finds no program.
         let path = directory.join(std::ffi::OsStr::from_bytes(candidate.to_bytes()));
         let found = rustix::fs::access(&path, Access::EXISTS);
-        match found.and_then(|()| setup.spawn(candidate, image)) {
+        match found.and_then(|()| start(candidate)) {
             // As in execvp(3): a later candidate may work; if none does, this error says more than "not found".
             Err(Errno::ACCESS) => reason = Errno::ACCESS,
             Err(Errno::NOENT | Errno::NOTDIR) => {}
@@ -128,6 +138,58 @@ impl Drop for SpawnSetup {
             libc::posix_spawnattr_destroy(&raw mut self.attributes);
         }
     }
+}
+
+/// Starts a process as [`start`] does, by a fork, so that it can change itself before it executes the program.
+fn fork(
+    program: &CStr,
+    image: &Image,
+    directory: &Path,
+    output: &OwnedFd,
+    confine: &dyn Fn() -> io::Result<()>,
+) -> Result<Pid, Errno> {
+    let (mut failure, report) = io::pipe().map_err(|error| errno_of(&error))?;
+    // SAFETY: the supervising process has no other thread that could hold a lock, so the new process may call anything.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let failed = |error: &io::Error| -> ! {
+            let errno = errno_of(error).raw_os_error();
+            // SAFETY: the descriptor is open, and the number has this length. The old process loses nothing.
+            unsafe {
+                libc::write(report.as_raw_fd(), (&raw const errno).cast(), size_of::<c_int>());
+                libc::_exit(127)
+            }
+        };
+        let entered = rustix::process::setsid().map_err(io::Error::from);
+        let entered = entered.and_then(|_| Ok(rustix::stdio::dup2_stdout(output)?));
+        let entered = entered.and_then(|()| Ok(rustix::stdio::dup2_stderr(output)?));
+        if let Err(error) = entered.and_then(|()| Ok(rustix::process::chdir(directory)?)).and_then(|()| confine()) {
+            failed(&error);
+        }
+        let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: the set is made empty before its use; the strings and arrays are as execve(2) wants them.
+        unsafe {
+            libc::sigemptyset(signals.as_mut_ptr());
+            libc::sigprocmask(libc::SIG_SETMASK, signals.as_ptr(), ptr::null_mut());
+            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            let (words, variables) = (image.arguments.pointers.as_ptr(), image.environment.pointers.as_ptr());
+            libc::execve(program.as_ptr(), words.cast(), variables.cast());
+        }
+        failed(&io::Error::last_os_error());
+    }
+    let pid = Pid::from_raw(pid).filter(|_| pid > 0).ok_or_else(|| errno_of(&io::Error::last_os_error()))?;
+    drop(report);
+    let mut errno = [0; size_of::<c_int>()];
+    // The end of the pipe is closed by the execution of the program.
+    if io::Read::read_exact(&mut failure, &mut errno).is_err() {
+        return Ok(pid);
+    }
+    let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+    Err(Errno::from_raw_os_error(c_int::from_ne_bytes(errno)))
+}
+
+fn errno_of(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 /// Turns the result of these functions, an error number or 0, into a `Result`.

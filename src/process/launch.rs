@@ -164,11 +164,20 @@ fn interpreter(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::Limits;
 
     fn program(words: &[&str]) -> Command {
         let script = Script::Program(words.iter().map(|word| (*word).to_owned()).collect());
         let env = vec![("PATH".into(), "/a::/b".into())];
-        Command { script, directory: "/".into(), env, timeout_ms: 0, grace_ms: 0, view: None }
+        Command {
+            script,
+            directory: "/".into(),
+            env,
+            timeout_ms: 0,
+            grace_ms: 0,
+            view: None,
+            limits: Limits::default(),
+        }
     }
 
     fn places(name: &str, env: &[(OsString, OsString)]) -> Vec<String> {

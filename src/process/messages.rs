@@ -1,8 +1,8 @@
 //! The messages between a runner and its supervising process, and how they cross the socket between them.
 //!
 //! Both ends are the same build of the same program, so there are no versions. A message is a length in four bytes and
-//! that many bytes: a tag, then fields, integers in little-endian order. The command's output travels with it as a
-//! descriptor. Nothing here decides anything.
+//! that many bytes: a tag, then fields, integers in little-endian order. The command's output and its control group
+//! travel with it as descriptors. Nothing here decides anything.
 
 use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -18,11 +18,14 @@ use rustix::net::{
 };
 
 use super::fields::{Fields, Message};
-use super::{Command, Ended, Exit, Given, Guard, Usage, View};
+use super::{Command, Ended, Enforcement, Exit, Given, Guard, Limits, Usage, View};
 use crate::model::{Isolation, Script};
 
 /// The longest message. The kernel accepts at most about 6 MiB of arguments and environment.
 pub(super) const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Descriptors that come with one message: a command's output, and the list of its control group's processes.
+const MAX_DESCRIPTORS: usize = 2;
 
 /// The tiers, each at the place that stands for it in a message.
 const TIERS: [Isolation; 2] = [Isolation::PidNamespace, Isolation::Subreaper];
@@ -32,8 +35,8 @@ const TIERS: [Isolation; 2] = [Isolation::PidNamespace, Isolation::Subreaper];
 pub(super) enum Order {
     /// Enter this tier, with this guard. The first message.
     Serve(Isolation, Option<Arc<Guard>>),
-    /// Execute this command. The descriptor of its output comes with the message. The guard of its view is that of the
-    /// process, and is not sent.
+    /// Execute this command. The descriptor of its output comes with the message, and that of its control group's list
+    /// of processes if it has one. The guard of its view is that of the process, and is not sent.
     Run(Command),
     /// End the running command. Ignored if none runs: the report of its end was on its way.
     Cancel,
@@ -73,7 +76,7 @@ impl Order {
                 }
                 .finish()
             }
-            Self::Run(command) => encode_run(command),
+            Self::Run(command) => encode_run(command, command.limits),
             Self::Cancel => Message::new(2).finish(),
         }
     }
@@ -90,8 +93,8 @@ impl Order {
     }
 }
 
-/// Encodes [`Order::Run`] without owning the command.
-pub(super) fn encode_run(command: &Command) -> Vec<u8> {
+/// Encodes [`Order::Run`] without owning the command, and with these limits in place of its own.
+pub(super) fn encode_run(command: &Command, limits: Limits) -> Vec<u8> {
     let mut message = Message::new(1).u64(command.timeout_ms).u64(command.grace_ms);
     message = message.bytes(command.directory.as_os_str().as_bytes());
     message = match &command.script {
@@ -103,14 +106,16 @@ pub(super) fn encode_run(command: &Command) -> Vec<u8> {
     message = message.count(command.env.len());
     let env = command.env.iter();
     message = env.fold(message, |message, (name, value)| message.bytes(name.as_bytes()).bytes(value.as_bytes()));
-    match &command.view {
+    let message = match &command.view {
         None => message.byte(0),
         Some(View { given, guard: _ }) => {
             let message = message.byte(1).count(given.len());
             given.iter().fold(message, |message, given| message.path(&given.at).path(&given.from))
         }
-    }
-    .finish()
+    };
+    // No limit is 0.
+    let Limits { memory_bytes, processes, millicpus } = limits;
+    message.u64(memory_bytes.unwrap_or(0)).u32(processes.unwrap_or(0)).u32(millicpus.unwrap_or(0)).finish()
 }
 
 /// The inner `None` means that there is no guard.
@@ -147,7 +152,13 @@ fn decode_run(fields: &mut Fields<'_>) -> Option<Command> {
         }
         _ => return None,
     };
-    Some(Command { script, directory, env, timeout_ms, grace_ms, view })
+    let (memory_bytes, processes, millicpus) = (fields.u64()?, fields.u32()?, fields.u32()?);
+    let limits = Limits {
+        memory_bytes: Some(memory_bytes).filter(|bytes| *bytes > 0),
+        processes: Some(processes).filter(|most| *most > 0),
+        millicpus: Some(millicpus).filter(|most| *most > 0),
+    };
+    Some(Command { script, directory, env, timeout_ms, grace_ms, view, limits })
 }
 
 impl Report {
@@ -159,6 +170,8 @@ impl Report {
             Self::Ended(ended) => {
                 let message = Message::new(3).u64(ended.duration_ms).u32(ended.leftovers);
                 let message = message.u64(ended.usage.memory_bytes).u64(ended.usage.cpu_ms);
+                // The gaps are known to the runner.
+                let message = message.byte(ended.enforcement.is_over_memory.into());
                 match &ended.exit {
                     Exit::Code(code) => message.byte(0).i32(*code),
                     Exit::Signal(signal) => message.byte(1).i32(*signal),
@@ -191,6 +204,7 @@ impl Report {
 fn decode_ended(fields: &mut Fields<'_>) -> Option<Ended> {
     let (duration_ms, leftovers) = (fields.u64()?, fields.u32()?);
     let usage = Usage { memory_bytes: fields.u64()?, cpu_ms: fields.u64()? };
+    let enforcement = Enforcement { is_over_memory: fields.byte()? != 0, gaps: Vec::new() };
     let exit = match fields.byte()? {
         0 => Exit::Code(fields.i32()?),
         1 => Exit::Signal(fields.i32()?),
@@ -199,7 +213,7 @@ fn decode_ended(fields: &mut Fields<'_>) -> Option<Ended> {
         4 => Exit::CouldNotStart(fields.string()?),
         _ => return None,
     };
-    Some(Ended { exit, duration_ms, leftovers, usage })
+    Some(Ended { exit, duration_ms, leftovers, usage, enforcement })
 }
 
 /// Sends one encoded message.
@@ -207,28 +221,27 @@ pub(super) fn send(mut socket: &UnixStream, message: &[u8]) -> io::Result<()> {
     socket.write_all(message)
 }
 
-/// Sends one encoded message with a descriptor.
-pub(super) fn send_with(socket: &UnixStream, message: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Sends one encoded message with at most `MAX_DESCRIPTORS` descriptors.
+pub(super) fn send_with(socket: &UnixStream, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [descriptor];
-    let fits = ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    debug_assert!(fits, "the space is made for one descriptor");
+    let fits = ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+    debug_assert!(fits, "the space is made for that many descriptors");
     let sent = loop {
         match rustix::net::sendmsg(socket, &[IoSlice::new(message)], &mut ancillary, SendFlags::NOSIGNAL) {
             Err(rustix::io::Errno::INTR) => {}
             sent => break sent?,
         }
     };
-    // A long message may be sent in part; the descriptor went with its first part.
+    // A long message may be sent in part; the descriptors went with its first part.
     send(socket, &message[sent..])
 }
 
-/// Waits for the next order and its descriptor. `None` means that the runner is gone.
-pub(super) fn receive_order(socket: &UnixStream) -> io::Result<Option<(Order, Option<OwnedFd>)>> {
-    let Some((body, descriptor)) = receive(socket)? else { return Ok(None) };
+/// Waits for the next order and its descriptors. `None` means that the runner is gone.
+pub(super) fn receive_order(socket: &UnixStream) -> io::Result<Option<(Order, Vec<OwnedFd>)>> {
+    let Some((body, descriptors)) = receive(socket)? else { return Ok(None) };
     let order = Order::decode(&body).ok_or_else(malformed)?;
-    Ok(Some((order, descriptor)))
+    Ok(Some((order, descriptors)))
 }
 
 /// Waits for the next report. `None` means that the supervising process is gone.
@@ -237,11 +250,11 @@ pub(super) fn receive_report(socket: &UnixStream) -> io::Result<Option<Report>> 
     Report::decode(&body).ok_or_else(malformed).map(Some)
 }
 
-fn receive(mut socket: &UnixStream) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
+fn receive(mut socket: &UnixStream) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
     let mut head = [0; 4];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    // The descriptor comes with the first byte of its message, so only this read asks for one.
+    // Descriptors come with the first byte of their message, so only this read asks for them.
     let received = loop {
         let mut into = [IoSliceMut::new(&mut head)];
         match rustix::net::recvmsg(socket.as_fd(), &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
@@ -252,10 +265,10 @@ fn receive(mut socket: &UnixStream) -> io::Result<Option<(Vec<u8>, Option<OwnedF
     if received == 0 {
         return Ok(None);
     }
-    let mut descriptor = None;
+    let mut descriptors = Vec::new();
     for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {
-            descriptor = descriptors.next();
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            descriptors.extend(received);
         }
     }
     // The first read may have returned only a part of the length.
@@ -266,7 +279,7 @@ fn receive(mut socket: &UnixStream) -> io::Result<Option<(Vec<u8>, Option<OwnedF
     }
     let mut body = vec![0; length];
     socket.read_exact(&mut body)?;
-    Ok(Some((body, descriptor)))
+    Ok(Some((body, descriptors)))
 }
 
 fn malformed() -> io::Error {
@@ -291,13 +304,29 @@ mod tests {
         let word = || any::<Vec<u8>>().prop_map(OsString::from_vec);
         let env = proptest::collection::vec((word(), word()), 0..4);
         (script, word(), env, any::<u64>(), any::<u64>()).prop_map(|(script, directory, env, timeout_ms, grace_ms)| {
-            Command { script, directory: directory.into(), env, timeout_ms, grace_ms, view: None }
+            Command {
+                script,
+                directory: directory.into(),
+                env,
+                timeout_ms,
+                grace_ms,
+                view: None,
+                limits: Limits::default(),
+            }
         })
     }
 
     fn sample(script: Script) -> Command {
         let env = vec![(OsString::from("A"), OsString::from("1"))];
-        Command { script, directory: "/tmp".into(), env, timeout_ms: 1, grace_ms: 2, view: None }
+        Command {
+            script,
+            directory: "/tmp".into(),
+            env,
+            timeout_ms: 1,
+            grace_ms: 2,
+            view: None,
+            limits: Limits::default(),
+        }
     }
 
     fn check_order(order: &Order) {
@@ -323,7 +352,8 @@ mod tests {
         }
         let tmp = Given { at: "/tmp".into(), from: OsStr::from_bytes(b"/\xfe").into() };
         let view = View { guard: Arc::default(), given: vec![Given::in_place("/g/h".into()), tmp] };
-        check_order(&Order::Run(Command { view: Some(view), ..sample(Script::Shell("x".into())) }));
+        let limits = Limits { memory_bytes: Some(u64::MAX), processes: Some(1), millicpus: Some(2) };
+        check_order(&Order::Run(Command { view: Some(view), limits, ..sample(Script::Shell("x".into())) }));
         check_order(&Order::Cancel);
         for report in [Report::Ready, Report::Refused(1), Report::Started, Report::NotStarted(12), Report::Remaining(3)]
         {
@@ -331,8 +361,15 @@ mod tests {
         }
         let why = || "no such program".to_owned();
         let usage = Usage { memory_bytes: u64::MAX, cpu_ms: 5 };
+        let over = Enforcement { is_over_memory: true, gaps: Vec::new() };
         for exit in [Exit::Code(-1), Exit::Signal(9), Exit::TimedOut, Exit::Cancelled, Exit::CouldNotStart(why())] {
-            check_report(&Report::Ended(Ended { exit, duration_ms: u64::MAX, leftovers: 7, usage }));
+            check_report(&Report::Ended(Ended {
+                exit,
+                duration_ms: u64::MAX,
+                leftovers: 7,
+                usage,
+                enforcement: over.clone(),
+            }));
         }
     }
 
@@ -350,18 +387,19 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_travels_with_a_message_longer_than_the_socket_holds() {
+    fn descriptors_travel_with_a_message_longer_than_the_socket_holds() {
         let (here, there) = UnixStream::pair().unwrap();
         let order = Order::Run(sample(Script::Shell("x".repeat(3_000_000))));
         let sent = order.clone();
         let sender = crate::threads::spawn("sender", move || {
-            let (_, writer) = std::io::pipe().unwrap();
-            send_with(&here, &sent.encode(), writer.as_fd()).unwrap();
+            let (reader, writer) = std::io::pipe().unwrap();
+            send_with(&here, &sent.encode(), &[reader.as_fd(), writer.as_fd()]).unwrap();
         })
         .unwrap();
-        let (received, descriptor) = receive_order(&there).unwrap().unwrap();
+        let (received, descriptors) = receive_order(&there).unwrap().unwrap();
         assert!(received == order);
-        assert!(File::from(descriptor.unwrap()).metadata().is_ok());
+        assert_eq!(descriptors.len(), 2);
+        assert!(descriptors.into_iter().all(|descriptor| File::from(descriptor).metadata().is_ok()));
         sender.join().unwrap();
         assert!(receive_order(&there).unwrap().is_none());
     }

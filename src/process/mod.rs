@@ -7,22 +7,26 @@
 //! each slot if this process may create one, else a subreaper. Both prove emptiness in the same way: the supervising
 //! process has no child any more.
 //!
-//! The files: commands and how they end (`command`); the runner's side (`supervisor`); the supervising process
+//! The files: commands and how they end (`command`); the runner's side (`supervisor`, `child`); the supervising process
 //! (`supervise_main`) and its parts: preparing an execution and explaining a failed one (`launch`), the one file with
-//! unsafe code (`kernel`), the tiers (`isolation`), killing everything (`sweep`) with the process table (`table`); and
-//! the messages between the two processes (`messages`). `idle` returns a role's unused memory to the system.
+//! unsafe code (`kernel`), the tiers (`isolation`), the mounts of a guard (`guard`, `mounts`), limits (`limits`,
+//! `groups`), killing everything (`sweep`) with the process table (`table`); and the messages between the two processes
+//! (`messages`). `idle` returns a role's unused memory to the system.
 //!
 //! This room reads no output and never waits for a pipe to close, because an orphan may hold the pipe open. Its callers
 //! are the runner, and the command line for the hidden subcommand and for `idle`.
 
+mod child;
 mod command;
 mod error;
 mod fields;
+mod groups;
 mod guard;
 mod idle;
 mod isolation;
 mod kernel;
 mod launch;
+mod limits;
 mod messages;
 mod mounts;
 mod supervise_main;
@@ -32,8 +36,10 @@ mod table;
 
 pub use command::{Command, Ended, Exit, ProgressCallbacks, Usage};
 pub use error::ProcessError;
+pub use groups::Groups;
 pub use guard::{Given, Guard, View};
 pub use idle::give_back_when_idle;
 pub use isolation::detect as detect_isolation;
+pub use limits::{Controllers, Enforcement, Limits};
 pub use supervise_main::supervise;
 pub use supervisor::Supervisor;

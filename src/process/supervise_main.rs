@@ -6,7 +6,7 @@
 //! reported.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,7 +20,7 @@ use signal_hook::consts::signal::*;
 use super::messages::{self, Order, Report};
 use super::mounts::Mounts;
 use super::sweep::{Family, Remaining};
-use super::{Command, Ended, Exit, Guard, ProcessError, isolation, kernel, launch};
+use super::{Command, Ended, Enforcement, Exit, Guard, ProcessError, isolation, kernel, launch};
 use crate::clock;
 use crate::model::Isolation;
 
@@ -42,6 +42,9 @@ const BUSY_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 /// The longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The longest pause if the looks enforce a limit.
+const LIMITED_PAUSE: Duration = Duration::from_millis(200);
 
 /// The body of the hidden subcommand: executes the commands that come over its stdin (a socket) until it closes.
 pub fn supervise() -> Result<(), ProcessError> {
@@ -69,12 +72,14 @@ fn serve(socket: &UnixStream, mut family: Family, mut mounts: Option<Mounts>) ->
             None => return Ok(()),
             // The command ended before this order arrived.
             Some((Order::Cancel, _)) => {}
-            Some((Order::Run(command), Some(output))) => {
-                if !run(socket, &mut family, mounts.as_mut(), &command, output)? {
+            Some((Order::Run(command), descriptors)) => {
+                let mut descriptors = descriptors.into_iter();
+                let output = descriptors.next().ok_or_else(out_of_turn)?;
+                if !run(socket, &mut family, mounts.as_mut(), &command, (output, descriptors.next()))? {
                     return Ok(());
                 }
             }
-            Some((Order::Run(_) | Order::Serve(..), _)) => return Err(out_of_turn()),
+            Some((Order::Serve(..), _)) => return Err(out_of_turn()),
         }
     }
 }
@@ -106,25 +111,25 @@ fn prepare(isolation: Isolation, guard: Option<&Guard>) -> io::Result<Option<Mou
     guard.map(Mounts::enter).transpose()
 }
 
-/// Executes one command. Returns false if the runner vanished meanwhile.
+/// Executes one command, in this control group. Returns false if the runner vanished meanwhile.
 fn run(
     socket: &UnixStream,
     family: &mut Family,
     mut mounts: Option<&mut Mounts>,
     command: &Command,
-    output: OwnedFd,
+    (output, group): (OwnedFd, Option<OwnedFd>),
 ) -> Result<bool, ProcessError> {
     if let (Some(mounts), Some(view)) = (&mut mounts, &command.view)
         && let Err(error) = mounts.show(view)
     {
         return report(socket, &Report::NotStarted(error.raw_os_error().unwrap_or(0))).map(|()| true);
     }
-    let running = match start(command, &output) {
+    let running = match start(command, &output, group.as_ref()) {
         Ok(running) => running,
         Err(answer) => return report(socket, &answer).map(|()| true),
     };
     // Only the command holds its output now.
-    drop(output);
+    drop((output, group));
     family.adopt(running.leader);
     let watched = report(socket, &Report::Started).and_then(|()| running.watch(socket, family));
     // An error of the watch is returned only after the sweep, so that no process is left behind it.
@@ -141,29 +146,35 @@ fn run(
     }
     // The sweep has ended the leader too.
     let leader_end = family.leader_end().ok_or_else(out_of_turn)?;
+    let is_over_memory = matches!(watched, WatchEnd::OverMemory);
     let exit = match watched {
         WatchEnd::RunnerGone => return Ok(false),
         WatchEnd::EndedByItself => exit_of(leader_end.status),
         WatchEnd::Stopped(exit) => exit,
+        WatchEnd::OverMemory => Exit::Signal(SIGKILL),
     };
+    let enforcement = Enforcement { is_over_memory, gaps: Vec::new() };
     let duration_ms = millis(leader_end.at.saturating_duration_since(running.started));
-    report(socket, &Report::Ended(Ended { exit, duration_ms, leftovers, usage: family.usage() }))?;
+    report(socket, &Report::Ended(Ended { exit, duration_ms, leftovers, usage: family.usage(), enforcement }))?;
     Ok(true)
 }
 
 /// Starts the command's process, or returns the report of why it did not start.
-fn start(command: &Command, output: &OwnedFd) -> Result<Running, Report> {
+fn start(command: &Command, output: &OwnedFd, group: Option<&OwnedFd>) -> Result<Running, Report> {
     let could_not = |why| Report::Ended(Ended::before_start(Exit::CouldNotStart(why)));
     let image = launch::prepare(command).map_err(could_not)?;
+    let enter = || command.limits.enter(group.map(AsFd::as_fd));
+    let confine = (group.is_some() || !command.limits.is_empty()).then_some(&enter as &dyn Fn() -> io::Result<()>);
     let mut tries = BUSY_TRIES;
     loop {
         // Read before the start, so that no command takes longer than its reported duration.
         let started = clock::instant();
-        let errno = match kernel::start(&image, &command.directory, output) {
+        let errno = match kernel::start(&image, &command.directory, output, confine) {
             Ok(leader) => {
                 let times_out = started.checked_add(Duration::from_millis(command.timeout_ms));
                 let grace = Duration::from_millis(command.grace_ms);
-                return Ok(Running { leader, started, times_out, grace });
+                let memory = command.limits.memory_bytes;
+                return Ok(Running { leader, started, times_out, grace, memory });
             }
             Err(errno) => errno,
         };
@@ -183,6 +194,8 @@ enum WatchEnd {
     EndedByItself,
     /// The command was told to end, for this reason: its leader has ended, or its grace is over.
     Stopped(Exit),
+    /// Its processes have more memory than they may have.
+    OverMemory,
     /// The socket closed.
     RunnerGone,
 }
@@ -195,6 +208,8 @@ struct Running {
     /// `None`: never.
     times_out: Option<Instant>,
     grace: Duration,
+    /// The most memory that its processes may have together, if nothing else takes care of that.
+    memory: Option<u64>,
 }
 
 impl Running {
@@ -208,8 +223,10 @@ impl Running {
             let wake = deadline.into_iter().chain(next_look).min();
             let to_read = family.wait(socket, wake).map_err(ProcessError::Talk)?;
             if next_look.is_some_and(|next| clock::instant() >= next) {
-                family.look_at_memory();
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                if family.look_at_memory(self.memory) {
+                    return Ok(WatchEnd::OverMemory);
+                }
+                pause = (pause * 2).min(if self.memory.is_some() { LIMITED_PAUSE } else { LONGEST_PAUSE });
                 next_look = clock::instant().checked_add(pause);
             }
             // The end is checked first: a command that has ended by itself was not cancelled. Orders and the deadline

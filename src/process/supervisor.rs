@@ -8,26 +8,22 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{self, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, after, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::child::{start_child, wait};
 use super::command::LASTING;
+use super::groups::{Groups, Leaf};
 use super::messages::{self, Order, Report};
-use super::{Command, Ended, Exit, Guard, ProcessError, ProgressCallbacks, isolation, kernel, sweep, table};
+use super::{Command, Ended, Exit, Guard, ProcessError, ProgressCallbacks, isolation, sweep, table};
 use crate::clock;
 use crate::model::Isolation;
 use crate::threads::{self, Thread};
-
-/// The hidden subcommand.
-const SUBCOMMAND: &str = "supervise";
 
 /// Time in which a supervising process must be ready, or take a message.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -59,6 +55,7 @@ pub struct Supervisor {
     program: PathBuf,
     isolation: Isolation,
     kept_open: Option<Arc<File>>,
+    groups: Option<Arc<Groups>>,
     /// `None` until first used, and after a failure.
     process: Option<Process>,
 }
@@ -75,7 +72,7 @@ impl Supervisor {
         {
             log::warn!("what a killed supervisor leaves cannot be ended: {error}");
         }
-        Self { program, isolation, kept_open: None, process: None }
+        Self { program, isolation, kept_open: None, groups: None, process: None }
     }
 
     /// Makes the supervising process keep this file open to its end. If the file is locked (flock(2)), another process
@@ -83,6 +80,13 @@ impl Supervisor {
     #[must_use]
     pub fn keeping_open(mut self, file: Arc<File>) -> Self {
         self.kept_open = Some(file);
+        self
+    }
+
+    /// Makes commands with limits run in control groups of their own.
+    #[must_use]
+    pub fn limited_by(mut self, groups: Option<Arc<Groups>>) -> Self {
+        self.groups = groups;
         self
     }
 
@@ -104,14 +108,23 @@ impl Supervisor {
         if !matches!(cancel.try_recv(), Err(TryRecvError::Empty)) {
             return Ok(Ended::before_start(Exit::Cancelled));
         }
-        let message = messages::encode_run(command);
+        let groups = self.groups.clone().filter(|_| !command.limits.is_empty());
+        let group = groups.as_ref().map(|groups| groups.make(command.limits)).transpose();
+        let group = group.map_err(ProcessError::StartCommand)?;
+        let rest = groups.map_or(command.limits, |groups| command.limits.without(groups.controllers()));
+        let message = messages::encode_run(command, rest);
         if message.len() > messages::MAX_MESSAGE_BYTES {
             let why = "the command and its environment are too long".into();
             return Ok(Ended::before_start(Exit::CouldNotStart(why)));
         }
         let process = self.ready_process(command.view.as_ref().map(|view| &view.guard))?;
-        match process.run(command, &message, output, cancel, progress) {
-            Ok(ended) => Ok(ended),
+        match process.run(command, &message, (output, group.as_ref()), cancel, progress) {
+            Ok(mut ended) => {
+                let has_user_namespace = command.view.as_ref().is_some_and(|view| view.guard.user_namespace);
+                ended.enforcement.gaps = rest.gaps(has_user_namespace, rustix::process::geteuid().is_root());
+                ended.enforcement.is_over_memory |= group.is_some_and(|group| group.is_over_memory());
+                Ok(ended)
+            }
             // No command runs, and the supervising process is sound.
             Err(error @ ProcessError::StartCommand(_)) => Err(error),
             Err(error) => Err(match self.process.take() {
@@ -261,13 +274,16 @@ impl Process {
         &self,
         command: &Command,
         message: &[u8],
-        output: File,
+        (output, group): (File, Option<&Leaf>),
         cancel: &Receiver<()>,
         mut progress: ProgressCallbacks<'_>,
     ) -> Result<Ended, ProcessError> {
         // Set before the order leaves: the reader may get the report of the start at once.
         *threads::lock(&self.started) = Some(progress.started.take().unwrap_or_else(|| Box::new(|| ())));
-        messages::send_with(&self.socket, message, output.as_fd()).map_err(ProcessError::Talk)?;
+        let descriptors: Vec<_> =
+            [&output].into_iter().chain(group.map(|group| &group.processes)).map(AsFd::as_fd).collect();
+        messages::send_with(&self.socket, message, &descriptors).map_err(ProcessError::Talk)?;
+        drop(descriptors);
         // A copy that stays open here would hide the end of the output from its reader.
         drop(output);
         let grace = Duration::from_millis(command.grace_ms);
@@ -373,44 +389,6 @@ fn answer(report: Report) -> Result<Ended, ProcessError> {
         Report::Remaining(count) => Err(ProcessError::Remaining { count }),
         Report::Ready | Report::Refused(_) | Report::Started => {
             Err(ProcessError::Unexpected { report: format!("{report:?}") })
-        }
-    }
-}
-
-/// Starts the supervising process from this thread, which must live as long as that process. It has a process group of
-/// its own, so that it does not get the signals that a terminal sends to the runner. It never prints, so its stdout is
-/// free to keep a file open.
-fn start_child(
-    program: &Path,
-    isolation: Isolation,
-    in_user_namespace: bool,
-    socket: UnixStream,
-    kept_open: Option<File>,
-) -> Result<Pid, ProcessError> {
-    if in_user_namespace {
-        let output = kept_open.map_or_else(|| File::options().write(true).open("/dev/null"), Ok);
-        let started = output.and_then(|output| {
-            kernel::start_in_user_namespace(program, SUBCOMMAND, &OwnedFd::from(socket), &output.into())
-        });
-        return started.map_err(|source| ProcessError::Isolate { isolation, source });
-    }
-    if isolation == Isolation::PidNamespace {
-        kernel::unshare_pids().map_err(|source| ProcessError::Isolate { isolation, source })?;
-    }
-    let mut command = process::Command::new(program);
-    command.arg(SUBCOMMAND).stdin(OwnedFd::from(socket)).process_group(0);
-    command.stdout(kept_open.map_or_else(Stdio::null, Stdio::from));
-    let child = command.spawn().map_err(|source| ProcessError::StartSupervisor { program: program.into(), source })?;
-    Ok(Pid::from_child(&child))
-}
-
-/// Waits for the end of a child of this process.
-fn wait(child: Pid) -> io::Result<ExitStatus> {
-    loop {
-        match rustix::process::waitpid(Some(child), WaitOptions::empty()) {
-            Ok(Some((_, status))) => return Ok(ExitStatus::from_raw(status.as_raw())),
-            Ok(None) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
         }
     }
 }

@@ -81,9 +81,13 @@ impl Family {
     }
 
     /// Looks how much memory the command's processes have together now. What two of them share counts twice. A peak
-    /// between two looks is seen only as far as one process had it, because the kernel tells the peak of each.
-    pub(super) fn look_at_memory(&mut self) {
-        self.memory_bytes = self.memory_bytes.max(table::resident_below(own_pid()));
+    /// between two looks is seen only as far as one process had it, because the kernel tells the peak of each. Returns
+    /// whether it is more than they may have; what they share counts once for that.
+    pub(super) fn look_at_memory(&mut self, limit: Option<u64>) -> bool {
+        let resident = table::resident_below(own_pid());
+        self.memory_bytes = self.memory_bytes.max(resident);
+        // Shares take the kernel longer to find out, and are never more.
+        limit.is_some_and(|limit| resident > limit && table::shares_below(own_pid()) > limit)
     }
 
     /// The resources that the command's processes that have ended used.

@@ -54,18 +54,41 @@ pub(super) fn children(pid: i32) -> Vec<i32> {
     children
 }
 
-/// Returns the memory that the descendants of a process have together: their resident pages (proc_pid_statm(5)).
+/// Returns the memory that the descendants of a process have together: their resident pages. What two of them share
+/// counts twice.
 pub(super) fn resident_below(pid: i32) -> u64 {
-    let (mut open, mut pages, mut seen) = (children(pid), 0, HashSet::new());
+    sum_below(pid, resident)
+}
+
+/// Returns the memory that the descendants of a process have together, without counting anything twice: their shares
+/// (proc_pid_smaps_rollup(5)), and all that a process has if it may not be looked at.
+pub(super) fn shares_below(pid: i32) -> u64 {
+    sum_below(pid, |pid| share(pid).unwrap_or_else(|| resident(pid)))
+}
+
+fn sum_below(pid: i32, of: impl Fn(i32) -> u64) -> u64 {
+    let (mut open, mut sum, mut seen) = (children(pid), 0, HashSet::new());
     while let Some(child) = open.pop() {
-        if !seen.insert(child) {
-            continue;
+        if seen.insert(child) {
+            sum += of(child);
+            open.extend(children(child));
         }
-        let statm = fs::read_to_string(format!("/proc/{child}/statm")).unwrap_or_default();
-        pages += statm.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
-        open.extend(children(child));
     }
-    pages * rustix::param::page_size() as u64
+    sum
+}
+
+/// Returns the resident memory of a process (proc_pid_statm(5)).
+fn resident(pid: i32) -> u64 {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let pages = statm.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}
+
+/// Returns the memory of a process with its part of what it shares.
+fn share(pid: i32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.split_ascii_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 /// Parses a line of /proc/PID/stat (proc_pid_stat(5)). The second field is the program's name in parentheses. The name
@@ -161,6 +184,13 @@ mod tests {
         child.wait().unwrap();
         assert!(listed.contains(&i32::try_from(child.id()).unwrap()), "{listed:?}");
         assert_eq!(children(i32::MAX), [] as [i32; 0]);
+    }
+
+    #[test]
+    fn the_share_of_a_process_is_a_part_of_its_memory() {
+        let own = std::process::id().try_into().unwrap();
+        let (share, resident) = (share(own).unwrap(), resident(own));
+        assert!(share > 100_000 && share <= resident * 11 / 10, "{share} of {resident}");
     }
 
     #[test]

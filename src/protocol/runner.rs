@@ -284,6 +284,12 @@ pub struct Execution {
     /// The processor time of the attempt's processes, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<u64>,
+    /// The limits of the task that were not enforced, or not wholly, each in a few words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_enforced: Vec<String>,
+    /// The limit of which the attempt used more, so that its processes were ended. Empty if there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub exceeded: String,
 }
 
 /// The result of one step of a task.

@@ -54,7 +54,9 @@ pub(super) fn run(
     let (reports, from_slots) = bounded(REPORT_CAPACITY);
     let heartbeat = Heartbeat::start().map_err(thread("heartbeat"))?;
     let warm = repos.warm().into_iter().collect();
-    let of_machine: Vec<Ability> = means.into_iter().flat_map(|means| means.abilities(settings.isolation)).collect();
+    let guarded = means.into_iter().flat_map(|means| means.abilities(settings.isolation));
+    // What is not enforced is told, so every runner offers limits.
+    let of_machine: Vec<Ability> = guarded.chain([Ability::Limits]).collect();
     let common = Arc::new(Common {
         runner: settings.name.clone(),
         layout: layout.clone(),

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use super::error::RunnerError;
 use super::layout::Layout;
+use super::limit_notes::exceeded;
 use super::temporary::Temporary;
 use crate::config::{RunnerSettings, data_dir};
 use crate::error_chain::chain;
 use crate::model::{Ability, ExecutionRecord, Isolation, Recipe, Tier};
-use crate::process::{Given, Guard, Supervisor, Usage, View};
+use crate::process::{Enforcement, Given, Guard, Supervisor, Usage, View};
 
 /// The file that every data directory of a dispatcher has.
 const DATABASE: &str = "surveil.db";
@@ -106,12 +107,19 @@ impl AttemptGuard {
     }
 
     /// Makes the record of an attempt at this recipe under a guard, or under none, whose processes used as much.
-    pub(super) fn record(guard: Option<&Self>, recipe: &Recipe, used: Option<Usage>) -> ExecutionRecord {
+    pub(super) fn record(
+        guard: Option<&Self>,
+        recipe: &Recipe,
+        used: Option<Usage>,
+        enforcement: Enforcement,
+    ) -> ExecutionRecord {
         ExecutionRecord {
             tier: guard.map_or(Tier::Shared, |guard| guard.tier(recipe)).word().to_owned(),
             means: guard.map(|guard| guard.means.words().to_owned()).unwrap_or_default(),
             memory_bytes: used.map(|used| used.memory_bytes),
             cpu_ms: used.map(|used| used.cpu_ms),
+            exceeded: exceeded(recipe, &enforcement),
+            not_enforced: enforcement.gaps,
         }
     }
 

@@ -25,6 +25,7 @@ mod guard;
 mod heartbeat;
 mod journal;
 mod layout;
+mod limit_notes;
 mod limits;
 mod listening;
 mod machine;
@@ -67,18 +68,41 @@ pub use written_tasks::{VARIABLE as WRITTEN_TASKS, WrittenTasks};
 use layout::Layout;
 
 use crate::config::RunnerSettings;
-use crate::process::{Supervisor, detect_isolation};
+use crate::process::{Controllers, Groups, Supervisor, detect_isolation};
 use crate::shutdown::Stop;
 
 /// Executes attempts until a message arrives on `stop`. Waits for a dispatcher that is away.
 pub fn run(settings: RunnerSettings, stop: &Receiver<Stop>) -> Result<(), RunnerError> {
     let isolation = detect_isolation();
+    // First of all, because no process but this one may be in its control group.
+    let groups = limits_of_attempts(Groups::detect());
     // This very program, even if a newer one has replaced its file.
     let program = "/proc/self/exe";
     let means = guard::detect(program.as_ref(), isolation, settings.isolation)?;
     let executor = move |layout: &Layout| -> Box<slot_common::Execute> {
-        let mut supervisor = Supervisor::new(program.into(), isolation).keeping_open(layout.attempts());
+        let mut supervisor =
+            Supervisor::new(program.into(), isolation).keeping_open(layout.attempts()).limited_by(groups.clone());
         Box::new(move |command, output, cancel, progress| supervisor.run(command, output, cancel, progress))
     };
     core::run(&settings, isolation, means, Arc::new(executor), stop)
+}
+
+/// Tells by which means limits of attempts are enforced, and returns these.
+fn limits_of_attempts(groups: Result<Groups, String>) -> Option<Arc<Groups>> {
+    match groups {
+        Ok(groups) => {
+            let Controllers { memory, processes, cpus } = groups.controllers();
+            let enforced = [("memory", memory), ("processes", processes), ("cpus", cpus)];
+            let words: Vec<&str> = enforced.iter().filter(|(_, has)| *has).map(|(word, _)| *word).collect();
+            log::info!("limits of attempts are enforced by control groups: {}", words.join(", "));
+            Some(Arc::new(groups))
+        }
+        Err(why) => {
+            log::info!(
+                "limits of attempts (`memory`, `processes`, `cpus`) are enforced by resource limits, not wholly; there \
+                 are no control groups for them: {why}"
+            );
+            None
+        }
+    }
 }

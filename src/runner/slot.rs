@@ -19,6 +19,7 @@ use super::attempt_log::{AttemptLog, notes};
 use super::boottime;
 use super::environment::{AttemptFacts, AttemptPlaces, attempt_environment};
 use super::guard::{AttemptGuard, Scratch};
+use super::limit_notes::limit_notes;
 use super::limits;
 use super::output::SlotOutput;
 use super::slot_common::{Common, Execute, SlotReport, SlotWork};
@@ -33,7 +34,7 @@ use crate::clock;
 use crate::error_chain::chain;
 use crate::model::reason::{LossReason, TimeoutReason};
 use crate::model::{Ability, LogSummary, Moment, Outcome, StreamId, Tier};
-use crate::process::{Command, Ended, Exit, ProcessError, ProgressCallbacks, Usage, View};
+use crate::process::{Command, Ended, Enforcement, Exit, Limits, ProcessError, ProgressCallbacks, Usage, View};
 use crate::threads::{self, Thread};
 
 /// The line behind the output of a sealed task that failed: the program's own error may say only "read-only".
@@ -170,10 +171,10 @@ impl Slotted {
     /// Executes an attempt. Returns `Err` with the outcome if its process was not started.
     fn attempt(&mut self, work: &SlotWork) -> Result<AttemptResult, Outcome> {
         self.check_disk()?;
-        // The dispatcher gives no such job to this runner, unless it is a foreign program.
+        // The dispatcher gives no such job to this runner, unless it is a foreign program. Another runner may offer it.
         if let Some(ability) = Ability::missing_for(&work.assignment.recipe, &self.common.abilities) {
             let what = ability.offer().unwrap_or(ability.word());
-            return Err(Outcome::CouldNotStart(format!("this runner does not offer {what}")));
+            return Err(Outcome::Lost(format!("this runner does not offer {what}").into()));
         }
         // The file was removed and made anew: the next runner waits for the new one.
         if !Arc::ptr_eq(&self.attempts, &self.common.layout.attempts()) {
@@ -225,7 +226,7 @@ impl Slotted {
         let mut run = StepRun::new(recipe);
         let mut log = AttemptLog::new(assignment.attempt, writer, self.common.uploads.clone());
         let (mut changes, mut begun, mut duration_ms, mut lost) = (Vec::new(), None, None, None);
-        let mut used: Option<Usage> = None;
+        let (mut used, mut enforcement): (Option<Usage>, _) = (None, Enforcement::default());
         while let Some(command) = run.next(begun.map_or(0, |begun| clock::now().since(begun))) {
             if let Some(heading) = run.heading() {
                 log.line(&format!("surveil: {heading}"));
@@ -240,7 +241,8 @@ impl Slotted {
             let section = from..log.position();
             let quiet = recipe.quiet_timeout_ms.filter(|_| was_quiet).map(TimeoutReason::quiet);
             let noun = if command.step.is_some() { "step" } else { "task" };
-            notes(noun, &ended, quiet.as_ref()).iter().for_each(|note| log.line(note));
+            let notes = notes(noun, &ended, quiet.as_ref()).into_iter();
+            notes.chain(limit_notes(noun, recipe, &ended)).for_each(|note| log.line(&note));
             let is_sealed = directories.view.as_ref().is_some_and(|view| view.guard.is_sealed);
             if is_sealed && matches!(&ended, Ok(Ended { exit: Exit::Code(code), .. }) if *code != 0) {
                 log.line(SEALED);
@@ -254,6 +256,7 @@ impl Slotted {
             };
             let is_started = !matches!(ended.exit, Exit::CouldNotStart(_));
             used = used.map(|before| before.and(ended.usage)).or(Some(ended.usage).filter(|_| is_started));
+            enforcement = enforcement.and(ended.enforcement);
             // The time of steps is that from the first to the last.
             let whole_ms = if command.step.is_some() { clock::now().since(begun) } else { ended.duration_ms };
             duration_ms = Some(whole_ms);
@@ -278,6 +281,7 @@ impl Slotted {
             self.common.guard.as_ref().filter(|_| directories.view.is_some()),
             recipe,
             used,
+            enforcement,
         )));
         if result.outcome == Outcome::Passed {
             result.written = written.and_then(|written| written.read()).map(Box::new);
@@ -404,6 +408,7 @@ impl Slotted {
             timeout_ms: command.timeout_ms,
             grace_ms: self.common.grace_ms,
             view: directories.view.clone(),
+            limits: Limits::of(&assignment.recipe),
         })
     }
 }

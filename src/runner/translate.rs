@@ -238,13 +238,13 @@ pub(super) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
 
 #[expect(clippy::boxed_local, reason = "it comes out of a message, and goes into a result, in a box")]
 fn read_execution(execution: Box<Execution>) -> Box<ExecutionRecord> {
-    let Execution { tier, means, memory_bytes, cpu_ms } = *execution;
-    Box::new(ExecutionRecord { tier, means, memory_bytes, cpu_ms })
+    let Execution { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded } = *execution;
+    Box::new(ExecutionRecord { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded })
 }
 
 fn wire_execution(record: &ExecutionRecord) -> Box<Execution> {
-    let ExecutionRecord { tier, means, memory_bytes, cpu_ms } = record.clone();
-    Box::new(Execution { tier, means, memory_bytes, cpu_ms })
+    let ExecutionRecord { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded } = record.clone();
+    Box::new(Execution { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded })
 }
 
 /// Reads an outcome of results. Returns `None` if it is none.
@@ -416,6 +416,8 @@ mod tests {
                     means: "mount namespace".into(),
                     memory_bytes: Some(4),
                     cpu_ms: Some(5),
+                    not_enforced: vec!["cpus (x)".into()],
+                    exceeded: "used more than memory".into(),
                 })),
                 written: Some(Box::new(Ok("[task.a]\nrun = 'x'\n".into()))),
             };

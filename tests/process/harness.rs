@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use surveil::model::{Isolation, Script};
-use surveil::process::{Command, Ended, ProcessError, ProgressCallbacks, Supervisor, detect_isolation};
+use surveil::process::{Command, Ended, Limits, ProcessError, ProgressCallbacks, Supervisor, detect_isolation};
 
 /// No wait in these tests takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -67,7 +67,8 @@ impl Slot {
         let (name, value) = self.mark.split_once('=').unwrap();
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
         let env: Vec<(OsString, OsString)> = vec![(name.into(), value.into()), ("PATH".into(), path)];
-        Command { script, directory: self.place.path().into(), env, timeout_ms: 60_000, grace_ms: 300, view: None }
+        let (directory, limits) = (self.place.path().into(), Limits::default());
+        Command { script, directory, env, timeout_ms: 60_000, grace_ms: 300, view: None, limits }
     }
 
     /// Runs the command to its end, and checks that no process is left at that moment.

@@ -7,5 +7,6 @@ mod deaths;
 mod endings;
 mod escapes;
 mod leftovers;
+mod limits;
 mod starting;
 mod stopping;

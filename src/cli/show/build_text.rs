@@ -168,7 +168,9 @@ fn execution_facts(execution: &ExecutionReport) -> Vec<String> {
     let tier = Some(format!("{}{means}", one_line(&execution.tier))).filter(|_| !execution.tier.is_empty());
     let memory = execution.memory_bytes.map(|bytes| format!("{} of memory", human::bytes(bytes)));
     let time = execution.cpu_ms.map(|ms| format!("{} of processor time", human::duration(ms)));
-    tier.into_iter().chain(memory).chain(time).collect()
+    let exceeded = Some(one_line(&execution.exceeded)).filter(|text| !text.is_empty());
+    let gaps = execution.not_enforced.iter().map(|gap| format!("not enforced: {}", one_line(gap)));
+    exceeded.into_iter().chain(tier).chain(memory).chain(time).chain(gaps).collect()
 }
 
 /// Formats a line for each step of an attempt: `passed     build  3.2 s`.
@@ -249,11 +251,20 @@ b12 passed in 12 s, 3 min ago
             means: "mount namespace".into(),
             memory_bytes: Some(203 << 20),
             cpu_ms: Some(1900),
+            ..ExecutionReport::default()
         };
-        let failed = AttemptReport { outcome: Some("failed".into()), execution: Some(execution), ..attempt(1) };
-        let text = shown(&build(12, "failed", vec![job("test", "failed", vec![failed])]));
+        let shown_of = |execution| {
+            let failed = AttemptReport { outcome: Some("failed".into()), execution: Some(execution), ..attempt(1) };
+            shown(&build(12, "failed", vec![job("test", "failed", vec![failed])]))
+        };
+        let text = shown_of(execution.clone());
         let line = "attempt 1: failed after 3.2 s on w1, guarded (mount namespace), 203 MiB of memory, 1.9 s of \
                     processor time, 10 B in /d/logs/b12/test.1.log\n";
+        assert!(text.contains(line), "{text}");
+        let exceeded = "used more than `memory = \"1GiB\"`".to_owned();
+        let text = shown_of(ExecutionReport { exceeded, not_enforced: vec!["cpus (x)".into()], ..execution });
+        let line = "on w1, used more than `memory = \"1GiB\"`, guarded (mount namespace), 203 MiB of memory, 1.9 s of \
+                    processor time, not enforced: cpus (x), 10 B in";
         assert!(text.contains(line), "{text}");
     }
 

@@ -167,6 +167,8 @@ fn attempt(view: AttemptView) -> wire::AttemptReport {
             means: it.means,
             memory_bytes: it.memory_bytes,
             cpu_ms: it.cpu_ms,
+            not_enforced: it.not_enforced,
+            exceeded: it.exceeded,
         }),
     }
 }

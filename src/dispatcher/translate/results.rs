@@ -9,6 +9,9 @@ use crate::protocol::hello::Refusal;
 use crate::protocol::limits::{MAX_STEP_NAME_BYTES, MAX_STEPS, MAX_STREAMS};
 use crate::protocol::runner::{Execution, StepEnd, StreamEnd};
 
+/// The limits that the record of an attempt names as not enforced. There are three.
+const MAX_GAPS: usize = 8;
+
 /// The exit codes of a process that has failed, and the signals that can end one.
 const EXIT_CODES: std::ops::RangeInclusive<i32> = 1..=255;
 const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
@@ -91,10 +94,12 @@ pub(crate) fn steps(steps: Vec<StepEnd>, log_bytes: u64) -> Result<Vec<StepRecor
     steps.into_iter().map(read).collect()
 }
 
-/// Returns how an attempt was executed, with texts of a bounded length.
+/// Returns how an attempt was executed, with texts of a bounded length and number.
 pub(crate) fn execution(reported: Execution) -> Box<ExecutionRecord> {
-    let Execution { tier, means, memory_bytes, cpu_ms } = reported;
-    Box::new(ExecutionRecord { tier: cut(tier), means: cut(means), memory_bytes, cpu_ms })
+    let Execution { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded } = reported;
+    let (tier, means, exceeded) = (cut(tier), cut(means), cut(exceeded));
+    let not_enforced = not_enforced.into_iter().take(MAX_GAPS).map(cut).collect();
+    Box::new(ExecutionRecord { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded })
 }
 
 pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> Result<LogSummary, Refusal> {

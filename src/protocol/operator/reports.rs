@@ -200,6 +200,12 @@ pub struct ExecutionReport {
     /// The processor time of its processes, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<u64>,
+    /// The limits of the task that were not enforced, or not wholly, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_enforced: Vec<String>,
+    /// The limit that it exceeded, so that its processes were ended, in words. Empty if there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub exceeded: String,
 }
 
 /// One step of an attempt.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
+use crate::model::{Recipe, Tier};
 use crate::protocol::hello::{Call, ErrorCode, Greeting, Opening, Refusal};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::runner::{FromRunner, LogOffset, StreamName, ToRunner};
@@ -300,6 +301,22 @@ fn too_little_free_disk_is_said_before_anything_is_done() {
     assert_eq!(outcome, "lost");
     assert!(reason.unwrap().starts_with("free disk space of"));
     peer.record(7);
+    runner.end(Stop::Now).unwrap();
+}
+
+#[test]
+fn a_task_that_asks_for_more_than_the_runner_offers_is_lost_so_that_another_runner_gets_it() {
+    let scene = Scene::new();
+    let runner = scene.start();
+    let mut peer = scene.accept_and_register();
+    let ToRunner::Runtask(mut lease) = runtask(7, &"2".repeat(40), "true") else { panic!("it is a lease") };
+    let task = lease.task.as_mut().unwrap();
+    task.recipe = Arc::new(Recipe { isolation: Some(Tier::Sealed), ..(*task.recipe).clone() });
+    peer.say(&ToRunner::Runtask(lease));
+    let results = peer.hear();
+    assert_results(&results, "lost", b"");
+    let FromRunner::Results { reason, .. } = results else { panic!("{results:?}") };
+    assert_eq!(reason.as_deref(), Some("this runner does not offer isolation `sealed`"));
     runner.end(Stop::Now).unwrap();
 }
 

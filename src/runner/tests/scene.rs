@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use crate::config::{RunnerSettings, TokenSource};
 use crate::git::Watched;
 use crate::model::{Recipe, Script};
-use crate::process::{Command, Ended, Exit, ProcessError, ProgressCallbacks, Usage, detect_isolation};
+use crate::process::{Command, Ended, Enforcement, Exit, ProcessError, ProgressCallbacks, Usage, detect_isolation};
 use crate::protocol::hello::{Greeting, Hello, Opening, Welcome};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::runner::{FromRunner, Runtask, StreamName, ToRunner, WireTask};
@@ -69,7 +69,7 @@ fn execute_plainly(
         Some(code) => Exit::Code(code),
         None => Exit::Signal(9),
     };
-    Ok(Ended { exit, duration_ms: 1, leftovers: 0, usage: Usage::default() })
+    Ok(Ended { exit, duration_ms: 1, leftovers: 0, usage: Usage::default(), enforcement: Enforcement::default() })
 }
 
 /// A runner in a thread, its directories, and the listener of its dispatcher.

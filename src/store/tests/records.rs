@@ -35,6 +35,8 @@ pub(super) fn how_an_attempt_was_executed_reads_back_and_goes_with_its_build(mak
         means: "mounts".into(),
         memory_bytes: Some(200 << 20),
         cpu_ms: Some(1500),
+        not_enforced: vec!["cpus (whole processors only)".into()],
+        exceeded: "used more than memory".into(),
     };
     store.commit(&passed_build(1)).unwrap();
     store.commit(&passed_build(2)).unwrap();

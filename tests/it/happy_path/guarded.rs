@@ -125,6 +125,31 @@ fn a_sealed_task_keeps_a_home_directory_and_its_log_says_why_a_write_elsewhere_f
     );
 }
 
+#[test]
+fn a_task_has_its_limits_and_its_record_says_which_were_exceeded_and_which_not_enforced() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let _roles = world.roles(&[&repository]);
+    let hoard = "for n in 1 2 3 4 5 6; do (a=$(head -c 30000000 /dev/zero | tr '\\0' a); sleep 1000; true) & done";
+    let commit = repository.commit_tasks(&format!(
+        "[task.all]\nmemory = '400MiB'\nprocesses = 100\ncpus = 1\nrun = 'nproc'\n\
+         [task.greedy]\nmemory = '100MiB'\nrun = '''\n{hoard}\nwait\n'''\n"
+    ));
+    let build = world.expect(&commit, "failed");
+    assert_eq!(world.log_of(&build, "all"), "1\n");
+    let exceeded = "used more than `memory = \"100MiB\"`";
+    let log = world.log_of(&build, "greedy");
+    assert!(log.ends_with(&format!("surveil: the task {exceeded}, so its processes were ended\n")), "{log}");
+    let shown = world.surveil(&["show", "b1"]).ok();
+    assert!(shown.contains(exceeded), "{shown}");
+    let execution = |job: usize| build.jobs[job].attempts[0].execution.clone().unwrap();
+    assert_eq!([execution(0).exceeded, execution(1).exceeded], ["", exceeded]);
+    // A runner with a control group for its attempts enforces everything.
+    let keys = ["memory (", "processes (", "cpus ("];
+    let is_told = |gap: &String| keys.iter().any(|key| gap.starts_with(key));
+    assert!(execution(0).not_enforced.iter().all(is_told), "{:?}", execution(0));
+}
+
 impl World {
     /// Whether a runner can guard its attempts here, as its own log says.
     fn can_guard(&self) -> bool {
