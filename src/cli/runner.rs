@@ -11,7 +11,7 @@ use super::quantity::{Bytes, Millis};
 use super::typed_place::holder;
 use super::{CliError, ExitCode, interrupt};
 use crate::config::{RunnerSettings, default_runner_name, defaults, own_facts, work_dir};
-use crate::model::{Address, Label, RunnerName, SpawnId, Tier};
+use crate::model::{Address, Label, RunnerName, SpawnId, TierRange};
 use crate::protocol::hello::Role;
 use crate::protocol::limits::{MAX_LABELS, MAX_SLOTS};
 use crate::runner;
@@ -66,9 +66,9 @@ pub(crate) struct RunnerFlags {
     #[arg(long = "label", value_name = "LABEL", value_parser = Label::new, help_heading = "Capabilities")]
     pub(crate) labels: Vec<Label>,
 
-    /// Isolation of every attempt: shared, guarded, sealed [default: what its task asks for, else guarded if possible]
-    #[arg(long, value_name = "TIER", value_parser = tier, help_heading = "Limits")]
-    pub(crate) isolation: Option<Tier>,
+    /// Least and most isolation to offer: TIER or LEAST..MOST of shared, guarded, sealed [default: all that can be]
+    #[arg(long, value_name = "TIERS", value_parser = tiers, help_heading = "Limits")]
+    pub(crate) isolation: Option<TierRange>,
     /// Directory for stores and work trees [default: ~/.cache/surveil]
     #[arg(long, value_name = "DIR", env = "SURVEIL_WORK", help_heading = "Limits")]
     pub(crate) work: Option<PathBuf>,
@@ -149,9 +149,10 @@ impl RunnerFlags {
     }
 }
 
-/// Reads a tier that a runner offers by itself.
-fn tier(typed: &str) -> Result<Tier, String> {
-    Tier::of_task(typed).ok_or_else(|| "it is shared, guarded or sealed".to_owned())
+/// Reads the tiers that a runner offers by itself.
+fn tiers(typed: &str) -> Result<TierRange, String> {
+    let help = "it is shared, guarded or sealed, or the least and the most of these, such as guarded..sealed";
+    TierRange::read(typed).ok_or_else(|| help.to_owned())
 }
 
 /// The address to listen at, if either half of one was typed.

@@ -1,5 +1,7 @@
 //! `surveil runners`: lists the runners, with their labels and their work.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 
 use super::check::is_ability;
@@ -7,6 +9,7 @@ use super::flags::{DispatchFlags, FormatFlags};
 use super::report::present;
 use super::table::{Column, Table, one_line};
 use super::{CliError, ExitCode, Output, human};
+use crate::model::{Ability, Tier, TierRange};
 use crate::protocol::operator::{FromOperator, RunnerReport, RunnersReport, ToOperator};
 
 const EXAMPLES: &str = "\
@@ -42,6 +45,9 @@ fn print(report: &RunnersReport, out: &mut Output) -> Result<(), CliError> {
         table.row(row(runner));
     }
     table.print(out)?;
+    for (means, runners) in by_means(&report.runners) {
+        out.line(one_line(&format!("guarded by {means}: {}", runners.join(", "))))?;
+    }
     for runner in &report.runners {
         if let Some(detail) = &runner.detail {
             out.line(one_line(&format!("{} is {detail}", runner.name)))?;
@@ -55,9 +61,10 @@ const COLUMNS: &[Column] = &[
     Column::text("RUNNER", 0, (12, 20)),
     Column::value("SLOTS BUSY", 1),
     Column::text("RUNNING", 0, (20, 60)),
-    Column::value("HEARD", 2),
-    Column::text("LABELS", 3, (14, 40)),
-    Column::value("ISOLATION", 4),
+    Column::value("TIERS", 2),
+    Column::value("HEARD", 3),
+    Column::text("LABELS", 4, (14, 40)),
+    Column::value("ISOLATION", 5),
 ];
 
 fn row(runner: &RunnerReport) -> Vec<String> {
@@ -68,11 +75,34 @@ fn row(runner: &RunnerReport) -> Vec<String> {
         runner.name.clone(),
         if is_known { format!("{} of {}", runner.busy, runner.slots) } else { "-".to_owned() },
         running(runner),
+        if is_known { tiers(runner) } else { String::new() },
         if is_known { format!("{} ago", human::duration(runner.silent_ms)) } else { "not connected".to_owned() },
         labels(runner),
         // A newer runner may have an isolation that this program does not know, so the word is shown as it is.
         if is_known { runner.isolation.replace('_', " ") } else { String::new() },
     ]
+}
+
+/// Formats the tiers that a runner offers: `shared..sealed`. An older runner tells only the highest, by its labels.
+fn tiers(runner: &RunnerReport) -> String {
+    let offers = |ability: Ability| runner.labels.iter().any(|label| *label == ability.label().as_str());
+    match &runner.tiers {
+        Some(tiers) if tiers.least == tiers.most => tiers.least.clone(),
+        Some(tiers) => format!("{}..{}", tiers.least, tiers.most),
+        None if offers(Ability::Sealed) => TierRange::ALL.to_string(),
+        None if offers(Ability::Guarded) => TierRange { most: Tier::Guarded, ..TierRange::ALL }.to_string(),
+        None => Tier::Shared.word().to_owned(),
+    }
+}
+
+/// The runners of each means of guarding attempts.
+fn by_means(runners: &[RunnerReport]) -> BTreeMap<&str, Vec<&str>> {
+    let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for runner in runners {
+        let means = runner.tiers.iter().map(|tiers| tiers.means.as_str()).find(|means| !means.is_empty());
+        means.into_iter().for_each(|means| found.entry(means).or_default().push(&runner.name));
+    }
+    found
 }
 
 /// The labels that tell one runner from another. All runners of one version have the same abilities.
@@ -97,6 +127,7 @@ fn running(runner: &RunnerReport) -> String {
 mod tests {
     use super::*;
     use crate::cli::tests::support::Collected;
+    use crate::protocol::operator::TiersReport;
 
     #[test]
     fn a_runner_is_one_line() {
@@ -112,6 +143,7 @@ mod tests {
                 busy: 1,
                 labels: vec!["arch=x86_64".into(), "can=dir".into(), "gpu".into()],
                 isolation: "pid_namespace".into(),
+                tiers: Some(TiersReport { least: "shared".into(), most: "sealed".into(), means: "mounts".into() }),
                 silent_ms: 1_200,
                 running: vec!["b12/test".into()],
                 running_ms: vec![190_000],
@@ -122,8 +154,9 @@ mod tests {
         print(&report, &mut collected.output()).unwrap();
         assert_eq!(
             collected.text(),
-            "STATE      RUNNER  SLOTS BUSY  RUNNING         HEARD      LABELS           ISOLATION\n\
-             connected  w1      1 of 4      3 min b12/test  1.2 s ago  arch=x86_64 gpu  pid namespace\n\
+            "STATE      RUNNER  SLOTS BUSY  RUNNING         TIERS           HEARD      LABELS           ISOLATION\n\
+             connected  w1      1 of 4      3 min b12/test  shared..sealed  1.2 s ago  arch=x86_64 gpu  pid namespace\n\
+             guarded by mounts: w1\n\
              w1 is in quarantine for 4 s more\n"
         );
     }
@@ -142,6 +175,7 @@ mod tests {
                 busy: 0,
                 labels: Vec::new(),
                 isolation: "subreaper".into(),
+                tiers: None,
                 silent_ms: 0,
                 running: Vec::new(),
                 running_ms: Vec::new(),
@@ -152,8 +186,8 @@ mod tests {
         print(&report, &mut collected.output()).unwrap();
         assert_eq!(
             collected.text(),
-            "STATE    RUNNER  SLOTS BUSY  RUNNING  HEARD          LABELS  ISOLATION\n\
-             drained  w1      -           -        not connected\n\
+            "STATE    RUNNER  SLOTS BUSY  RUNNING  TIERS  HEARD          LABELS  ISOLATION\n\
+             drained  w1      -           -               not connected\n\
              w1 is drained by an operator: no jobs until `surveil resume w1`\n"
         );
     }
@@ -171,6 +205,7 @@ mod tests {
             busy: running.len() as u32,
             labels: vec!["arch=x86_64".into(), "hostname=build-machine-in-the-attic".into(), "os=linux".into()],
             isolation: "pid_namespace".into(),
+            tiers: Some(TiersReport { least: "guarded".into(), most: "sealed".into(), means: String::new() }),
             silent_ms: 1_200,
             running: running.iter().map(|job| (*job).to_owned()).collect(),
             running_ms: vec![245_000; running.len()],

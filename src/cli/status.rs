@@ -224,6 +224,7 @@ mod tests {
             detail: None,
             reason_code: None,
             isolation: "subreaper".into(),
+            tiers: None,
             silent_ms: 100,
             running: Vec::new(),
             running_ms: Vec::new(),

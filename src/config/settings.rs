@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::location::{MAX_MIRROR_NAME_BYTES, mirror_name};
 use super::{ConfigError, JoinedFile, default_runner_name, is_url, repo_name_from, without_credentials};
-use crate::model::{Address, Label, Network, Pin, RepoName, RunnerName, SpawnId, Tier};
+use crate::model::{Address, Label, Network, Pin, RepoName, RunnerName, SpawnId, TierRange};
 
 /// The most bytes that are read of a token file. A token has a few dozen letters, and must fit into the first line of a
 /// session, which has the same limit.
@@ -95,8 +95,8 @@ pub struct RunnerSettings {
     pub local_source: Option<PathBuf>,
     /// The most bytes that are kept of one attempt's output.
     pub log_limit: u64,
-    /// The tier of every attempt. `None`: the one that its task asks for, else guarded if the kernel permits it.
-    pub isolation: Option<Tier>,
+    /// The least and the most of the tiers that it offers. `None`: all that the kernel permits.
+    pub isolation: Option<TierRange>,
     /// Free space in bytes at `work` below which no attempt is started.
     pub min_free: u64,
     /// Time between TERM and KILL.

@@ -84,6 +84,17 @@ impl Ability {
         }
     }
 
+    /// The tier that it is, if it is one.
+    #[must_use]
+    pub fn tier(self) -> Option<Tier> {
+        match self {
+            Self::Guarded => Some(Tier::Guarded),
+            Self::Sealed => Some(Tier::Sealed),
+            Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand => None,
+            Self::Image | Self::NoNetwork | Self::Limits => None,
+        }
+    }
+
     /// Returns the ability of this program that a label stands for.
     #[must_use]
     pub fn of_label(label: &str) -> Option<Self> {

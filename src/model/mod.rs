@@ -73,7 +73,7 @@ pub use snapshot::{AcceptedHead, Snapshot, WholeBuild};
 pub use step::StepRecord;
 pub use stream::{StreamId, StreamKind, StreamNameError, StreamSummary};
 pub use task::{Condition, Input, Need, Placement, SlotCount, TaskSpec};
-pub use tier::{Pull, Tier};
+pub use tier::{Pull, Tier, TierOffer, TierRange};
 pub use trigger::{RefName, Trigger, TriggerId, TriggerKind, Trust};
 pub use trust::{ObservedRefs, TrustRule};
 pub use visible::{visible, visible_char, visible_lines};

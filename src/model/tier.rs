@@ -1,5 +1,7 @@
 //! Tiers: how far an attempt is kept from the rest of its runner's machine.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 worded! {
@@ -30,6 +32,44 @@ impl Tier {
     }
 }
 
+/// The tiers that a runner offers to tasks. One that asks for less than the least has the least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TierRange {
+    pub least: Tier,
+    pub most: Tier,
+}
+
+impl TierRange {
+    /// All tiers that a runner can offer by itself.
+    pub const ALL: Self = Self { least: Tier::Shared, most: Tier::Sealed };
+
+    /// Reads `TIER`, `LEAST..MOST`, `LEAST..` or `..MOST`.
+    #[must_use]
+    pub fn read(typed: &str) -> Option<Self> {
+        let (least, most) = typed.split_once("..").unwrap_or((typed, typed));
+        let tier = |word: &str, end| {
+            if word.is_empty() && typed.len() > 2 { Some(end) } else { Tier::of_task(word) }
+        };
+        let range = Self { least: tier(least, Self::ALL.least)?, most: tier(most, Self::ALL.most)? };
+        (range.least <= range.most).then_some(range)
+    }
+}
+
+impl fmt::Display for TierRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { least, most } = self;
+        if least == most { f.write_str(least.word()) } else { write!(f, "{}..{}", least.word(), most.word()) }
+    }
+}
+
+/// What a runner tells of its tiers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierOffer {
+    pub range: TierRange,
+    /// The means by which attempts are guarded, for people. Empty if none are.
+    pub means: String,
+}
+
 worded! {
     /// When a runner fetches the image of a task from its registry.
     #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,5 +98,29 @@ impl Pull {
     #[must_use]
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_of_tiers_reads_back_and_an_end_that_is_left_out_is_the_last_one() {
+        let read = |typed: &str| TierRange::read(typed).map(|range| range.to_string());
+        for (typed, shown) in [
+            ("guarded", "guarded"),
+            ("guarded..sealed", "guarded..sealed"),
+            ("sealed..sealed", "sealed"),
+            ("guarded..", "guarded..sealed"),
+            ("..guarded", "shared..guarded"),
+        ] {
+            assert_eq!(read(typed).as_deref(), Some(shown), "{typed}");
+        }
+        for typed in
+            ["", "..", "sealed..guarded", "image", "guarded..image", "guarded...sealed", "a..b", "guarded,sealed"]
+        {
+            assert_eq!(read(typed), None, "{typed}");
+        }
     }
 }

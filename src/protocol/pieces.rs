@@ -336,6 +336,7 @@ pub(crate) mod tests {
             busy: 0,
             labels: vec!["x".repeat(100); labels],
             isolation: "subreaper".into(),
+            tiers: None,
             silent_ms: 0,
             running: Vec::new(),
             running_ms: Vec::new(),

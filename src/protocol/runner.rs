@@ -23,6 +23,9 @@ pub enum FromRunner {
         labels: Vec<String>,
         /// The way in which it ends every process of an attempt: `pid_namespace` or `subreaper`.
         isolation: String,
+        /// The tiers that it offers to tasks, for people. None by default.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tiers: Option<Tiers>,
         /// The attempts that it is executing, or whose results or logs it has not delivered yet. None by default.
         #[serde(default)]
         holding: Vec<u64>,
@@ -290,6 +293,18 @@ pub struct Execution {
     /// The limit of which the attempt used more, so that its processes were ended. Empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub exceeded: String,
+}
+
+/// The tiers of isolation that a runner offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tiers {
+    /// The tier of a task that asks for less: `shared`, `guarded` or `sealed`.
+    pub least: String,
+    /// The highest tier that a task can ask for.
+    pub most: String,
+    /// The means by which attempts are guarded, a few words. Empty if none are.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub means: String,
 }
 
 /// The result of one step of a task.

@@ -32,7 +32,7 @@ use super::upload::{Upload, Uploader};
 use crate::config::{RunnerSettings, own_facts};
 use crate::model::reason::LossReason;
 use crate::model::words::outcome_words;
-use crate::model::{Ability, AttemptId, CommitId, Isolation, Label, Moment, Outcome, RepoName};
+use crate::model::{Ability, AttemptId, CommitId, Isolation, Label, Moment, Outcome, RepoName, TierOffer};
 use crate::shutdown::Stop;
 use crate::transport::Frame;
 
@@ -82,6 +82,7 @@ pub(super) fn run(
         settings,
         labels,
         isolation,
+        tiers: Means::offer(means, settings.isolation),
         machine: Machine::new(boottime::now(), slots, times, undelivered),
         journal,
         session: None,
@@ -110,6 +111,7 @@ struct Core<'a> {
     /// The labels that the runner offers: its own facts, and those of its flags.
     labels: Vec<Label>,
     isolation: Isolation,
+    tiers: TierOffer,
     machine: Machine,
     journal: Journal,
     session: Option<Arc<Session>>,
@@ -326,6 +328,7 @@ impl Core<'_> {
             slots: self.settings.slots,
             labels: &self.labels,
             isolation: self.isolation.word(),
+            tiers: &self.tiers,
             warm: &warm,
             spawn: self.settings.spawn,
             draining,

@@ -13,7 +13,7 @@ use super::limit_notes::exceeded;
 use super::temporary::Temporary;
 use crate::config::{RunnerSettings, data_dir};
 use crate::error_chain::chain;
-use crate::model::{Ability, ExecutionRecord, Isolation, Recipe, Tier};
+use crate::model::{Ability, ExecutionRecord, Isolation, Recipe, Tier, TierOffer, TierRange};
 use crate::process::{Enforcement, Given, Guard, Supervisor, Usage, View};
 
 /// The file that every data directory of a dispatcher has.
@@ -35,8 +35,13 @@ pub(super) struct Means {
 
 /// Tries to start a guarded supervisor. Returns the means that work; `None` if none does, and the log says why. It is
 /// an error if the operator wants every attempt guarded, and that cannot be.
-pub(super) fn detect(program: &Path, isolation: Isolation, wanted: Option<Tier>) -> Result<Option<Means>, RunnerError> {
-    if wanted == Some(Tier::Shared) {
+pub(super) fn detect(
+    program: &Path,
+    isolation: Isolation,
+    wanted: Option<TierRange>,
+) -> Result<Option<Means>, RunnerError> {
+    let wanted = wanted.unwrap_or(TierRange::ALL);
+    if wanted.most == Tier::Shared {
         return Ok(None);
     }
     let mut refusals = Vec::new();
@@ -51,7 +56,7 @@ pub(super) fn detect(program: &Path, isolation: Isolation, wanted: Option<Tier>)
         "the kernel refuses mounts of their own ({}), and in a user namespace too ({})",
         refusals[0], refusals[1]
     );
-    if wanted.is_some() {
+    if wanted.least > Tier::Shared {
         return Err(RunnerError::NotGuarded { why });
     }
     log::warn!("attempts are not guarded, and see the files of this runner's user: {why}");
@@ -59,10 +64,19 @@ pub(super) fn detect(program: &Path, isolation: Isolation, wanted: Option<Tier>)
 }
 
 impl Means {
-    /// Returns what a runner with these means offers to tasks, if its operator has chosen this tier for all of them.
-    pub(super) fn abilities(self, forced: Option<Tier>) -> impl Iterator<Item = Ability> {
-        let sealed = forced.is_none_or(|tier| tier == Tier::Sealed).then_some(Ability::Sealed);
-        [Ability::Guarded, Ability::NoNetwork].into_iter().chain(sealed)
+    /// Returns what a runner with these means offers to tasks, within the tiers that its operator has chosen.
+    pub(super) fn abilities(self, chosen: Option<TierRange>) -> impl Iterator<Item = Ability> {
+        let most = chosen.unwrap_or(TierRange::ALL).most;
+        [Ability::Guarded, Ability::NoNetwork].into_iter().chain((most >= Tier::Sealed).then_some(Ability::Sealed))
+    }
+
+    /// Returns what a runner tells of its tiers.
+    pub(super) fn offer(means: Option<Self>, chosen: Option<TierRange>) -> TierOffer {
+        let range = chosen.unwrap_or(TierRange::ALL);
+        match means {
+            Some(means) => TierOffer { range, means: means.words().to_owned() },
+            None => TierOffer { range: TierRange { most: Tier::Shared, ..range }, means: String::new() },
+        }
     }
 
     /// Returns the means in words, for people.
@@ -75,8 +89,8 @@ impl Means {
 #[derive(Debug)]
 pub(super) struct AttemptGuard {
     means: Means,
-    /// The tier that the operator has chosen for all attempts.
-    forced: Option<Tier>,
+    /// The tiers that the operator has chosen.
+    chosen: TierRange,
     /// Hidden if they exist when an attempt begins.
     hidden: BTreeSet<PathBuf>,
     home: Option<PathBuf>,
@@ -96,12 +110,14 @@ impl AttemptGuard {
         }
         let sessions = Path::new("/run/user").join(user.as_raw().to_string());
         hidden.extend(SERVICES_OF_USER.map(|name| sessions.join(name)));
-        Self { means, forced: settings.isolation, hidden, home: std::env::home_dir() }
+        Self { means, chosen: settings.isolation.unwrap_or(TierRange::ALL), hidden, home: std::env::home_dir() }
     }
 
-    /// Returns the tier of an attempt at this recipe: that of the operator, else that of the task.
+    /// Returns the tier of an attempt at this recipe: that of the task, else guarded, but within what the operator has
+    /// chosen. A task that asks for more is not executed here.
     pub(super) fn tier(&self, recipe: &Recipe) -> Tier {
-        let asked = self.forced.or(recipe.isolation).unwrap_or(Tier::Guarded);
+        let TierRange { least, most } = self.chosen;
+        let asked = recipe.isolation.unwrap_or(Tier::Guarded).clamp(least, most);
         // A network of its own takes a guard too.
         if recipe.network { asked } else { asked.max(Tier::Guarded) }
     }

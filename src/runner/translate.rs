@@ -6,13 +6,13 @@ use super::routes::Piece;
 use crate::model::reason::{LossReason, TimeoutReason};
 use crate::model::{
     AttemptId, BuildId, CommitId, ExecutionRecord, Label, LogSummary, Moment, Outcome, RefName, RepoName, SpawnId,
-    StepRecord, StreamId, StreamKind, StreamSummary, TaskName,
+    StepRecord, StreamId, StreamKind, StreamSummary, TaskName, TierOffer,
 };
 use crate::protocol::codec;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_SOURCE_BYTES};
 use crate::protocol::runner::{
-    Execution, FromRunner, LogOffset, Runtask, StepEnd, StreamEnd, StreamName, ToRunner, WarmTree, WireTask,
+    Execution, FromRunner, LogOffset, Runtask, StepEnd, StreamEnd, StreamName, Tiers, ToRunner, WarmTree, WireTask,
     WrittenFile,
 };
 use crate::transport::{Frame, FrameReader, TransportError};
@@ -132,6 +132,7 @@ pub(super) struct Offer<'a> {
     pub(super) labels: &'a [Label],
     /// [`crate::model::Isolation::word`].
     pub(super) isolation: &'a str,
+    pub(super) tiers: &'a TierOffer,
     pub(super) warm: &'a [(RepoName, CommitId)],
     /// The dispatcher's number for the start of this runner, if it started it.
     pub(super) spawn: Option<SpawnId>,
@@ -145,6 +146,11 @@ pub(super) fn register(offer: &Offer<'_>, holding: &[AttemptId]) -> Frame {
         slots: offer.slots,
         labels: offer.labels.iter().map(|label| label.to_string()).collect(),
         isolation: offer.isolation.to_owned(),
+        tiers: Some(Tiers {
+            least: offer.tiers.range.least.word().to_owned(),
+            most: offer.tiers.range.most.word().to_owned(),
+            means: offer.tiers.means.clone(),
+        }),
         holding: raw(holding),
         warm: offer.warm.iter().map(warm).collect(),
         spawned: offer.spawn.is_some(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::reason::NamedJobs;
 use crate::model::{
     AttemptId, BuildId, BuildSource, CommitId, ExecutionRecord, Incarnation, Isolation, JobId, Label, LogSummary,
-    Outcome, Plan, RefName, RepoName, RunnerId, RunnerName, SessionId, SpawnId, StepRecord, WholeBuild,
+    Outcome, Plan, RefName, RepoName, RunnerId, RunnerName, SessionId, SpawnId, StepRecord, TierOffer, WholeBuild,
 };
 
 /// The number of a request. The dispatcher chooses it, and the scheduler puts it into the reply.
@@ -97,6 +97,8 @@ pub struct RunnerJoined {
     /// Sorted, without duplicates.
     pub labels: Vec<Label>,
     pub isolation: Isolation,
+    /// `None` if it is too old to tell them.
+    pub tiers: Option<Arc<TierOffer>>,
     pub holding: Vec<AttemptId>,
     pub warm: Vec<(RepoName, CommitId)>,
     /// Whether a dispatcher started it.

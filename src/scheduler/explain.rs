@@ -7,7 +7,7 @@ use super::state::LiveJob;
 use super::tables::{Demand, First, Member, Obstacle, Started, Timer};
 use super::{Scheduler, policy};
 use crate::model::reason::{AttemptStatus, Concern, FirstInLine, JobStatus, MissingFit};
-use crate::model::{AttemptId, BuildId, JobId, JobState, Label, Line, Moment, TaskName};
+use crate::model::{Ability, AttemptId, BuildId, JobId, JobState, Label, Line, Moment, RunnerName, TaskName, Tier};
 
 impl Scheduler {
     /// Returns for each unfinished job of a build, in the order of the task file, the reason why it waits, or the place
@@ -75,7 +75,7 @@ impl Scheduler {
             let (build, task, slots) = (live.build, live.task.name.clone(), live.demand().slots);
             return JobStatus::SlotsKept { waited_ms, runner, build, task, slots };
         }
-        JobStatus::InQueue { waited_ms, before: self.position(id, job) }
+        JobStatus::InQueue { waited_ms, before: self.position(id, job), only: self.choosy(demand) }
     }
 
     fn explain_line(&self, now: Moment, waited_ms: u64, job: &LiveJob, obstacle: &Obstacle) -> JobStatus {
@@ -103,6 +103,18 @@ impl Scheduler {
                 JobStatus::WaitsForGroup { waited_ms, group, limit, task, first, before }
             }
         }
+    }
+
+    /// Returns the connected runners that fit, if the demand asks for something that some do not offer.
+    fn choosy(&self, demand: Demand<'_>) -> Vec<RunnerName> {
+        let members = || self.tables.roster().members().filter(|it| it.takes_jobs());
+        if members().all(|it| it.fits(demand)) {
+            return Vec::new();
+        }
+        let mut fitting: Vec<RunnerName> = members().filter(|it| it.fits(demand)).map(|it| it.name.clone()).collect();
+        fitting.sort_unstable();
+        fitting.truncate(policy::NAMED_RUNNERS);
+        fitting
     }
 
     /// Returns how many jobs get a runner before this one.
@@ -178,10 +190,31 @@ impl Scheduler {
         }
         let offers = |label: &Label| connected.iter().any(|it| it.labels.binary_search(label).is_ok());
         let missing: Vec<Label> = demand.labels.iter().filter(|label| !offers(label)).cloned().collect();
+        if let [one] = missing.as_slice()
+            && let Some(asked) = Ability::of_label(one.as_str()).and_then(Ability::tier)
+        {
+            return missing_tier(asked, one, demand, &connected);
+        }
         if missing.is_empty() {
             MissingFit::Combination { labels: demand.labels.to_vec() }
         } else {
             MissingFit::Labels { labels: missing }
         }
     }
+}
+
+/// Returns the highest tier that the runners offer which lack only this label of the demand, or else all of them.
+fn missing_tier(asked: Tier, label: &Label, demand: Demand<'_>, connected: &[&Member]) -> MissingFit {
+    let others: Vec<Label> = demand.labels.iter().filter(|other| *other != label).cloned().collect();
+    let mut near: Vec<&Member> = connected.iter().copied().filter(|it| it.offers(&others)).collect();
+    if near.is_empty() {
+        near = connected.to_vec();
+    }
+    let most = near.iter().map(|it| it.highest_tier()).max().unwrap_or(Tier::Shared);
+    let mut runners: Vec<RunnerName> =
+        near.iter().filter(|it| it.highest_tier() == most).map(|it| it.name.clone()).collect();
+    runners.sort_unstable();
+    let more = runners.len().saturating_sub(policy::NAMED_RUNNERS);
+    runners.truncate(policy::NAMED_RUNNERS);
+    MissingFit::Tier { asked, most, runners, more }
 }

@@ -47,6 +47,7 @@ impl Scheduler {
         let mut member = Member::new(id, joined.name, Some(session), turn.now);
         member.incarnation = Some(joined.incarnation);
         (member.slots, member.labels, member.isolation) = (slots, joined.labels, joined.isolation);
+        member.tiers = joined.tiers;
         (member.draining, member.drained) = (joined.draining || is_told, drain.is_some());
         let stays_idle = member.drained && !member.draining;
         (member.warm, member.pool, member.health) = (joined.warm.into_iter().collect(), pool, health);

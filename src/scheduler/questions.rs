@@ -7,7 +7,7 @@ use super::effect::Lease;
 use crate::model::reason::Quarantine;
 use crate::model::{
     AcceptedHead, AttemptId, BuildId, Isolation, JobId, Label, Moment, RefName, RepoName, Runner, RunnerId, RunnerName,
-    RunnerState, TaskName,
+    RunnerState, TaskName, TierOffer,
 };
 
 /// A runner as an operator sees it.
@@ -25,6 +25,7 @@ pub struct RunnerView {
     pub busy: u32,
     pub labels: Vec<Label>,
     pub isolation: Isolation,
+    pub tiers: Option<Arc<TierOffer>>,
     pub silent_ms: u64,
     /// The attempts that occupy its slots, each with its build and task.
     pub running: Vec<(AttemptId, BuildId, TaskName)>,
@@ -105,6 +106,7 @@ impl Scheduler {
                 busy: member.used(),
                 labels: member.labels.clone(),
                 isolation: member.isolation,
+                tiers: member.tiers.clone(),
                 silent_ms: now.since(member.last_heard()),
                 running: member.holds().iter().filter_map(running).collect(),
             })
@@ -120,6 +122,7 @@ impl Scheduler {
             busy: 0,
             labels: Vec::new(),
             isolation: Isolation::Subreaper,
+            tiers: None,
             silent_ms: 0,
             running: Vec::new(),
         }));

@@ -204,6 +204,7 @@ impl World {
             slots: host.slots as u32,
             labels: host.labels.clone(),
             isolation: Isolation::Subreaper,
+            tiers: None,
             holding: process.held.keys().copied().collect(),
             warm: Vec::new(),
             spawned: false,

@@ -70,6 +70,7 @@ impl Shares {
             slots: self.slots,
             labels: Vec::new(),
             isolation: Isolation::Subreaper,
+            tiers: None,
             holding: self.running.iter().copied().collect(),
             warm: Vec::new(),
             spawned: false,

@@ -234,6 +234,11 @@ fn runner(view: RunnerView) -> wire::RunnerReport {
         busy: view.busy,
         labels: view.labels.iter().map(ToString::to_string).collect(),
         isolation: view.isolation.word().to_owned(),
+        tiers: view.tiers.map(|offer| wire::TiersReport {
+            least: offer.range.least.word().to_owned(),
+            most: offer.range.most.word().to_owned(),
+            means: offer.means.clone(),
+        }),
         silent_ms: view.silent_ms,
         running: view.running.iter().map(|(_, build, task)| format!("{build}/{task}")).collect(),
         running_ms: Vec::new(),

@@ -1,15 +1,20 @@
 //! The registration of a runner, and the attempts that it holds. Whether it is admitted is decided elsewhere.
 
-use super::{commit, malformed, repo};
-use crate::model::{AttemptId, Incarnation, Isolation, Label, RunnerName, SessionId, SpawnId};
+use std::sync::Arc;
+
+use super::{commit, cut, malformed, repo};
+use crate::model::{
+    AttemptId, Incarnation, Isolation, Label, RunnerName, SessionId, SpawnId, Tier, TierOffer, TierRange,
+};
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{MAX_LABELS, MAX_SLOTS};
-use crate::protocol::runner::FromRunner;
+use crate::protocol::runner::{FromRunner, Tiers};
 use crate::scheduler::RunnerJoined;
 
 /// Returns the event of a `register`; name and incarnation come from `hello`.
 pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> Result<RunnerJoined, Refusal> {
-    let FromRunner::Register { slots, labels, isolation, holding, warm, spawned, spawn, draining, .. } = message else {
+    let FromRunner::Register { slots, labels, isolation, tiers, holding, warm, spawned, spawn, draining, .. } = message
+    else {
         return Err(Refusal::new(ErrorCode::NotAllowed, "the first message of a runner is `register`"));
     };
     if slots == 0 || slots as usize > MAX_SLOTS {
@@ -28,6 +33,11 @@ pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> 
     labels.sort_unstable();
     labels.dedup();
     let isolation = if isolation == "pid_namespace" { Isolation::PidNamespace } else { Isolation::Subreaper };
+    let tier = |word: &str| Tier::of_task(word);
+    let tiers = tiers.and_then(|Tiers { least, most, means }| {
+        let range = TierRange { least: tier(&least)?, most: tier(&most)? };
+        Some(Arc::new(TierOffer { range, means: cut(means) }))
+    });
     let warm = warm.into_iter().take(MAX_SLOTS).map(|tree| Ok((repo(&tree.repo)?, commit(&tree.commit)?)));
     Ok(RunnerJoined {
         session,
@@ -36,6 +46,7 @@ pub(crate) fn joined(session: SessionId, hello: &Hello, message: FromRunner) -> 
         slots,
         labels,
         isolation,
+        tiers,
         holding: attempts(&holding)?,
         warm: warm.collect::<Result<_, Refusal>>()?,
         spawned: spawned || spawn.is_some(),

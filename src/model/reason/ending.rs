@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{LossReason, RecordedReason, StoredReason};
-use crate::model::{BuildId, EndingKind, Label, RunnerName, TaskName};
+use crate::model::{BuildId, EndingKind, Label, RunnerName, TaskName, Tier};
 
 stored_reason! {
     /// Why a job is errored.
@@ -45,6 +45,9 @@ worded! {
         Drained { runners: Vec<RunnerName>, more: usize } = "drained",
         /// No connected runner offers any of these labels.
         Labels { labels: Vec<Label> } = "labels",
+        /// No connected runner that offers its other labels offers the tier that it asks for. The most that they offer,
+        /// and those that do, and this many more.
+        Tier { asked: Tier, most: Tier, runners: Vec<RunnerName>, more: usize } = "isolation",
         /// Each label is offered by some runner, but no runner offers all of them.
         Combination { labels: Vec<Label> } = "combination",
         /// The connected runners that offer its labels have too few slots: the largest has so many.

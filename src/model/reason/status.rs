@@ -34,8 +34,8 @@ pub enum JobStatus {
         first: FirstInLine,
         before: usize,
     },
-    /// No fitting runner has a free slot; this many jobs come first.
-    InQueue { waited_ms: u64, before: usize },
+    /// No fitting runner has a free slot; this many jobs come first. If not every runner fits, some of those that do.
+    InQueue { waited_ms: u64, before: usize, only: Vec<RunnerName> },
     /// The job needs more slots than a fitting runner has free, and this one gets no other job until it has them.
     WaitsForSlots { waited_ms: u64, slots: u32, runner: RunnerName, free: u32 },
     /// A fitting runner has free slots, which are kept for a job that needs more of them.

@@ -106,6 +106,12 @@ impl Display for MissingFit {
                 },
                 many => write!(f, "no connected runner offers the labels {}", join(many, ", ")),
             },
+            Self::Tier { asked, most, runners, more } => {
+                let (asked, most) = (asked.word(), most.word());
+                let more = if *more == 0 { String::new() } else { format!(" and {more} more") };
+                write!(f, "it asks for isolation `{asked}`, and no connected runner that fits offers more than ")?;
+                write!(f, "`{most}` ({}{more})", join(runners, ", "))
+            }
             Self::Combination { labels } => {
                 write!(f, "no single connected runner offers all of its labels ({})", join(labels, ", "))
             }

@@ -57,12 +57,13 @@ impl Display for JobStatus {
                     before => write!(f, "; {} of the group come before it", count(before, "job")),
                 }
             }
-            Self::InQueue { waited_ms, before } => {
+            Self::InQueue { waited_ms, before, only } => {
                 let place = match *before as u64 {
                     0 => "next in the queue".to_owned(),
                     before => format!("{} before it", count(before, "job")),
                 };
-                write!(f, "queued for {} s: {place}, no fitting runner has a free slot", waited_ms / 1000)
+                write!(f, "queued for {} s: {place}, no fitting runner has a free slot", waited_ms / 1000)?;
+                if only.is_empty() { Ok(()) } else { write!(f, " (it fits {})", join(only, ", ")) }
             }
             Self::WaitsForSlots { waited_ms, slots, runner, free } => {
                 let free = if *free == 1 { "1 is free".to_owned() } else { format!("{free} are free") };

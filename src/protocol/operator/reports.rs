@@ -235,6 +235,18 @@ pub struct RunnersReport {
     pub more: bool,
 }
 
+/// The tiers of isolation that a runner offers to tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TiersReport {
+    /// The tier of a task that asks for less.
+    pub least: String,
+    /// The highest tier that a task can ask for.
+    pub most: String,
+    /// The means by which attempts are guarded, in words. Empty if none are.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub means: String,
+}
+
 /// One runner that is connected, or that is away and still has leases, or that is drained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunnerReport {
@@ -256,6 +268,9 @@ pub struct RunnerReport {
     pub busy: u32,
     pub labels: Vec<String>,
     pub isolation: String,
+    /// The tiers that it offers to tasks. Absent if the runner did not tell them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiers: Option<TiersReport>,
     /// The time since its last message, in milliseconds.
     pub silent_ms: u64,
     /// The jobs that it executes, as `build/task`.

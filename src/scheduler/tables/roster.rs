@@ -2,14 +2,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use super::demands::Demand;
 use crate::model::reason::PlacementReason;
 use crate::model::{
-    AttemptId, CommitId, Incarnation, Isolation, JobId, Label, Moment, PoolId, RepoName, RunnerId, RunnerName,
-    SessionId,
+    Ability, AttemptId, CommitId, Incarnation, Isolation, JobId, Label, Moment, PoolId, RepoName, RunnerId, RunnerName,
+    SessionId, Tier, TierOffer,
 };
 use crate::scheduler::health::Health;
 
@@ -27,6 +28,7 @@ pub(crate) struct Member {
     pub(crate) slots: u32,
     pub(crate) labels: Vec<Label>,
     pub(crate) isolation: Isolation,
+    pub(crate) tiers: Option<Arc<TierOffer>>,
     /// When anything last arrived from it, for people; its deadline is `Timer::Silence`.
     pub(super) last_heard: Moment,
     /// The attempts that occupy its slots, including cancelled ones that it has not ended yet.
@@ -61,6 +63,7 @@ impl Member {
             slots: 0,
             labels: Vec::new(),
             isolation: Isolation::Subreaper,
+            tiers: None,
             last_heard: now,
             holds: BTreeSet::new(),
             used: 0,
@@ -89,6 +92,12 @@ impl Member {
     /// Whether it could take a job with this demand if all of its slots were free.
     pub(crate) fn fits(&self, demand: Demand<'_>) -> bool {
         demand.slots <= self.slots && self.offers(demand.labels)
+    }
+
+    /// The highest tier that tasks can ask for.
+    pub(crate) fn highest_tier(&self) -> Tier {
+        let offered = self.labels.iter().filter_map(|label| Ability::of_label(label.as_str())?.tier());
+        offered.max().unwrap_or(Tier::Shared)
     }
 
     /// Whether it offers all of these labels.

@@ -167,3 +167,34 @@ fn a_job_that_only_drained_runners_fit_says_so() {
     let fit = MissingFit::Drained { runners: names, more: 3 };
     assert_eq!(reasons[0].1, JobStatus::NoRunnerFits { waited_ms: 0, fit });
 }
+
+/// S40.
+#[test]
+fn a_job_that_asks_for_more_isolation_than_runners_offer_says_what_they_offer_and_which_would_do() {
+    let mut story = Story::new();
+    story.join_as(1, "w1", 1, 1, &["can=guarded", "gpu"], &[]);
+    story.join_as(2, "w2", 1, 1, &["can=guarded", "can=sealed"], &[]);
+    story.join(3, "w3", 1);
+    let status = |story: &Story, build| story.scheduler.explain(story.now, BuildId(build))[0].1.clone();
+    let runners = |names: &[&str]| names.iter().map(|name| RunnerName::recorded(name)).collect::<Vec<_>>();
+    story.observe("app", None, 1, vec![labelled("a", &["can=sealed", "gpu"])]);
+    let fit = MissingFit::Combination { labels: ["can=sealed", "gpu"].map(|it| Label::new(it).unwrap()).to_vec() };
+    assert_eq!(status(&story, 1), JobStatus::NoRunnerFits { waited_ms: 0, fit });
+    // The only runner that fits is busy.
+    story.observe("other", None, 1, vec![labelled("a", &["can=sealed"])]);
+    story.observe("third", None, 1, vec![labelled("a", &["can=sealed"])]);
+    let waits = JobStatus::InQueue { waited_ms: 0, before: 0, only: runners(&["w2"]) };
+    assert_eq!(status(&story, 3), waits);
+    story.drain(2);
+    let fit = MissingFit::Drained { runners: runners(&["w2"]), more: 0 };
+    assert_eq!(status(&story, 3), JobStatus::NoRunnerFits { waited_ms: 0, fit });
+    story.close(2);
+    story.tell(Event::HeartbeatCheck);
+    let fit = |runners, most| MissingFit::Tier { asked: Tier::Sealed, most, runners, more: 0 };
+    let told = JobStatus::NoRunnerFits { waited_ms: 0, fit: fit(runners(&["w1"]), Tier::Guarded) };
+    assert_eq!(status(&story, 3), told);
+    assert_eq!(status(&story, 1), told, "with the label gpu, too");
+    story.close(1);
+    let told = JobStatus::NoRunnerFits { waited_ms: 0, fit: fit(runners(&["w3"]), Tier::Shared) };
+    assert_eq!(status(&story, 3), told);
+}

@@ -126,6 +126,7 @@ pub(super) fn joined(session: u64, name: &str, incarnation: u64) -> RunnerJoined
         slots: 1,
         labels: Vec::new(),
         isolation: Isolation::Subreaper,
+        tiers: None,
         holding: Vec::new(),
         warm: Vec::new(),
         spawned: false,

@@ -53,6 +53,7 @@ pub(crate) fn register(slots: u32) -> Frame {
         slots,
         labels: vec![],
         isolation: "subreaper".into(),
+        tiers: None,
         holding: vec![],
         warm: vec![],
         spawned: false,

@@ -74,7 +74,12 @@ fn a_task_that_asks_for_less_is_shared_unless_the_operator_wants_all_guarded() {
     };
     let can_guard = world.can_guard();
     let asks_for_less = "isolation = 'shared'";
-    let cases = [("", ["not seen\n", "seen\n"]), ("shared", ["seen\n"; 2]), ("guarded", ["not seen\n"; 2])];
+    let cases = [
+        ("", ["not seen\n", "seen\n"]),
+        ("shared", ["seen\n"; 2]),
+        ("guarded", ["not seen\n"; 2]),
+        ("shared..guarded", ["not seen\n", "seen\n"]),
+    ];
     for (flag, wanted) in cases {
         let flags = if flag.is_empty() { vec![] } else { vec![format!("--isolation={flag}")] };
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
@@ -88,6 +93,22 @@ fn a_task_that_asks_for_less_is_shared_unless_the_operator_wants_all_guarded() {
         for (isolation, wanted) in ["", asks_for_less].into_iter().zip(wanted) {
             let commit = task(isolation, flag);
             assert_eq!(world.log_of(&world.expect(&commit, "passed"), "test"), wanted, "{flag} {isolation}");
+        }
+        let shown = world.surveil(&["runners"]).ok();
+        let most = if can_guard { "guarded" } else { "shared" };
+        let tiers = match flag {
+            "" if can_guard => "shared..sealed",
+            "shared..guarded" if can_guard => flag,
+            "shared" => flag,
+            _ => most,
+        };
+        assert!(shown.lines().nth(1).is_some_and(|line| line.contains(&format!(" {tiers} "))), "{flag}: {shown}");
+        assert_eq!(shown.contains("guarded by mounts"), can_guard && flag != "shared", "{flag}: {shown}");
+        if flag == "shared..guarded" && can_guard {
+            repository.commit_tasks("[task.test]\nisolation = 'sealed'\nrun = 'true'\n");
+            let told =
+                "it asks for isolation `sealed`, and no connected runner that fits offers more than `guarded` (w1)";
+            until("the job waits", || world.surveil(&["why", "latest/test"]).ok().contains(told));
         }
         runner.kill();
     }

@@ -218,6 +218,7 @@ fn joined(session: SessionId, name: RunnerName, incarnation: Incarnation, messag
         slots: u32::try_from(message["slots"].as_u64().unwrap()).unwrap(),
         labels: Vec::new(),
         isolation: Isolation::Subreaper,
+        tiers: None,
         holding: attempts(&message["holding"]),
         warm: Vec::new(),
         spawned: false,

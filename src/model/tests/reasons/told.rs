@@ -39,6 +39,11 @@ pub(super) fn fits() -> Table<MissingFit> {
             "no connected runner offers the labels gpu, os=linux",
         ),
         (
+            MissingFit::Tier { asked: Tier::Sealed, most: Tier::Guarded, runners: vec![runner()], more: 2 },
+            "isolation",
+            "it asks for isolation `sealed`, and no connected runner that fits offers more than `guarded` (w1 and 2 more)",
+        ),
+        (
             MissingFit::Combination { labels: labels(&["gpu", "os=linux"]) },
             "combination",
             "no single connected runner offers all of its labels (gpu, os=linux)",
@@ -306,12 +311,12 @@ pub(super) fn statuses() -> Table<JobStatus> {
              ended: 5 s more",
         ),
         (
-            JobStatus::InQueue { waited_ms, before: 0 },
+            JobStatus::InQueue { waited_ms, before: 0, only: vec![runner()] },
             "in_queue",
-            "queued for 5 s: next in the queue, no fitting runner has a free slot",
+            "queued for 5 s: next in the queue, no fitting runner has a free slot (it fits w1)",
         ),
         (
-            JobStatus::InQueue { waited_ms, before: 4 },
+            JobStatus::InQueue { waited_ms, before: 4, only: Vec::new() },
             "in_queue",
             "queued for 5 s: 4 jobs before it, no fitting runner has a free slot",
         ),
