@@ -12,6 +12,9 @@ pub struct Guard {
     pub hidden: Vec<PathBuf>,
     /// Whether the supervising process gets a user namespace, because this process may not mount without one.
     pub user_namespace: bool,
+    /// Whether Landlock hides the paths, because this process may not mount at all. Then nothing is given at another
+    /// path than its own, and neither of the following can be.
+    pub by_landlock: bool,
     /// Whether commands can write only to what their view gives them.
     pub is_sealed: bool,
     /// Whether commands have no network but a loopback interface of their own.
@@ -44,10 +47,10 @@ impl Given {
 }
 
 impl Guard {
-    /// The tier in which the supervising process of this guard ends everything.
+    /// The tier in which the supervising process of this guard ends everything, if it would be this one without.
     #[must_use]
-    pub(super) fn isolation(&self) -> Isolation {
-        // Only the processes of a PID namespace can neither signal nor see those outside.
-        Isolation::PidNamespace
+    pub(super) fn isolation(&self, unguarded: Isolation) -> Isolation {
+        // Mounts take a PID namespace: only its processes can neither signal nor see those outside.
+        if self.by_landlock { unguarded } else { Isolation::PidNamespace }
     }
 }

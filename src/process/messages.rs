@@ -67,8 +67,8 @@ impl Order {
                 match guard {
                     None => message.byte(0),
                     Some(guard) => {
-                        let Guard { hidden, user_namespace, is_sealed, is_offline } = &**guard;
-                        let flags = [user_namespace, is_sealed, is_offline];
+                        let Guard { hidden, user_namespace, by_landlock, is_sealed, is_offline } = &**guard;
+                        let flags = [user_namespace, by_landlock, is_sealed, is_offline];
                         let message =
                             flags.into_iter().fold(message.byte(1), |message, flag| message.byte((*flag).into()));
                         hidden.iter().fold(message.count(hidden.len()), |message, path| message.path(path))
@@ -124,10 +124,10 @@ fn decode_guard(fields: &mut Fields<'_>) -> Option<Option<Arc<Guard>>> {
     match fields.byte()? {
         0 => Some(None),
         1 => {
-            let (user_namespace, is_sealed, is_offline) =
-                (fields.byte()? != 0, fields.byte()? != 0, fields.byte()? != 0);
+            let mut flag = || fields.byte().map(|byte| byte != 0);
+            let (user_namespace, by_landlock, is_sealed, is_offline) = (flag()?, flag()?, flag()?, flag()?);
             let hidden = (0..fields.u32()?).map(|_| fields.path()).collect::<Option<_>>()?;
-            Some(Some(Arc::new(Guard { hidden, user_namespace, is_sealed, is_offline })))
+            Some(Some(Arc::new(Guard { hidden, user_namespace, by_landlock, is_sealed, is_offline })))
         }
         _ => None,
     }
@@ -344,10 +344,9 @@ mod tests {
         check_order(&Order::Serve(Isolation::PidNamespace, None));
         check_order(&Order::Serve(Isolation::Subreaper, None));
         let hidden = vec!["/a".into(), OsStr::from_bytes(b"/\xff").into()];
-        for [user_namespace, is_sealed, is_offline] in
-            [[true, false, false], [false, true, false], [false, false, true]]
-        {
-            let guard = Guard { hidden: hidden.clone(), user_namespace, is_sealed, is_offline };
+        for bit in 0..4 {
+            let [user_namespace, by_landlock, is_sealed, is_offline] = [0, 1, 2, 3].map(|flag| flag == bit);
+            let guard = Guard { hidden: hidden.clone(), user_namespace, by_landlock, is_sealed, is_offline };
             check_order(&Order::Serve(Isolation::PidNamespace, Some(Arc::new(guard))));
         }
         let tmp = Given { at: "/tmp".into(), from: OsStr::from_bytes(b"/\xfe").into() };

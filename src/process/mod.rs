@@ -9,9 +9,9 @@
 //!
 //! The files: commands and how they end (`command`); the runner's side (`supervisor`, `child`); the supervising process
 //! (`supervise_main`) and its parts: preparing an execution and explaining a failed one (`launch`), the one file with
-//! unsafe code (`kernel`), the tiers (`isolation`), the mounts of a guard (`guard`, `mounts`), limits (`limits`,
-//! `groups`), killing everything (`sweep`) with the process table (`table`); and the messages between the two processes
-//! (`messages`). `idle` returns a role's unused memory to the system.
+//! unsafe code (`kernel`), the tiers (`isolation`), the mounts of a guard (`guard`, `mounts`, or `fence`), limits
+//! (`limits`, `groups`), killing everything (`sweep`) with the process table (`table`); and the messages between the
+//! two processes (`messages`). `idle` returns a role's unused memory to the system.
 //!
 //! This room reads no output and never waits for a pipe to close, because an orphan may hold the pipe open. Its callers
 //! are the runner, and the command line for the hidden subcommand and for `idle`.
@@ -19,6 +19,7 @@
 mod child;
 mod command;
 mod error;
+mod fence;
 mod fields;
 mod groups;
 mod guard;

@@ -334,7 +334,7 @@ fn seal() -> io::Result<()> {
 
 /// Takes the other capabilities from what this process executes. This process keeps them, so that its commands may not
 /// trace it.
-fn reduce_capabilities() -> io::Result<()> {
+pub(super) fn reduce_capabilities() -> io::Result<()> {
     for bit in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         if KEPT_CAPABILITIES.contains(capability) {

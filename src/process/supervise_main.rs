@@ -12,15 +12,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use landlock::RulesetCreated;
 use rustix::event::{PollFd, Timespec};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use signal_hook::consts::signal::*;
 
+use super::fence::Fence;
 use super::messages::{self, Order, Report};
 use super::mounts::Mounts;
 use super::sweep::{Family, Remaining};
-use super::{Command, Ended, Enforcement, Exit, Guard, ProcessError, isolation, kernel, launch};
+use super::{Command, Ended, Enforcement, Exit, Guard, ProcessError, View, fence, isolation, kernel, launch};
 use crate::clock;
 use crate::model::Isolation;
 
@@ -55,18 +57,18 @@ pub fn supervise() -> Result<(), ProcessError> {
         Some((Order::Serve(isolation, guard), _)) => (isolation, guard),
         Some((Order::Run(_) | Order::Cancel, _)) => return Err(out_of_turn()),
     };
-    let mounts = match prepare(isolation, guard.as_deref()) {
-        Ok(mounts) => mounts,
+    let guarding = match prepare(isolation, guard.as_deref()) {
+        Ok(guarding) => guarding,
         Err(source) => {
             report(&socket, &Report::Refused(source.raw_os_error().unwrap_or(0)))?;
             return Err(ProcessError::Isolate { isolation, source });
         }
     };
     report(&socket, &Report::Ready)?;
-    serve(&socket, Family::new(isolation, child_news), mounts)
+    serve(&socket, Family::new(isolation, child_news), guarding)
 }
 
-fn serve(socket: &UnixStream, mut family: Family, mut mounts: Option<Mounts>) -> Result<(), ProcessError> {
+fn serve(socket: &UnixStream, mut family: Family, mut guarding: Option<Guarding>) -> Result<(), ProcessError> {
     loop {
         match messages::receive_order(socket).map_err(ProcessError::Talk)? {
             None => return Ok(()),
@@ -75,7 +77,7 @@ fn serve(socket: &UnixStream, mut family: Family, mut mounts: Option<Mounts>) ->
             Some((Order::Run(command), descriptors)) => {
                 let mut descriptors = descriptors.into_iter();
                 let output = descriptors.next().ok_or_else(out_of_turn)?;
-                if !run(socket, &mut family, mounts.as_mut(), &command, (output, descriptors.next()))? {
+                if !run(socket, &mut family, guarding.as_mut(), &command, (output, descriptors.next()))? {
                     return Ok(());
                 }
             }
@@ -103,28 +105,59 @@ fn handle_signals() -> io::Result<UnixStream> {
     Ok(news)
 }
 
-fn prepare(isolation: Isolation, guard: Option<&Guard>) -> io::Result<Option<Mounts>> {
+fn prepare(isolation: Isolation, guard: Option<&Guard>) -> io::Result<Option<Guarding>> {
     // A process keeps its current directory busy; `/` always is.
     std::env::set_current_dir("/")?;
     kernel::close_all_on_exec()?;
     isolation::enter(isolation)?;
-    guard.map(Mounts::enter).transpose()
+    let Some(guard) = guard else { return Ok(None) };
+    let by_landlock = || Fence::new(guard).map(Guarding::Landlock);
+    let guarding = if guard.by_landlock { by_landlock() } else { Mounts::enter(guard).map(Guarding::Mounts) };
+    guarding.map(Some)
+}
+
+/// The means by which commands are guarded.
+enum Guarding {
+    /// This process sees them too.
+    Mounts(Mounts),
+    /// Each command enters it by itself.
+    Landlock(Fence),
+}
+
+impl Guarding {
+    /// Prepares the view of the next command. Returns the rules that it has to enter by itself.
+    fn show(&mut self, view: &View) -> io::Result<Option<RulesetCreated>> {
+        match self {
+            Self::Mounts(mounts) => mounts.show(view).map(|()| None),
+            Self::Landlock(fence) => fence.rules(view).map(Some),
+        }
+    }
+
+    /// Empties what a command left in memory.
+    fn clear(&self) -> io::Result<()> {
+        if let Self::Mounts(mounts) = self { mounts.clear() } else { Ok(()) }
+    }
 }
 
 /// Executes one command, in this control group. Returns false if the runner vanished meanwhile.
 fn run(
     socket: &UnixStream,
     family: &mut Family,
-    mut mounts: Option<&mut Mounts>,
+    mut guarding: Option<&mut Guarding>,
     command: &Command,
     (output, group): (OwnedFd, Option<OwnedFd>),
 ) -> Result<bool, ProcessError> {
-    if let (Some(mounts), Some(view)) = (&mut mounts, &command.view)
-        && let Err(error) = mounts.show(view)
-    {
-        return report(socket, &Report::NotStarted(error.raw_os_error().unwrap_or(0))).map(|()| true);
-    }
-    let running = match start(command, &output, group.as_ref()) {
+    let rules = match (&mut guarding, &command.view) {
+        (Some(guarding), Some(view)) => guarding.show(view),
+        (None, _) | (_, None) => Ok(None),
+    };
+    let rules = match rules {
+        Ok(rules) => rules,
+        Err(error) => {
+            return report(socket, &Report::NotStarted(error.raw_os_error().unwrap_or(0))).map(|()| true);
+        }
+    };
+    let running = match start(command, &output, group.as_ref(), rules.as_ref()) {
         Ok(running) => running,
         Err(answer) => return report(socket, &answer).map(|()| true),
     };
@@ -141,8 +174,8 @@ fn run(
         }
     };
     let watched = watched?;
-    if let Some(mounts) = mounts {
-        mounts.clear().map_err(ProcessError::Prepare)?;
+    if let Some(guarding) = guarding {
+        guarding.clear().map_err(ProcessError::Prepare)?;
     }
     // The sweep has ended the leader too.
     let leader_end = family.leader_end().ok_or_else(out_of_turn)?;
@@ -160,11 +193,18 @@ fn run(
 }
 
 /// Starts the command's process, or returns the report of why it did not start.
-fn start(command: &Command, output: &OwnedFd, group: Option<&OwnedFd>) -> Result<Running, Report> {
+fn start(
+    command: &Command,
+    output: &OwnedFd,
+    group: Option<&OwnedFd>,
+    rules: Option<&RulesetCreated>,
+) -> Result<Running, Report> {
     let could_not = |why| Report::Ended(Ended::before_start(Exit::CouldNotStart(why)));
     let image = launch::prepare(command).map_err(could_not)?;
-    let enter = || command.limits.enter(group.map(AsFd::as_fd));
-    let confine = (group.is_some() || !command.limits.is_empty()).then_some(&enter as &dyn Fn() -> io::Result<()>);
+    // Limits of memory last, because the rest needs some.
+    let enter = || rules.map_or(Ok(()), fence::enter).and_then(|()| command.limits.enter(group.map(AsFd::as_fd)));
+    let is_confined = rules.is_some() || group.is_some() || !command.limits.is_empty();
+    let confine = is_confined.then_some(&enter as &dyn Fn() -> io::Result<()>);
     let mut tries = BUSY_TRIES;
     loop {
         // Read before the start, so that no command takes longer than its reported duration.

@@ -155,7 +155,7 @@ impl Supervisor {
         let process = match self.process.take() {
             Some(process) => process,
             None => {
-                let isolation = guard.map_or(self.isolation, |guard| guard.isolation());
+                let isolation = guard.map_or(self.isolation, |guard| guard.isolation(self.isolation));
                 Process::start(&self.program, isolation, guard.cloned(), self.kept_open.as_deref())?
             }
         };

@@ -27,10 +27,26 @@ const SERVICES_OF_USER: [&str; 2] = ["systemd", "bus"];
 /// Sockets by which a process starts containers, in which everything can be mounted. Sealed attempts do not see them.
 const CONTAINER_SERVICES: [&str; 4] = ["/run/docker.sock", "/run/podman", "/run/containerd", "/run/crio"];
 
+/// The lines behind the output of a guarded task that failed: the program's own error may say only "read-only", or
+/// "permission denied".
+const SEALED: &str = "surveil: the task is sealed: it can write only to its work tree, to TMPDIR, /tmp and /var/tmp, and to \
+                      its own home directory";
+const FENCED: &str = "surveil: the task is guarded by Landlock: it can neither list nor make anything directly in a \
+                      directory above its runner's work directory or other files of Surveil";
+
+/// Returns the line behind the output of a task that failed.
+pub(super) fn guard_note(view: &View) -> Option<&'static str> {
+    let Guard { is_sealed, by_landlock, .. } = *view.guard;
+    is_sealed.then_some(SEALED).or(by_landlock.then_some(FENCED))
+}
+
 /// The means by which this runner guards its attempts.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Means {
-    user_namespace: bool,
+pub(super) enum Means {
+    Mounts,
+    /// Mounts, for a runner that may not mount without it.
+    UserNamespace,
+    Landlock,
 }
 
 /// Tries to start a guarded supervisor. Returns the means that work; `None` if none does, and the log says why. It is
@@ -45,16 +61,20 @@ pub(super) fn detect(
         return Ok(None);
     }
     let mut refusals = Vec::new();
-    for user_namespace in [false, true] {
-        let guard = Arc::new(Guard { user_namespace, ..Guard::default() });
+    for means in [Means::Mounts, Means::UserNamespace, Means::Landlock] {
+        if means.range(Some(wanted)).most < wanted.least {
+            refusals.push("it cannot seal attempts".to_owned());
+            continue;
+        }
+        let guard = Arc::new(means.guard());
         match Supervisor::new(program.to_owned(), isolation).try_guard(&guard) {
-            Ok(()) => return Ok(Some(Means { user_namespace })),
+            Ok(()) => return Ok(Some(means)),
             Err(error) => refusals.push(chain(&error)),
         }
     }
     let why = format!(
-        "the kernel refuses mounts of their own ({}), and in a user namespace too ({})",
-        refusals[0], refusals[1]
+        "the kernel refuses mounts of their own ({}), in a user namespace too ({}), and Landlock ({})",
+        refusals[0], refusals[1], refusals[2]
     );
     if wanted.least > Tier::Shared {
         return Err(RunnerError::NotGuarded { why });
@@ -66,22 +86,44 @@ pub(super) fn detect(
 impl Means {
     /// Returns what a runner with these means offers to tasks, within the tiers that its operator has chosen.
     pub(super) fn abilities(self, chosen: Option<TierRange>) -> impl Iterator<Item = Ability> {
-        let most = chosen.unwrap_or(TierRange::ALL).most;
-        [Ability::Guarded, Ability::NoNetwork].into_iter().chain((most >= Tier::Sealed).then_some(Ability::Sealed))
+        let most = self.range(chosen).most;
+        // Landlock cannot do the others.
+        let offline = (!matches!(self, Self::Landlock)).then_some(Ability::NoNetwork);
+        let sealed = (most >= Tier::Sealed).then_some(Ability::Sealed);
+        [Ability::Guarded].into_iter().chain(offline).chain(sealed)
+    }
+
+    /// Returns the tiers that a runner with these means offers, within those that its operator has chosen.
+    fn range(self, chosen: Option<TierRange>) -> TierRange {
+        let TierRange { least, most } = chosen.unwrap_or(TierRange::ALL);
+        let possible = if matches!(self, Self::Landlock) { Tier::Guarded } else { Tier::Sealed };
+        TierRange { least, most: most.min(possible) }
+    }
+
+    /// Returns a guard by these means that hides nothing.
+    fn guard(self) -> Guard {
+        Guard {
+            user_namespace: matches!(self, Self::UserNamespace),
+            by_landlock: matches!(self, Self::Landlock),
+            ..Guard::default()
+        }
     }
 
     /// Returns what a runner tells of its tiers.
     pub(super) fn offer(means: Option<Self>, chosen: Option<TierRange>) -> TierOffer {
-        let range = chosen.unwrap_or(TierRange::ALL);
         match means {
-            Some(means) => TierOffer { range, means: means.words().to_owned() },
-            None => TierOffer { range: TierRange { most: Tier::Shared, ..range }, means: String::new() },
+            Some(means) => TierOffer { range: means.range(chosen), means: means.words().to_owned() },
+            None => TierOffer { range: TierRange { least: Tier::Shared, most: Tier::Shared }, means: String::new() },
         }
     }
 
     /// Returns the means in words, for people.
     pub(super) fn words(self) -> &'static str {
-        if self.user_namespace { "mounts in a user namespace" } else { "mounts" }
+        match self {
+            Self::Mounts => "mounts",
+            Self::UserNamespace => "mounts in a user namespace",
+            Self::Landlock => "Landlock",
+        }
     }
 }
 
@@ -110,7 +152,7 @@ impl AttemptGuard {
         }
         let sessions = Path::new("/run/user").join(user.as_raw().to_string());
         hidden.extend(SERVICES_OF_USER.map(|name| sessions.join(name)));
-        Self { means, chosen: settings.isolation.unwrap_or(TierRange::ALL), hidden, home: std::env::home_dir() }
+        Self { means, chosen: means.range(settings.isolation), hidden, home: std::env::home_dir() }
     }
 
     /// Returns the tier of an attempt at this recipe: that of the task, else guarded, but within what the operator has
@@ -148,17 +190,17 @@ impl AttemptGuard {
         let mut hidden: Vec<PathBuf> = hidden.filter_map(|path| path.canonicalize().ok()).collect();
         hidden.sort();
         hidden.dedup();
-        let mut given = vec![
-            Given { at: "/tmp".into(), from: places.tmp.clone() },
-            Given { at: "/var/tmp".into(), from: places.var_tmp.clone() },
-            Given::in_place(places.told.clone()),
-            Given::in_place(tree.to_owned()),
-        ];
+        let mut given = vec![Given::in_place(places.told.clone()), Given::in_place(tree.to_owned())];
+        let by_landlock = matches!(self.means, Means::Landlock);
+        if !by_landlock {
+            given.push(Given { at: "/tmp".into(), from: places.tmp.clone() });
+            given.push(Given { at: "/var/tmp".into(), from: places.var_tmp.clone() });
+        }
         // Else it is `/tmp`.
         if places.temporary != Path::new("/tmp") {
             given.push(Given::in_place(places.temporary.clone()));
         }
-        if let Some(home) = self.home.as_ref().and_then(|home| home.canonicalize().ok()) {
+        if let Some(home) = self.home.as_ref().filter(|_| !by_landlock).and_then(|home| home.canonicalize().ok()) {
             if is_sealed || hidden.iter().any(|above| home.starts_with(above)) {
                 fs::create_dir_all(own_home)?;
                 given.push(Given { at: home, from: own_home.to_owned() });
@@ -166,8 +208,8 @@ impl AttemptGuard {
                 given.push(Given::in_place(home));
             }
         }
-        let Means { user_namespace } = self.means;
-        let guard = Arc::new(Guard { hidden, user_namespace, is_sealed, is_offline: !recipe.network });
+        let guard = Guard { hidden, is_sealed, is_offline: !recipe.network, ..self.means.guard() };
+        let guard = Arc::new(guard);
         Ok(View { guard, given })
     }
 }
@@ -237,4 +279,27 @@ fn local_data_directories() -> Vec<PathBuf> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_offers_what_its_means_can_within_what_its_operator_has_chosen() {
+        let offered = |means: Means, chosen: &str| {
+            let chosen = TierRange::read(chosen);
+            let words: Vec<&str> = means.abilities(chosen).map(|ability| ability.word()).collect();
+            (Means::offer(Some(means), chosen).range.to_string(), words.join(" "))
+        };
+        let both = |range: &str, words: &str| (range.to_owned(), words.to_owned());
+        for means in [Means::Mounts, Means::UserNamespace] {
+            assert_eq!(offered(means, ""), both("shared..sealed", "guarded no_network sealed"));
+            assert_eq!(offered(means, "..guarded"), both("shared..guarded", "guarded no_network"));
+            assert_eq!(offered(means, "sealed"), both("sealed", "guarded no_network sealed"));
+        }
+        assert_eq!(offered(Means::Landlock, ""), both("shared..guarded", "guarded"));
+        assert_eq!(offered(Means::Landlock, "guarded.."), both("guarded", "guarded"));
+        assert_eq!(Means::offer(None, None).range.to_string(), "shared");
+    }
 }

@@ -18,7 +18,7 @@ use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::attempt_log::{AttemptLog, notes};
 use super::boottime;
 use super::environment::{AttemptFacts, AttemptPlaces, attempt_environment};
-use super::guard::{AttemptGuard, Scratch};
+use super::guard::{AttemptGuard, Scratch, guard_note};
 use super::limit_notes::limit_notes;
 use super::limits;
 use super::output::SlotOutput;
@@ -36,10 +36,6 @@ use crate::model::reason::{LossReason, TimeoutReason};
 use crate::model::{Ability, LogSummary, Moment, Outcome, StreamId, Tier};
 use crate::process::{Command, Ended, Enforcement, Exit, Limits, ProcessError, ProgressCallbacks, Usage, View};
 use crate::threads::{self, Thread};
-
-/// The line behind the output of a sealed task that failed: the program's own error may say only "read-only".
-const SEALED: &str = "surveil: the task is sealed: it can write only to its work tree, to TMPDIR, /tmp and /var/tmp, and to \
-                      its own home directory";
 
 /// The next thing that a slot does.
 enum Work {
@@ -243,9 +239,8 @@ impl Slotted {
             let noun = if command.step.is_some() { "step" } else { "task" };
             let notes = notes(noun, &ended, quiet.as_ref()).into_iter();
             notes.chain(limit_notes(noun, recipe, &ended)).for_each(|note| log.line(&note));
-            let is_sealed = directories.view.as_ref().is_some_and(|view| view.guard.is_sealed);
-            if is_sealed && matches!(&ended, Ok(Ended { exit: Exit::Code(code), .. }) if *code != 0) {
-                log.line(SEALED);
+            if matches!(&ended, Ok(Ended { exit: Exit::Code(code), .. }) if *code != 0) {
+                directories.view.as_ref().and_then(guard_note).iter().for_each(|note| log.line(note));
             }
             let ended = match ended {
                 Ok(ended) => ended,

@@ -60,6 +60,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("jiff", &["cli", "config"]),
     ("croner", &["config"]),
+    ("landlock", &["process"]),
     ("signal_hook", &["shutdown", "process"]),
     ("encoding_rs", &["git"]),
     ("wildmatch", &["model", "git"]),
