@@ -25,6 +25,39 @@ fn main() {
     for (what, run) in tasks {
         measure(what, run, jobs, rounds);
     }
+    beside(jobs.min(200), rounds);
+}
+
+/// The same jobs guarded and shared, in turns at the same runner with one slot, so that the difference is the guard's.
+fn beside(jobs: usize, rounds: usize) {
+    let mut stage = Stage::with_dispatcher(&[]);
+    let repo = Repo::new(&stage.path("app"));
+    let chain = |tier: &str| {
+        let task = |n| format!("[task.t{n}]\nrun = [\"true\"]\nisolation = \"{tier}\"\n");
+        repo.chain(rounds + 1, &(0..jobs).map(task).collect::<String>())
+    };
+    let (guarded, shared) = (chain("guarded"), chain("shared"));
+    stage.start_runner("r1", &["--slots", "1"]);
+    stage.start_observer(&repo.path);
+    let reader = stage.reader();
+    let time = |commit| {
+        let begun = clock::instant();
+        repo.move_main(commit);
+        let build = finished_every(LOOK_EVERY, &*reader, &commit);
+        assert_eq!(build.verdict, Some(surveil::model::Verdict::Passed));
+        begun.elapsed().as_secs_f64() * 1e3 / jobs as f64
+    };
+    let (mut with, mut more) = (Sample::default(), Sample::default());
+    for (n, (guarded, shared)) in guarded.into_iter().zip(shared).enumerate() {
+        let (without, guarded) = (time(shared), time(guarded));
+        // The first round creates store and work trees.
+        if n > 0 {
+            with.add(guarded);
+            more.add(guarded - without);
+        }
+    }
+    with.print(&format!("{jobs} jobs one after the other, guarded"), "ms/job");
+    more.print("    of that for the guard", "ms/job");
 }
 
 fn measure(what: &str, run: &str, jobs: usize, rounds: usize) {

@@ -29,22 +29,51 @@ fn a_task_sees_its_tree_but_no_file_of_surveil_and_what_it_leaves_in_tmp_is_gone
     let repository = world.repository("app");
     repository.write("in-tree", "ours");
     let [_dispatcher, _observer, runner] = world.roles(&[&repository]);
-    let fill = "cd /tmp && seq -f left%.0f 100000 | xargs touch && cd /var/tmp && seq -f left%.0f 1000 | xargs touch";
+    let fill = |count: u32| {
+        format!("cd /tmp; seq -f left%.0f {count} | xargs touch; cd /var/tmp; seq -f left%.0f 1000 | xargs touch")
+    };
     runner.says("its attempts are");
     let is_guarded = !runner.log().contains(NOT_GUARDED);
-    let left = if is_guarded { fill } else { "true" };
-    let first = repository.commit_script(&format!("{}\n{left}", script(&world)));
-    let log = world.log_of(&world.expect(&first, "passed"), "test");
-    let second = repository.commit_script(&format!("# again\n{}", script(&world)));
-    let again = world.log_of(&world.expect(&second, "passed"), "test");
-    if is_guarded {
-        assert_eq!([&*log, &*again], ["0 in /tmp, 0 in /var/tmp\nworks\n"; 2]);
-    } else {
-        let all = "seen surveil.db\nseen runner\nseen journal\nseen stores\nseen spool\n";
-        assert!(log.starts_with(all) && again.starts_with(all), "{log}{again}");
+    let tiers = if is_guarded { &[("guarded", 100_000), ("sealed", 1000)][..] } else { &[("shared", 0)] };
+    for (tier, count) in tiers {
+        let left = if is_guarded { fill(*count) } else { "true".to_owned() };
+        let task = |text: &str| {
+            let keys = format!("isolation = '{tier}'");
+            repository.commit_tasks(&format!("[task.test]\n{keys}\nrun = '''\n{}\n{text}\n'''\n", script(&world)))
+        };
+        let first = task(&left);
+        let log = world.log_of(&world.expect(&first, "passed"), "test");
+        let second = task("true # again");
+        let again = world.log_of(&world.expect(&second, "passed"), "test");
+        if is_guarded {
+            assert_eq!([&*log, &*again], ["0 in /tmp, 0 in /var/tmp\nworks\n"; 2], "{tier}");
+        } else {
+            let all = "seen surveil.db\nseen runner\nseen journal\nseen stores\nseen spool\n";
+            assert!(log.starts_with(all) && again.starts_with(all), "{log}{again}");
+        }
+        let files = |name: &str| fs::read_dir(world.path("work-w1/tmp").join(name)).map_or(0, Iterator::count);
+        assert_eq!([files("0.tmp"), files("0.var")], [0, 0], "before the end is told");
     }
-    let files = |name: &str| fs::read_dir(world.path("work-w1/tmp").join(name)).map_or(0, Iterator::count);
-    assert_eq!([files("0.tmp"), files("0.var")], [0, 0], "before the end is told");
+}
+
+/// S42. The task's own files are all that fills the disk, so the next attempt finds it empty again.
+#[test]
+fn a_task_that_fills_the_disk_by_way_of_tmp_puts_its_runner_out_of_service_no_longer_than_it_runs() {
+    let world = World::new();
+    let Some(volume) = world.volume("work-w1", "24m") else { return };
+    let repository = world.repository("app");
+    let _others = (world.dispatcher(&[]), world.observer(&[&repository], &[]));
+    if !world.can_guard() {
+        return;
+    }
+    let work = format!("--work={}", volume.place().display());
+    let command = world.command(&["runner", "--name=w1", "--slots=1", "--min-free=0", &work]);
+    let _runner = world.start_command("w1", volume.inside(&command));
+    let fill = "for place in /tmp /var/tmp; do head -c 100m /dev/zero 2>&1 >$place/a | grep -q space; done";
+    let first = repository.commit_tasks(&format!("[task.test]\nrun = '''\n{fill}\n'''\n"));
+    world.expect(&first, "passed");
+    let second = repository.commit_tasks("[task.test]\nrun = 'head -c 8m /dev/zero >/tmp/a'\n");
+    world.expect(&second, "passed");
 }
 
 /// The files by which a task tells its runner something, and steps one another.
