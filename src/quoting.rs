@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Returns a word for a POSIX shell: as it is if no character of it means anything there, else in quotes.
 #[must_use]
@@ -42,6 +42,12 @@ fn escaped(bytes: &[u8]) -> String {
     }
     text.push('\'');
     text
+}
+
+/// Makes a path absolute, so that it means the same in another directory.
+#[must_use]
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]

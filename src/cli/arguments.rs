@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser};
 
 use super::logging::Verbosity;
 use super::{
-    backup, check, completions, control, dispatcher, execute, init, logs, manual, observer, plan, runner, runners,
-    show, status, submit, token, try_work, up, watch, why,
+    backup, check, completions, control, dispatcher, execute, init, login, logs, manual, observer, plan, runner,
+    runners, show, status, submit, token, try_work, up, watch, why,
 };
 
 const EXAMPLES: &str = "\
@@ -95,6 +95,8 @@ pub(crate) enum Subcommand {
     Resume(control::ResumeFlags),
     Wake(control::WakeFlags),
     Token(token::TokenFlags),
+    Login(login::LoginFlags),
+    Logout(login::LogoutFlags),
     Run(execute::ExecuteFlags),
     Plan(plan::PlanFlags),
     Check(check::CheckFlags),

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::hints::absolute;
 use super::{CliError, ExitCode, Output, human};
 use crate::config::data_dir;
 use crate::dispatcher::{self, Copied};
-use crate::quoting::shell_path;
+use crate::quoting::{absolute, shell_path};
 
 const BACKUP_EXAMPLES: &str = "\
 The dispatcher may run meanwhile, and builds go on. The copy holds the store, the logs, the sources, the tokens \

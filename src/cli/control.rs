@@ -6,13 +6,13 @@ use std::path::Path;
 use clap::Args;
 
 use super::build_name::{BuildFlags, NamedBuild};
-use super::flags::DispatchFlags;
+use super::operator_flags::{OperatorFlags, person};
 use super::session::Session;
 use super::submission::named_value;
 use super::table::one_line;
 use super::typed_place::known_place;
 use super::{CliError, ExitCode, Output};
-use crate::config::{default_runner_name, repo_name_from};
+use crate::config::repo_name_from;
 use crate::model::RepoName;
 use crate::protocol::operator::FromOperator;
 
@@ -75,7 +75,7 @@ pub(crate) struct CancelFlags {
     #[command(flatten)]
     named: BuildFlags,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// Run a finished build's jobs again
@@ -88,7 +88,7 @@ pub(crate) struct RerunFlags {
     #[arg(long)]
     failed: bool,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// Start a held task of a build, or the held cells of a matrix
@@ -104,7 +104,7 @@ pub(crate) struct StartFlags {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// Let a runner finish its attempts, and give it no more until `resume`
@@ -114,7 +114,7 @@ pub(crate) struct DrainFlags {
     /// The runner's name, as in `surveil runners`
     runner: String,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// Let a drained runner take jobs again
@@ -124,7 +124,7 @@ pub(crate) struct ResumeFlags {
     /// The runner's name, as in `surveil runners`
     runner: String,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// Have the observer of a repository look at it now
@@ -134,7 +134,7 @@ pub(crate) struct WakeFlags {
     /// The repository: its name, or a directory of it, whose name it then has
     repo: String,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// Cancels, and prints the dispatcher's answer.
@@ -165,13 +165,6 @@ pub(crate) fn start(flags: &StartFlags, out: &mut Output) -> Result<ExitCode, Cl
     };
     let inputs = flags.inputs.iter().cloned().collect();
     order(&mut session, &FromOperator::Start { build, task, by: person(), force: flags.force, inputs }, out)
-}
-
-/// The person who types, as `USER@HOST`.
-fn person() -> String {
-    let user =
-        ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
-    format!("{}@{}", user.as_deref().unwrap_or("somebody"), default_runner_name())
 }
 
 /// Drains, and prints the dispatcher's answer.

@@ -26,6 +26,12 @@ pub enum CliError {
     Output(#[source] io::Error),
     #[error("no dispatcher answers (start one with `surveil dispatcher`, or say where it is with --dispatch)")]
     Unreachable(#[source] TransportError),
+    /// The dispatcher of a login does not answer.
+    #[error(
+        "the dispatcher of the login {login} does not answer (`surveil login` lists the logins, and `--dispatch local` \
+         means the dispatcher of this machine)"
+    )]
+    LoginUnreachable { login: String, source: TransportError },
     /// A dispatcher answers, and it is not the one with the pin.
     #[error("another dispatcher answers")]
     OtherDispatcher(#[source] TransportError),
@@ -73,6 +79,29 @@ impl CliError {
         move |source| Self::Machine { doing, source }
     }
 
+    /// The same error, told for a session that was to be opened with that login.
+    pub(crate) fn of_login(self, login: &str) -> Self {
+        if let Self::Refused(mut refusal) = self {
+            if refusal.code == ErrorCode::Token {
+                refusal.text = format!(
+                    "{}; this is the login {login}: ask an admin of the dispatcher for a new join token, then type \
+                     `surveil logout {login}` and `surveil login` with that token",
+                    refusal.text
+                );
+            }
+            return Self::Refused(refusal);
+        }
+        if let Self::Unreachable(source) = self {
+            return Self::LoginUnreachable { login: login.to_owned(), source };
+        }
+        self
+    }
+
+    /// Whether no dispatcher answers at any of the addresses.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::LoginUnreachable { .. })
+    }
+
     /// Whether the reader of the output went away, which is not an error of this program.
     #[must_use]
     pub fn is_broken_pipe(&self) -> bool {
@@ -83,7 +112,7 @@ impl CliError {
     /// is being replaced. Everything else needs a person, or another command.
     pub(crate) fn passes(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Disconnected(_) => true,
+            Self::Unreachable(_) | Self::LoginUnreachable { .. } | Self::Disconnected(_) => true,
             Self::Refused(refusal) => refusal.code.remedy() == Remedy::Time,
             Self::Config(error) => matches!(
                 error,
@@ -115,7 +144,10 @@ impl CliError {
                 ConfigError::TokenMissing { .. } | ConfigError::TokenMalformed { .. } | ConfigError::TokenPipe { .. },
             ) => ExitCode::Refused,
             Self::Usage(_) | Self::Config(_) | Self::Git(_) => ExitCode::Usage,
-            Self::Unreachable(_) | Self::AtAnotherAddress { .. } | Self::Disconnected(_) => ExitCode::Unreachable,
+            Self::Unreachable(_)
+            | Self::LoginUnreachable { .. }
+            | Self::AtAnotherAddress { .. }
+            | Self::Disconnected(_) => ExitCode::Unreachable,
             Self::OtherDispatcher(_) => ExitCode::Refused,
             Self::NotJoined => ExitCode::Interrupted,
             Self::Refused(refusal) => of_refusal(refusal.code),

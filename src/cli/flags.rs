@@ -1,4 +1,4 @@
-//! Flags that several commands share: the dispatcher's address and token, and the format of the answer.
+//! Flags that several commands share: the dispatcher's address and token for a role, and the format of an answer.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::model::{Address, Pin};
 use crate::protocol::limits::MAX_PATTERN_BYTES;
 use crate::transport::Listener;
 
-/// The dispatcher's address, and the token for it.
+/// The dispatcher's address, and the token for it, of an observer or a runner.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct DispatchFlags {

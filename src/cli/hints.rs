@@ -1,12 +1,11 @@
 //! Commands that are printed so that people paste them. They name the dispatcher and the repository as far as the shell
 //! where they are read would not find them by itself, and every path is quoted.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::flags::DispatchFlags;
-use crate::config::defaults;
+use super::operator_flags::OperatorFlags;
 use crate::git::Local;
-use crate::model::{Address, CommitId};
+use crate::model::CommitId;
 use crate::protocol::operator::{BuildReport, JobReport};
 use crate::quoting::{shell_path, shell_word};
 
@@ -24,7 +23,7 @@ pub(crate) struct Hints {
 
 impl Hints {
     /// For a command that was typed with these flags, in the current directory.
-    pub(crate) fn of(flags: &DispatchFlags) -> Self {
+    pub(crate) fn of(flags: &OperatorFlags) -> Self {
         Self { connection: flags.typed(), repository: None }
     }
 
@@ -70,34 +69,6 @@ fn has_commit(commit: CommitId) -> bool {
     local.is_some_and(|local| matches!(local.resolve(&commit.to_string()), Ok(Some(_))))
 }
 
-impl DispatchFlags {
-    /// The flags that another command needs to find the same dispatcher; empty if it finds it by default. A variable
-    /// may be missing in the shell where somebody types the next command, so what comes from a variable counts as
-    /// typed.
-    pub(crate) fn typed(&self) -> String {
-        let mut typed = String::new();
-        let addresses: Vec<String> = self.dispatch.iter().map(Address::to_string).collect();
-        let addresses = addresses.join(",");
-        if addresses != defaults::DISPATCH {
-            typed.push_str(&format!(" --dispatch {}", shell_word(&addresses)));
-        }
-        for pin in &self.pins {
-            typed.push_str(&format!(" --pin {pin}"));
-        }
-        for (flag, path) in [("--token-file", &self.token_file), ("--data", &self.data)] {
-            if let Some(path) = path {
-                typed.push_str(&format!(" {flag} {}", shell_path(&absolute(path))));
-            }
-        }
-        typed
-    }
-}
-
-/// Makes a path absolute, so that it means the same in another directory.
-pub(crate) fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,7 +77,7 @@ mod tests {
 
     #[test]
     fn hints_name_the_dispatcher_and_the_repository_in_quotes() {
-        let flags = DispatchFlags {
+        let flags = OperatorFlags {
             dispatch: vec!["h:1".parse().unwrap(), "[::1]:2".parse().unwrap()],
             pins: vec![Pin::new([0xab; 32])],
             token_file: Some("/my tokens/it's".into()),
@@ -123,11 +94,5 @@ mod tests {
         assert_eq!(there[0], "the whole log: surveil logs b12 test");
         assert_eq!(there[1], "reproduce: surveil run --clean --commit 4f2a91c04f2a test --dir '/my repos/app'");
         assert!(Hints::default().of_job(&build, &job("test", "skipped", vec![])).is_empty());
-    }
-
-    #[test]
-    fn what_is_found_by_default_is_not_named() {
-        let dispatch = vec![defaults::DISPATCH.parse().unwrap()];
-        assert_eq!(DispatchFlags { dispatch, pins: Vec::new(), token_file: None, data: None }.typed(), "");
     }
 }

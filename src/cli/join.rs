@@ -67,6 +67,16 @@ impl JoinFlags {
         self.join.is_some() || self.join_file.is_some()
     }
 
+    /// The flags of a command that declares them itself.
+    pub(crate) fn new(join: Option<String>, join_file: Option<PathBuf>) -> Self {
+        Self { join, join_file }
+    }
+
+    /// Whether that credential came from the given token.
+    pub(crate) fn is_of(&self, file: &JoinedFile) -> Result<bool, CliError> {
+        Ok(self.join.as_deref() != Some("-") && self.token()?.id == file.token)
+    }
+
     fn token(&self) -> Result<Token, CliError> {
         let (text, from) = match (&self.join, &self.join_file) {
             (Some(text), _) if text != "-" => (text.clone(), "--join".to_owned()),
@@ -92,30 +102,45 @@ impl Newcomer<'_> {
     pub(crate) fn join(&self, flags: &JoinFlags, stop: &Receiver<Stop>) -> Result<Option<Membership>, CliError> {
         let Some(first) = self.dispatch.first() else { return Ok(None) };
         let path = joined_file(self.directory, self.word, first);
-        let known = JoinedFile::read(&path)?;
-        if !flags.is_given() {
-            return Ok(known.and_then(|file| self.membership(&path, &file)));
+        if flags.is_given() {
+            return self.join_in(&path, flags, Some(stop));
         }
+        Ok(JoinedFile::read(&path)?.and_then(|file| self.membership(&path, &file)))
+    }
+
+    /// Joins with the token of the flags, and keeps the credential in that file. Without `stop` a dispatcher that is
+    /// away is an error.
+    pub(crate) fn join_in(
+        &self,
+        path: &Path,
+        flags: &JoinFlags,
+        stop: Option<&Receiver<Stop>>,
+    ) -> Result<Option<Membership>, CliError> {
+        let known = JoinedFile::read(path)?;
         let token = flags.token()?;
         let file = match known.filter(|file| file.token == token.id) {
             Some(file) => file,
             None => {
                 let pins = if self.pins.is_empty() { pins(&token)? } else { self.pins.to_vec() };
-                let file = JoinedFile { token: token.id.clone(), secret: draw_secret()?, pins, joined: None };
+                let (secret, dispatch) = (draw_secret()?, self.dispatch.to_vec());
+                let file = JoinedFile { token: token.id.clone(), secret, pins, dispatch, role: None, joined: None };
                 // It must outlast this process: the secret is what makes a second try the same as the first.
-                file.write(&path)?;
+                file.write(path)?;
                 file
             }
         };
-        if let Some(membership) = self.membership(&path, &file) {
+        if let Some(membership) = self.membership(path, &file) {
             log::info!("joined before as {}, so the join token is not needed", membership.name);
             return Ok(Some(membership));
         }
-        let JoinedAs { id, name, role } = self.ask_until_answered(&token, &file, stop)?;
-        let file = JoinedFile { joined: Some((id.clone(), name.clone())), ..file };
-        file.write(&path)?;
+        let JoinedAs { id, name, role } = match stop {
+            Some(stop) => self.ask_until_answered(&token, &file, stop)?,
+            None => self.ask_in_turn(&token, &file)?,
+        };
+        let file = JoinedFile { joined: Some((id.clone(), name.clone())), role: Some(role.clone()), ..file };
+        file.write(path)?;
         log::info!("joined as {role} {name}, credential {id}, which is kept in {}", path.display());
-        Ok(self.membership(&path, &file))
+        Ok(self.membership(path, &file))
     }
 
     fn membership(&self, path: &Path, file: &JoinedFile) -> Option<Membership> {
@@ -136,23 +161,32 @@ impl Newcomer<'_> {
         let mut backoff = Backoff::new(500, LONGEST_PAUSE_MS, u64::from(std::process::id()));
         let mut is_told = false;
         loop {
-            let mut failure = None;
-            for address in self.dispatch {
-                match self.ask(address, token, file) {
-                    Ok(joined) => return Ok(joined),
-                    Err(error) if !error.passes() => return Err(error),
-                    Err(error) => {
-                        failure.get_or_insert(error);
+            match self.ask_in_turn(token, file) {
+                Err(error) if error.passes() => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        log::warn!("could not join: {}; trying again", super::chain(&error));
                     }
                 }
-            }
-            if let Some(error) = failure.filter(|_| !std::mem::replace(&mut is_told, true)) {
-                log::warn!("could not join: {}; trying again", super::chain(&error));
+                result => return result,
             }
             if stop.recv_timeout(backoff.next_delay()).is_ok() {
                 return Err(CliError::NotJoined);
             }
         }
+    }
+
+    /// Asks at each address until one answers.
+    fn ask_in_turn(&self, token: &Token, file: &JoinedFile) -> Result<JoinedAs, CliError> {
+        let mut failure = None;
+        for address in self.dispatch {
+            match self.ask(address, token, file) {
+                Err(error) if error.passes() => {
+                    failure.get_or_insert(error);
+                }
+                result => return result,
+            }
+        }
+        Err(failure.unwrap_or(CliError::NotJoined))
     }
 
     fn ask(&self, address: &Address, token: &Token, file: &JoinedFile) -> Result<JoinedAs, CliError> {

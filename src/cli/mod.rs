@@ -18,6 +18,7 @@ mod runner;
 mod up;
 
 mod control;
+mod login;
 mod logs;
 mod runners;
 mod show;
@@ -47,6 +48,7 @@ mod interrupt;
 mod join;
 mod local_build;
 mod logging;
+mod operator_flags;
 mod output;
 mod quantity;
 mod reconnect;
@@ -147,6 +149,8 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Drain(flags) => control::drain(flags, &mut out),
         Subcommand::Resume(flags) => control::resume(flags, &mut out),
         Subcommand::Token(flags) => token::run(flags, &mut out),
+        Subcommand::Login(flags) => login::login(flags, &mut out),
+        Subcommand::Logout(flags) => login::logout(flags, &mut out),
         Subcommand::Wake(flags) => control::wake(&flags, &mut out),
         Subcommand::Run(flags) => execute::run(&flags, &mut out),
         Subcommand::Plan(flags) => plan::run(&flags, &mut out),

@@ -8,7 +8,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::error::CliError;
-use super::flags::{DispatchFlags, FormatFlags};
+use super::flags::FormatFlags;
+use super::operator_flags::OperatorFlags;
 use super::report::{present, short};
 use super::session::Session;
 use super::table::{Column, Table};
@@ -61,7 +62,7 @@ pub(crate) struct PlanFlags {
     #[command(flatten)]
     format: FormatFlags,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 fn event(text: &str) -> Result<TriggerEvent, String> {
@@ -219,7 +220,7 @@ fn past(flags: &PlanFlags, repository: Option<&Repository>, reference: &RefName,
     let Some(repository) = repository else { return Past::default() };
     match ask(&flags.operator, repository, reference, plan) {
         Ok(past) => past,
-        Err(CliError::Unreachable(_)) => Past::default(),
+        Err(error) if error.is_unreachable() => Past::default(),
         Err(error) => {
             log::warn!("{}", visible(&chain(&error)));
             Past::default()
@@ -227,7 +228,7 @@ fn past(flags: &PlanFlags, repository: Option<&Repository>, reference: &RefName,
     }
 }
 
-fn ask(operator: &DispatchFlags, repository: &Repository, reference: &RefName, plan: &Plan) -> Result<Past, CliError> {
+fn ask(operator: &OperatorFlags, repository: &Repository, reference: &RefName, plan: &Plan) -> Result<Past, CliError> {
     let mut session: Session = operator.connect_or_read()?;
     let mut commits = Vec::new();
     if let Some(head) = repository.head {

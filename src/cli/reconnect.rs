@@ -6,7 +6,7 @@ use std::io::Write;
 use crossbeam_channel::after;
 
 use super::CliError;
-use super::flags::DispatchFlags;
+use super::operator_flags::OperatorFlags;
 use super::session::Session;
 use crate::clock;
 use crate::error_chain::chain;
@@ -19,7 +19,7 @@ const REDIAL_MAX_MS: u64 = 3_000;
 /// Work that lasted this long had a real session. After less, the pauses go on growing, and nothing is said.
 const REAL_SESSION_MS: u64 = 1_000;
 
-impl DispatchFlags {
+impl OperatorFlags {
     /// Returns what `work` makes of the session. If the session is lost meanwhile, `work` is called again with a new
     /// one, however long that takes; it has to remember by itself how far it came. Says so on stderr, once for each
     /// time that the dispatcher was away.
@@ -60,7 +60,8 @@ impl DispatchFlags {
             let _end = after(backoff.next_delay()).recv();
             match self.connect() {
                 // The note that came first has told of a dispatcher that is away.
-                Err(CliError::Unreachable(_) | CliError::Disconnected(_)) => {}
+                Err(CliError::Disconnected(_)) => {}
+                Err(error) if error.is_unreachable() => {}
                 Err(error) if error.passes() => {
                     let text = chain(&error);
                     if absence.is_news(&text, clock::now()) {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use clap::Args;
 
 use super::check::is_ability;
-use super::flags::{DispatchFlags, FormatFlags};
+use super::flags::FormatFlags;
+use super::operator_flags::OperatorFlags;
 use super::report::present;
 use super::table::{Column, Table, one_line};
 use super::{CliError, ExitCode, Output, human};
@@ -24,7 +25,7 @@ pub(crate) struct RunnersFlags {
     #[command(flatten)]
     format: FormatFlags,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// Prints the answer.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::CliError;
-use super::flags::DispatchFlags;
 use crate::config::TokenSource;
 use crate::model::{Address, Pin};
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Role};
@@ -20,13 +19,6 @@ use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time that it has to answer `hello`. A peer that takes longer is no dispatcher.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-
-impl DispatchFlags {
-    /// Opens a session with the named dispatcher.
-    pub(crate) fn connect(&self) -> Result<Session, CliError> {
-        Session::open(&self.dispatch, &self.find_pins(), &self.token("operator"))
-    }
-}
 
 /// A session as operator.
 pub(crate) struct Session {

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
-use super::flags::{DispatchFlags, FormatFlags};
+use super::flags::FormatFlags;
 use super::fold::{self, Row};
+use super::operator_flags::OperatorFlags;
 use super::output::{bold, painted};
 use super::report::{begun_ms, first_lease_ms, job_word, present, short, took};
 use super::table::{Column, Table};
@@ -38,7 +39,7 @@ pub(crate) struct StatusFlags {
     #[command(flatten)]
     format: FormatFlags,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// Prints the answer.

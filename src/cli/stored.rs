@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Once;
 
-use super::flags::DispatchFlags;
+use super::operator_flags::OperatorFlags;
 use super::session::Session;
 use super::{CliError, human};
 use crate::clock;
@@ -20,7 +20,7 @@ use crate::transport::Stream;
 /// A command may open several sessions, and says only once that it reads.
 static SAID: Once = Once::new();
 
-impl DispatchFlags {
+impl OperatorFlags {
     /// Opens a session with the named dispatcher, or reads the records of its data directory if it does not run. For
     /// questions about what is stored.
     pub(crate) fn connect_or_read(&self) -> Result<Session, CliError> {
@@ -41,7 +41,7 @@ impl DispatchFlags {
         let is_other = matches!(error, CliError::Refused(refusal) if refusal.code == ErrorCode::Token);
         (does_not_run || (is_other && self.data.is_some()))
             && self.token_file.is_none()
-            && self.dispatch.iter().all(is_here)
+            && self.target().is_ok_and(|target| target.login.is_none() && target.dispatch.iter().all(is_here))
     }
 
     fn read_instead(&self, error: CliError) -> Result<Session, CliError> {

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::flags::{DispatchFlags, Format, FormatFlags};
-use super::hints::{Hints, absolute};
+use super::flags::{Format, FormatFlags};
+use super::hints::Hints;
+use super::operator_flags::OperatorFlags;
 use super::reconnect::note;
 use super::report::present;
 use super::show::{self, Folding, build_named};
@@ -15,6 +16,7 @@ use super::{CliError, ExitCode, Output, watch};
 use crate::clock;
 use crate::git::{Local, Watched};
 use crate::protocol::operator::SubmitOrder;
+use crate::quoting::absolute;
 
 const EXAMPLES: &str = "\
 The commit's source travels with the request: nothing has to be pushed, and no observer has to watch the repository, \
@@ -61,7 +63,7 @@ pub(crate) struct SubmitFlags {
     #[command(flatten)]
     format: FormatFlags,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// Submits the commit that was typed.

@@ -1,16 +1,17 @@
-//! `surveil token`: creates, lists and revokes the tokens by which other machines join.
+//! `surveil token`: creates, lists and revokes the tokens by which machines join and people log in.
 
 use clap::Args;
 use serde::Serialize;
 
-use super::flags::{DispatchFlags, FormatFlags};
+use super::flags::FormatFlags;
+use super::operator_flags::OperatorFlags;
 use super::quantity::Millis;
 use super::report::present;
 use super::table::{Column, Table, one_line};
 use super::{CliError, ExitCode, Output, human};
 use crate::clock;
 use crate::config::default_runner_name;
-use crate::model::{Address, Label, RepoName};
+use crate::model::{AccessRole, Address, Label, RepoName};
 use crate::protocol::operator::{FromOperator, ToOperator, TokenOrder, TokenReport, TokensReport};
 use crate::quoting::shell_word;
 
@@ -22,6 +23,7 @@ repositories. It does not expire while it is used; unused for 90 days it does.
 Examples:
   surveil token create --role runner --label gpu
   surveil token create --role observer --repo app --ttl 10m
+  surveil token create --role reader --name alice
   surveil token list
   surveil token revoke 7f3k";
 
@@ -33,7 +35,8 @@ Examples:
   surveil token create --role runner --label gpu
   surveil token create --role runner --name build-3
   surveil token create --role runner --uses 20 --ttl 1d
-  surveil token create --role observer --repo app --repo lib";
+  surveil token create --role observer --repo app --repo lib
+  surveil token create --role member --name alice";
 
 const REVOKE_EXAMPLES: &str = "\
 A join token is revoked with all credentials that came from it. Their sessions end at once, and the attempts of a \
@@ -42,7 +45,7 @@ runner count as lost, so that other runners take them over.
 Examples:
   surveil token revoke 7f3k";
 
-/// Create, list and revoke the tokens by which other machines join
+/// Create, list and revoke the tokens by which machines join and people log in
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TokenFlags {
@@ -57,12 +60,13 @@ enum TokenSubcommand {
     Revoke(RevokeFlags),
 }
 
-/// Create a join token, and print the line to paste on the other machine
+/// Create a join token, and print the line to paste where it is used
 #[derive(Debug, Args)]
 #[command(after_help = CREATE_EXAMPLES)]
 struct CreateFlags {
-    /// The role of the machine that joins
-    #[arg(long, value_name = "ROLE", value_parser = ["runner", "observer"])]
+    /// The role: of a machine that joins, or of a person. A reader looks, a member also cancels, reruns, starts and
+    /// submits, an admin also creates tokens and drains runners
+    #[arg(long, value_name = "ROLE", value_parser = AccessRole::ALL.map(|role| role.word()))]
     role: String,
     /// Label that the runner may have, beside the facts about its machine; may be repeated
     #[arg(long = "label", value_name = "LABEL", value_parser = Label::new)]
@@ -82,7 +86,7 @@ struct CreateFlags {
     #[command(flatten)]
     format: FormatFlags,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// List join tokens and credentials
@@ -91,7 +95,7 @@ struct ListFlags {
     #[command(flatten)]
     format: FormatFlags,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// Revoke a join token or a credential, and end its sessions
@@ -101,7 +105,7 @@ struct RevokeFlags {
     /// The id, as in `surveil token list`
     id: String,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// A token that was created, for programs.
@@ -141,13 +145,17 @@ fn create(flags: CreateFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let ToOperator::Token { id, token, expires_ms } = answer else {
         return Err(CliError::Unexpected("`create_token`"));
     };
-    let command = join_command(&role, &repos, &operator.dispatch, &token);
+    let command = join_command(&role, &repos, &operator.target()?.dispatch, &token);
     let created = Created { id, token, expires_ms, command };
     present(&created, format.get(), out, |created, out| {
         let uses = if uses == 1 { "one use".to_owned() } else { human::count(uses.into(), "use") };
-        let place = if repos.is_empty() { "" } else { ", in the place of the repository" };
+        let place = match role.as_str() {
+            "observer" => "on the other machine, in the place of the repository",
+            "runner" => "on the other machine",
+            _ => "as the user who gets the role",
+        };
         let until = human::duration(ttl.0);
-        out.line(format_args!("Run this on the other machine{place} (token {}, {uses}, within {until}):", created.id))?;
+        out.line(format_args!("Run this {place} (token {}, {uses}, within {until}):", created.id))?;
         out.line(format_args!("  {}", created.command))
     })?;
     Ok(ExitCode::Ok)
@@ -163,6 +171,7 @@ fn join_command(role: &str, repos: &[RepoName], dispatch: &[Address], token: &st
     let addresses = dispatch.iter().map(address).collect::<Vec<_>>().join(",");
     let dispatch = shell_word(&addresses);
     match repos {
+        [] if !matches!(role, "runner" | "observer") => format!("surveil login {dispatch} --join {token}"),
         [] => format!("surveil {role} --dispatch {dispatch} --join {token}"),
         [repo] => format!("surveil {role} . --name {repo} --dispatch {dispatch} --join {token}"),
         _ => format!("surveil {role} REPO… --dispatch {dispatch} --join {token}"),

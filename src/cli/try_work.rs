@@ -4,8 +4,9 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::flags::{DispatchFlags, Format, FormatFlags};
-use super::hints::{Hints, absolute};
+use super::flags::{Format, FormatFlags};
+use super::hints::Hints;
+use super::operator_flags::OperatorFlags;
 use super::reconnect::note;
 use super::report::present;
 use super::session::Session;
@@ -21,6 +22,7 @@ use crate::error_chain::chain;
 use crate::git::{Local, UncommittedWork, Watched};
 use crate::model::{CommitId, EndingKind, JobStateKind};
 use crate::protocol::operator::{BuildReport, FromOperator, SubmitOrder};
+use crate::quoting::absolute;
 
 const EXAMPLES: &str = "\
 The command builds the commit that `git add --all` and `git commit` would make of the work tree now: changed and new \
@@ -61,7 +63,7 @@ pub(crate) struct TryFlags {
     #[command(flatten)]
     format: FormatFlags,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// Tries what is there.
@@ -70,7 +72,7 @@ pub(crate) fn run(flags: &TryFlags, mut out: Output) -> Result<ExitCode, CliErro
     let operator = &flags.operator;
     let stop = StopSwitch::new()?;
     let session = operator.connect().inspect_err(|error| {
-        if matches!(error, CliError::Unreachable(_)) {
+        if error.is_unreachable() {
             note("without a dispatcher: `surveil run` runs tasks in the work tree, `surveil run --clean` in a tree of HEAD");
         }
     })?;
@@ -162,7 +164,7 @@ impl Trial<'_> {
 }
 
 /// Cancels what is left of the build: nobody waits for it any more.
-fn cancel(operator: &DispatchFlags, report: &BuildReport) {
+fn cancel(operator: &OperatorFlags, report: &BuildReport) {
     let order = FromOperator::Cancel { build: report.build.to_string(), task: None };
     match operator.connect().and_then(|mut session| session.order(&order)) {
         Ok(done) => note(&done),

@@ -4,8 +4,8 @@
 use clap::Args;
 
 use super::build_name::{BuildFlags, NamedBuild};
-use super::flags::DispatchFlags;
 use super::hints::Hints;
+use super::operator_flags::OperatorFlags;
 use super::session::Session;
 use super::show::{build_named, same_build};
 use super::stop_switch::StopSwitch;
@@ -37,7 +37,7 @@ pub(crate) struct WatchFlags {
     #[arg(long, value_name = "BRANCH")]
     branch: Option<String>,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// Watches the build that was typed.
@@ -47,7 +47,7 @@ pub(crate) fn run(flags: &WatchFlags, out: Output) -> Result<ExitCode, CliError>
 }
 
 /// Shows what happens to a build until it is finished.
-pub(crate) fn build(operator: &DispatchFlags, named: &BuildFlags, mut out: Output) -> Result<ExitCode, CliError> {
+pub(crate) fn build(operator: &OperatorFlags, named: &BuildFlags, mut out: Output) -> Result<ExitCode, CliError> {
     // The exit code is the verdict, whether anybody reads what is shown or not.
     out.outlive_reader();
     let mut session = operator.connect()?;
@@ -58,7 +58,7 @@ pub(crate) fn build(operator: &DispatchFlags, named: &BuildFlags, mut out: Outpu
 
 /// Shows what happens to a known build until it is finished.
 pub(crate) fn until_finished(
-    operator: &DispatchFlags,
+    operator: &OperatorFlags,
     known: &BuildReport,
     hints: Hints,
     out: Output,
@@ -89,7 +89,7 @@ pub(crate) enum Followed {
 
 /// Shows what happens to a known build until something ends that.
 pub(crate) fn follow(
-    operator: &DispatchFlags,
+    operator: &OperatorFlags,
     session: Session,
     known: &BuildReport,
     (hints, until): (Hints, Until<'_>),
@@ -104,7 +104,7 @@ pub(crate) fn follow(
 
 /// The state of the display, which outlives the sessions.
 struct Watched<'a> {
-    operator: &'a DispatchFlags,
+    operator: &'a OperatorFlags,
     progress: Progress,
     display: Display,
     until: Until<'a>,

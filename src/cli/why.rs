@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use clap::Args;
 
 use super::build_name::{BuildFlags, NamedBuild};
-use super::flags::{DispatchFlags, FormatFlags};
+use super::flags::FormatFlags;
+use super::operator_flags::OperatorFlags;
 use super::output::{bold, dim};
 use super::report::present;
 use super::table::one_line;
@@ -29,7 +30,7 @@ pub(crate) struct WhyFlags {
     #[command(flatten)]
     format: FormatFlags,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// Prints the answer.

@@ -22,6 +22,10 @@ pub struct JoinedFile {
     pub secret: String,
     /// The pins of the dispatcher.
     pub pins: Vec<Pin>,
+    /// The addresses of the dispatcher.
+    pub dispatch: Vec<Address>,
+    /// The role of the credential. `None` until the dispatcher has answered.
+    pub role: Option<String>,
     /// The id of the credential and the name of the peer. `None` until the dispatcher has answered.
     pub joined: Option<(String, String)>,
 }
@@ -50,36 +54,35 @@ impl JoinedFile {
         let (Some(token), Some(secret), Ok(pins)) = (value("token"), value("secret"), pins) else {
             return Err(ConfigError::JoinedMalformed { path: path.to_owned() });
         };
-        Ok(Some(Self { token, secret, pins, joined: value("id").zip(value("name")) }))
+        let dispatch = value("dispatch").unwrap_or_default();
+        let Ok(dispatch) = dispatch.split_whitespace().map(str::parse).collect::<Result<_, _>>() else {
+            return Err(ConfigError::JoinedMalformed { path: path.to_owned() });
+        };
+        Ok(Some(Self { token, secret, pins, dispatch, role: value("role"), joined: value("id").zip(value("name")) }))
     }
 
     /// Writes the file under another name, then renames it, so that a reader never sees a part of it.
     pub fn write(&self, path: &Path) -> Result<(), ConfigError> {
-        self.write_durably(path).map_err(|source| ConfigError::Write { path: path.to_owned(), source })
+        write_private(path, &self.text()).map_err(|source| ConfigError::Write { path: path.to_owned(), source })
     }
 
-    fn write_durably(&self, path: &Path) -> io::Result<()> {
-        let directory = path.parent().unwrap_or(Path::new("."));
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let unfinished = path.with_extension(format!("new-{}", std::process::id()));
-        if let Err(error) = fs::remove_file(&unfinished)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error);
-        }
+    fn text(&self) -> String {
         let mut text = format!("token {}\nsecret {}\n", self.token, self.secret);
         if !self.pins.is_empty() {
             let pins: Vec<String> = self.pins.iter().map(Pin::to_string).collect();
             text.push_str(&format!("pins {}\n", pins.join(" ")));
         }
+        if !self.dispatch.is_empty() {
+            let dispatch: Vec<String> = self.dispatch.iter().map(Address::to_string).collect();
+            text.push_str(&format!("dispatch {}\n", dispatch.join(" ")));
+        }
+        if let Some(role) = &self.role {
+            text.push_str(&format!("role {role}\n"));
+        }
         if let Some((id, name)) = &self.joined {
             text.push_str(&format!("id {id}\nname {name}\n"));
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)?;
-        File::open(directory)?.sync_all()
+        text
     }
 
     /// Returns the credential as `hello` carries it. `None` if the peer has not joined yet.
@@ -87,6 +90,25 @@ impl JoinedFile {
     pub fn credential(&self) -> Option<String> {
         self.joined.as_ref().map(|(id, _)| format!("svc1.{id}.{}", self.secret))
     }
+}
+
+/// Writes a file that only its owner may read, durably. A reader never sees a part of it: it is written under another
+/// name, which is hidden, and then renamed.
+pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = path.with_file_name(format!(".{name}.new-{}", std::process::id()));
+    if let Err(error) = fs::remove_file(&unfinished)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
@@ -106,11 +128,14 @@ mod tests {
             token: "7f3k".into(),
             secret: "5e".repeat(32),
             pins: vec![Pin::new([0xab; 32])],
+            dispatch: vec![address],
+            role: None,
             joined: None,
         };
         file.write(&path).unwrap();
         assert!(JoinedFile::read(&path).unwrap() == Some(file.clone()) && file.credential().is_none());
         file.joined = Some(("2abc".into(), "ann at home".into()));
+        file.role = Some("reader".into());
         file.write(&path).unwrap();
         assert!(JoinedFile::read(&path).unwrap() == Some(file.clone()));
         assert_eq!(file.credential().unwrap(), format!("svc1.2abc.{}", "5e".repeat(32)));

@@ -24,6 +24,12 @@ pub fn work_dir(given: Option<PathBuf>) -> PathBuf {
     given.unwrap_or_else(|| own_directory(env::var_os("XDG_CACHE_HOME"), ".cache", env::home_dir(), "/var/cache"))
 }
 
+/// Returns this user's configuration directory: `$XDG_CONFIG_HOME/surveil`, else `~/.config/surveil`. For a user
+/// without a home directory it is `/etc/surveil`.
+pub(super) fn config_dir(xdg: Option<OsString>) -> PathBuf {
+    own_directory(xdg, ".config", env::home_dir(), "/etc")
+}
+
 /// Whether a repository's location is a URL: `scheme://…`, or `host:path` as ssh accepts it. The rule for colons is
 /// git's: a colon behind a slash belongs to a path, and so does any colon if such a path exists on this machine.
 #[must_use]

@@ -1,14 +1,15 @@
 //! Turns flags and files into checked values, and holds the defaults. No other room reads flags or task files.
 //!
 //! The command line calls it to turn flags into the settings of a role; the dispatcher calls it to read the tasks of a
-//! commit. It starts nothing. The only files that it reads are tokens and, for `surveil check` and `surveil run`, the
-//! tasks of a directory.
+//! commit. It starts nothing. The only files that it reads are tokens, logins and, for `surveil check` and
+//! `surveil run`, the tasks of a directory.
 
 pub mod defaults;
 mod error;
 mod identity;
 mod joined;
 mod location;
+mod logins;
 mod quantity;
 mod schedule;
 mod server;
@@ -20,6 +21,7 @@ pub use error::ConfigError;
 pub use identity::{default_runner_name, own_facts};
 pub use joined::{JoinedFile, joined_file};
 pub use location::{data_dir, is_url, repo_name_from, without_credentials, work_dir};
+pub use logins::{LOCAL_LOGIN, Login, Logins, default_login_name, is_login_name};
 pub use quantity::{parse_duration_ms, parse_size};
 pub use schedule::{Timetable, time_of_day, zoned_time};
 pub use server::{SERVER_FILE, ServerSettings, parse_server};

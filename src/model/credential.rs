@@ -52,6 +52,13 @@ worded! {
 impl AccessRole {
     pub const ALL: [Self; 5] = [Self::Observer, Self::Runner, Self::Reader, Self::Member, Self::Admin];
 
+    /// Returns the word with its article, as in "alice is a reader".
+    #[must_use]
+    pub fn with_article(self) -> String {
+        let article = if matches!(self, Self::Observer | Self::Admin) { "an" } else { "a" };
+        format!("{article} {}", self.word())
+    }
+
     /// Returns the role of that word.
     #[must_use]
     pub fn of_word(word: &str) -> Option<Self> {

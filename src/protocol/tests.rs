@@ -107,6 +107,7 @@ vocabulary!(
     Self::Haves { .. } => "haves",
     Self::Pack { .. } => "pack",
     Self::Submit(_) => "submit",
+    Self::LogOut => "log_out",
     Self::Ping => "ping",
 );
 vocabulary!(

@@ -26,6 +26,8 @@ fn the_help_names_the_commands_and_the_exit_codes() {
         "resume",
         "wake",
         "token",
+        "login",
+        "logout",
         "run",
         "check",
         "init",

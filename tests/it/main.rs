@@ -13,6 +13,7 @@ mod encrypted;
 mod failures;
 mod happy_path;
 mod joining;
+mod logins;
 mod names;
 mod packaging;
 mod tidy;

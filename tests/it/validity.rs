@@ -91,7 +91,8 @@ impl State {
             "ping" => !matches!(self, Self::Opening | Self::Welcomed),
             "source" | "started" | "log" | "results" | "draining" => self == Self::Registered,
             "status" | "show" | "why" | "runners" | "passes" | "logs" | "cancel" | "rerun" | "start" | "drain"
-            | "resume" | "wake" | "watch" | "haves" | "submit" | "create_token" | "tokens" | "revoke_token" => {
+            | "resume" | "wake" | "watch" | "haves" | "submit" | "create_token" | "tokens" | "revoke_token"
+            | "log_out" => {
                 matches!(self, Self::Observing | Self::Informed | Self::Operating)
             }
             other => panic!("the table names `{other}`: say here when it is allowed"),
@@ -117,6 +118,8 @@ fn answer(role: &str, message: &str) -> Outcome {
         ("operator", "runners") => Outcome::Taken(Some("runners")),
         ("operator", "create_token") => Outcome::Taken(Some("token")),
         ("operator", "tokens") => Outcome::Taken(Some("tokens")),
+        // It was opened with the secret of the role.
+        ("operator", "log_out") => Outcome::Refused("refused"),
         ("operator", "revoke_token") => Outcome::Refused("not_found"),
         ("operator", "watch") => Outcome::Taken(Some("ok")),
         ("operator", "show" | "why" | "logs" | "cancel" | "rerun" | "start" | "drain" | "resume" | "wake") => {

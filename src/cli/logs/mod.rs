@@ -10,7 +10,7 @@ mod whole_build;
 use clap::Args;
 
 use super::build_name::{BuildFlags, NamedBuild};
-use super::flags::DispatchFlags;
+use super::operator_flags::OperatorFlags;
 use super::reconnect::note;
 use super::session::Session;
 use super::show::build_named;
@@ -67,7 +67,7 @@ pub(crate) struct LogsFlags {
     #[arg(short, long)]
     timestamps: bool,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// The part of an attempt's log that is printed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use crate::cli::CliError;
-use crate::cli::flags::DispatchFlags;
+use crate::cli::operator_flags::OperatorFlags;
 use crate::cli::reconnect::note;
 use crate::cli::table::one_line;
 use crate::protocol::operator::{FromOperator, ToOperator, WhyLine, WhyReport};
@@ -23,7 +23,7 @@ const WAIT_LOOK: Duration = Duration::from_millis(500);
 
 impl Waits {
     /// Tells what the task waits for, or with no task the build.
-    pub(super) fn tell(operator: &DispatchFlags, build: &str, task: Option<&str>) -> Result<Self, CliError> {
+    pub(super) fn tell(operator: &OperatorFlags, build: &str, task: Option<&str>) -> Result<Self, CliError> {
         let (stop, stopped) = bounded::<()>(0);
         let (operator, build, task) = (operator.clone(), build.to_owned(), task.map(str::to_owned));
         let thread = threads::spawn("waits", move || {

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::end_note::end_note;
 use super::lines::{Content, Lines, Prefixes};
 use super::waits::Waits;
-use crate::cli::flags::DispatchFlags;
+use crate::cli::operator_flags::OperatorFlags;
 use crate::cli::reconnect::note;
 use crate::cli::session::Session;
 use crate::cli::show::{build_named, same_build};
@@ -75,7 +75,7 @@ impl<'a> BuildLogs<'a> {
     }
 
     /// Prints what comes until the build is finished or the session ends.
-    pub(super) fn follow(&mut self, operator: &DispatchFlags, session: &mut Session) -> Result<(), CliError> {
+    pub(super) fn follow(&mut self, operator: &OperatorFlags, session: &mut Session) -> Result<(), CliError> {
         let watching = operator.connect()?.watch()?;
         // The watch does not report earlier changes, so the build is asked for again after it has begun.
         let report = build_named(session, &self.known.build.to_string())?;
@@ -272,7 +272,7 @@ impl Sessions {
     }
 
     /// Opens a session for a log, and reads it.
-    fn follow(&mut self, operator: &DispatchFlags, key: Key, question: LogQuestion) -> Result<(), CliError> {
+    fn follow(&mut self, operator: &OperatorFlags, key: Key, question: LogQuestion) -> Result<(), CliError> {
         let mut session = operator.connect()?;
         let told = self.sender.clone();
         let following = Following::start(session.stream(), move || {

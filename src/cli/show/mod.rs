@@ -7,9 +7,10 @@ mod wait;
 use clap::Args;
 
 use super::build_name::{BuildFlags, NamedBuild};
-use super::flags::{DispatchFlags, Format, FormatFlags};
+use super::flags::{Format, FormatFlags};
 use super::fold;
 use super::hints::Hints;
+use super::operator_flags::OperatorFlags;
 use super::output::dim;
 use super::report::present;
 use super::{CliError, ExitCode, Output, excerpt};
@@ -43,7 +44,7 @@ pub(crate) struct ShowFlags {
     #[command(flatten)]
     format: FormatFlags,
     #[command(flatten)]
-    operator: DispatchFlags,
+    operator: OperatorFlags,
 }
 
 /// Prints the answer.
@@ -74,7 +75,7 @@ pub(crate) fn run(flags: ShowFlags, out: &mut Output) -> Result<ExitCode, CliErr
 
 impl ShowFlags {
     /// The build to watch live, if that is what these flags mean: a person waits for it at a terminal.
-    pub(crate) fn watched(&self, out: &Output) -> Option<(&DispatchFlags, &BuildFlags)> {
+    pub(crate) fn watched(&self, out: &Output) -> Option<(&OperatorFlags, &BuildFlags)> {
         let is_live = self.wait && self.format.get() == Format::Table && out.width().is_some();
         is_live.then_some((&self.operator, &self.named))
     }
@@ -85,7 +86,7 @@ const LAST_LINES: usize = 10;
 const SHOWN_JOBS: usize = 5;
 
 /// Prints the last lines of the logs of failed jobs.
-fn excerpts(operator: &DispatchFlags, build: &BuildReport, out: &mut Output) -> Result<(), CliError> {
+fn excerpts(operator: &OperatorFlags, build: &BuildReport, out: &mut Output) -> Result<(), CliError> {
     let is_bad = |job: &&JobReport| JobStateKind::of_word(&job.state).is_some_and(JobStateKind::is_bad);
     let bad = build.jobs.iter().filter(is_bad).filter(|job| job.attempts.last().is_some_and(|it| it.log_bytes > 0));
     for job in bad.take(SHOWN_JOBS) {

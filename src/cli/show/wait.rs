@@ -1,7 +1,7 @@
 //! Asks for one build, and waits for its verdict over all restarts of the dispatcher. Prints nothing.
 
 use crate::cli::CliError;
-use crate::cli::flags::DispatchFlags;
+use crate::cli::operator_flags::OperatorFlags;
 use crate::cli::report::short;
 use crate::cli::session::Session;
 use crate::protocol::hello::{ErrorCode, Refusal};
@@ -15,7 +15,7 @@ pub(crate) fn build_named(session: &mut Session, typed: &str) -> Result<BuildRep
 
 /// Waits until the build has its verdict, over all restarts of the dispatcher. The session is that of the report.
 pub(crate) fn until_finished(
-    operator: &DispatchFlags,
+    operator: &OperatorFlags,
     session: Session,
     known: BuildReport,
 ) -> Result<BuildReport, CliError> {
@@ -26,7 +26,7 @@ pub(crate) fn until_finished(
 }
 
 /// Waits until the build has its verdict. `known` is an earlier report of it, maybe of before the dispatcher restarted.
-fn finished(operator: &DispatchFlags, session: &mut Session, known: &BuildReport) -> Result<BuildReport, CliError> {
+fn finished(operator: &OperatorFlags, session: &mut Session, known: &BuildReport) -> Result<BuildReport, CliError> {
     let mut watching = operator.connect()?.watch()?;
     // The watch does not report earlier changes, so the build is asked for again after it has begun.
     let report = build_named(session, &known.build.to_string())?;

@@ -8,15 +8,16 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use super::flags::UpFlags;
 use crate::cli::CliError;
 use crate::cli::dispatcher::{exposure_text, is_exposed};
-use crate::cli::hints::{Hints, absolute};
+use crate::cli::hints::Hints;
 use crate::cli::observer::observed;
+use crate::cli::operator_flags::names_local;
 use crate::cli::reconnect::note;
 use crate::cli::session::Session;
 use crate::config::{self, ObservedRepo, RepoLocation, TokenSource, default_runner_name, defaults};
 use crate::dispatcher::Dispatcher;
 use crate::git::Watched;
 use crate::model::{Address, Pin};
-use crate::quoting::{shell_path, shell_word};
+use crate::quoting::{absolute, shell_path, shell_word};
 use crate::shutdown::Stop;
 use crate::threads::{self, Thread};
 use crate::transport::Listener;
@@ -212,7 +213,8 @@ impl Roles {
     /// The flags that other commands need to find this dispatcher; empty if they find it by default.
     pub(crate) fn typed_connection(&self) -> String {
         let mut typed = String::new();
-        if self.address.port != defaults::PORT {
+        // A login takes the place of this dispatcher for commands that name none.
+        if self.address.port != defaults::PORT || (names_local() && self.settings.flags.data.is_none()) {
             typed.push_str(&format!(" --dispatch {}", self.address));
         }
         // A variable may be missing in the shell where somebody types the next command, so a directory from a variable

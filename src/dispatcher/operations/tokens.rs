@@ -4,7 +4,7 @@ use super::error::OperationError;
 use super::questions::Operations;
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::session::credentials::{Denied, NewToken};
-use crate::model::{Credential, CredentialId};
+use crate::model::{Credential, CredentialId, SessionId};
 
 impl Operations {
     /// Creates a join token. Returns it, and the text to paste, which nobody can be told again.
@@ -24,7 +24,7 @@ impl Operations {
     pub(crate) fn revoke_token(&self, id: &str) -> Result<String, OperationError> {
         self.need_dispatcher()?;
         let unknown = || Denied::NoSuchId { id: id.to_owned() };
-        let revoked = self.credentials.revoke(&CredentialId::new(id).ok_or_else(unknown)?)?;
+        let revoked = self.credentials.revoke(&CredentialId::new(id).ok_or_else(unknown)?, None)?;
         if revoked.is_empty() {
             return Ok(format!("{id} was revoked before"));
         }
@@ -34,6 +34,13 @@ impl Operations {
         };
         let names: Vec<String> = revoked.iter().map(name).collect();
         Ok(format!("revoked {}", names.join(", ")))
+    }
+
+    /// Revokes the credential of the session that asks, and ends its other sessions.
+    pub(crate) fn log_out(&self, session: SessionId, id: &CredentialId) -> Result<String, OperationError> {
+        self.need_dispatcher()?;
+        self.credentials.revoke(id, Some(session))?;
+        Ok(format!("revoked {id}"))
     }
 
     fn need_dispatcher(&self) -> Result<(), OperationError> {

@@ -13,7 +13,7 @@ use crate::dispatcher::session::credentials::{Access, expires_at};
 use crate::dispatcher::translate;
 use crate::error_chain::chain;
 use crate::model::reason::OrderDone;
-use crate::model::{CommitId, RepoName};
+use crate::model::{CommitId, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::PIECE_BYTES;
 use crate::protocol::operator::{FromOperator, NOTHING_TO_CANCEL, ToOperator};
@@ -25,21 +25,22 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let pings = (FromOperator::Ping, Frame::new(&ToOperator::Ack));
     let payload = |message: &FromOperator| if let FromOperator::Pack { bytes, .. } = message { *bytes } else { 0 };
     let (takes_pieces, access) = (session.hello.takes_pieces, session.access.clone());
-    worker::serve(session, &pings, payload, move |shared, _, outbox, inbox| {
+    worker::serve(session, &pings, payload, move |shared, id, outbox, inbox| {
         let operations = shared.operations().map_err(refusal)?;
-        OperatorWorker::new(operations, access, outbox, takes_pieces).run(inbox)
+        OperatorWorker::new(operations, (id, access), outbox, takes_pieces).run(inbox)
     })
 }
 
 /// Serves questions about stored records without a dispatcher, until the operator leaves.
 pub(super) fn serve_records(operations: Operations, outbox: &Outbox, inbox: &Receiver<Incoming<FromOperator>>) {
-    if let Err(refusal) = OperatorWorker::new(operations, Access::default(), outbox, true).run(inbox) {
+    if let Err(refusal) = OperatorWorker::new(operations, (SessionId(0), Access::default()), outbox, true).run(inbox) {
         outbox.send(&Frame::new(&ToOperator::Error(refusal)));
     }
 }
 
 struct OperatorWorker<'a> {
     operations: Operations,
+    session: SessionId,
     access: Access,
     outbox: &'a Outbox,
     /// Whether the operator takes an answer in several messages.
@@ -64,9 +65,14 @@ enum Next {
 }
 
 impl<'a> OperatorWorker<'a> {
-    fn new(operations: Operations, access: Access, outbox: &'a Outbox, takes_pieces: bool) -> Self {
+    fn new(
+        operations: Operations,
+        (session, access): (SessionId, Access),
+        outbox: &'a Outbox,
+        takes_pieces: bool,
+    ) -> Self {
         let (watch, unanswered, pack, upkeep) = (None, None, None, Upkeep::default());
-        Self { operations, access, outbox, takes_pieces, watch, unanswered, pack, upkeep }
+        Self { operations, session, access, outbox, takes_pieces, watch, unanswered, pack, upkeep }
     }
 
     fn run(mut self, inbox: &Receiver<Incoming<FromOperator>>) -> Result<(), Refusal> {
@@ -106,6 +112,14 @@ impl<'a> OperatorWorker<'a> {
         }
         match message {
             FromOperator::Watch => self.begin_to_watch().map_err(refusal)?,
+            FromOperator::LogOut => {
+                let done = self.log_out();
+                let is_over = done.is_ok();
+                self.send(done.unwrap_or_else(ToOperator::Error));
+                if is_over {
+                    self.outbox.finish();
+                }
+            }
             FromOperator::Logs(wanted) => {
                 // The end of the log is the answer.
                 let (sent, next) = log_stream::send(&self.operations, self.outbox, &wanted, inbox);
@@ -277,12 +291,23 @@ impl<'a> OperatorWorker<'a> {
             FromOperator::RevokeToken { id } => ToOperator::Ok { text: operations.revoke_token(&id)? },
             FromOperator::Wake { repo } => done(operations.wake(&repo)?),
             FromOperator::Watch
+            | FromOperator::LogOut
             | FromOperator::Logs(_)
             | FromOperator::Haves { .. }
             | FromOperator::Pack { .. }
             | FromOperator::Submit(_)
             | FromOperator::Ping => unreachable!("answered elsewhere"),
         })
+    }
+
+    fn log_out(&self) -> Result<ToOperator, Refusal> {
+        let Some(id) = self.access.id() else {
+            let text =
+                "this session was opened with the secret of a role, which is no credential that could be revoked";
+            return Err(Refusal::new(ErrorCode::Refused, text));
+        };
+        let text = self.operations.log_out(self.session, id).map_err(refusal)?;
+        Ok(ToOperator::Ok { text })
     }
 
     /// Subscribes to builds that change. A repetition changes nothing, and gets the same answer.

@@ -90,6 +90,8 @@ pub enum FromOperator {
     Tokens,
     /// Revokes a join token or a credential, and ends the sessions of the credential. Answer: `ok`.
     RevokeToken { id: String },
+    /// Revokes the credential with which this session was opened. Answer: `ok`, then the session ends.
+    LogOut,
     /// Has the observers of a repository look at it at once. Answer: `ok` once they are told.
     Wake { repo: String },
     /// Asks for a `build` for every build that changes from now on, until the session ends.

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::never;
 use tempfile::TempDir;
 
+pub(crate) use commands::Done;
 pub(crate) use link::Link;
 pub(crate) use operator::job;
 pub(crate) use process::Process;

@@ -26,6 +26,7 @@ fn needed_role(message: &FromOperator) -> AccessRole {
         | FromOperator::Logs(_)
         | FromOperator::Passes(_)
         | FromOperator::Watch
+        | FromOperator::LogOut
         | FromOperator::Ping => AccessRole::Reader,
         FromOperator::Cancel { .. }
         | FromOperator::Rerun { .. }
@@ -56,11 +57,12 @@ impl Access {
         let needed = needed_role(message);
         match &self.credential {
             Some(credential) if credential.role < needed => {
-                let Credential { id, role, .. } = &**credential;
                 let text = format!(
-                    "this needs the role {}, and the credential {id} has the role {}: ask an admin of the dispatcher",
-                    needed.word(),
-                    role.word()
+                    "{} is {}, and this needs the role {needed}: ask an admin of the dispatcher for a join token of that \
+                     role (surveil token create --role {needed})",
+                    credential.name.as_deref().unwrap_or_else(|| credential.id.as_str()),
+                    credential.role.with_article(),
+                    needed = needed.word(),
                 );
                 Err(Refusal::new(ErrorCode::Refused, text).because("role"))
             }
@@ -112,6 +114,7 @@ mod tests {
             (FromOperator::Logs(LogQuestion::of_attempt(1, "t", 1, 0, false)), all),
             (FromOperator::Passes(passes), all),
             (FromOperator::Watch, all),
+            (FromOperator::LogOut, all),
             (FromOperator::Ping, all),
             (FromOperator::Cancel { build: build.clone(), task: None }, members),
             (FromOperator::Rerun { build, failed: false, task: None }, members),

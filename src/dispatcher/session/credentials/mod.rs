@@ -97,14 +97,14 @@ impl Credentials {
         Ok((token, text.text()))
     }
 
-    /// Revokes a credential, or a join token and what came from it, and then ends their sessions. Returns those that
-    /// are revoked by this.
-    pub(crate) fn revoke(&self, id: &CredentialId) -> Result<Vec<Credential>, Denied> {
+    /// Revokes a credential, or a join token and what came from it, and then ends their sessions, except for `asking`,
+    /// which still gets its answer. Returns those that are revoked by this.
+    pub(crate) fn revoke(&self, id: &CredentialId, asking: Option<SessionId>) -> Result<Vec<Credential>, Denied> {
         let wanted = id.clone();
         let revoked = self.change(move |ledger, now| ledger.revoke(&wanted, now))?;
         let live = threads::lock(&self.0.live);
         for (session, (owner, stream)) in live.iter() {
-            if revoked.iter().any(|row| row.id == *owner) {
+            if Some(*session) != asking && revoked.iter().any(|row| row.id == *owner) {
                 log::warn!("session {session} ends: its credential {owner} was revoked");
                 stream.close();
             }
