@@ -1,11 +1,14 @@
 //! `surveil dispatcher`: turns flags into settings, then runs the role.
 
+use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::quantity::{Bytes, Limit, Millis};
+use super::token::join_command;
 use super::{CliError, ExitCode, interrupt};
 use crate::config::{DispatcherSettings, Retention, data_dir, defaults};
 use crate::dispatcher::Dispatcher;
@@ -16,13 +19,16 @@ One dispatcher serves any number of observers, runners and operators over one TC
 is not on disk yet, so it may be killed at any time, and the next start continues where it stopped.
 
 The data directory holds one token for each role, in tokens/. Commands of the same user on this machine find them \
-there. To let another machine take part, copy tokens/runner (or tokens/observer) to it, and name the copy with \
---token-file. The dispatcher prints a pin when it listens beyond this machine: with --pin the connection is encrypted, \
-and goes to this dispatcher only. Plain text is for this machine.
+there. Another machine joins with the line that `surveil token create` prints; a dispatcher that listens beyond this \
+machine prints one for a runner at its start, if that is on a terminal. Such connections are encrypted, and go to this \
+dispatcher only: the token has its pin. Plain text is for this machine.
 
 Examples:
   surveil dispatcher
   surveil dispatcher --host 10.0.0.5 --data /var/lib/surveil --spawn 0";
+
+/// How long the line that is printed at the start lets a runner join.
+const LINE_TTL: Duration = Duration::from_secs(60 * 60);
 
 /// Headings of flags in the help.
 const RUNNERS: &str = "Runners";
@@ -129,6 +135,12 @@ pub(crate) fn run(flags: DispatcherFlags) -> Result<ExitCode, CliError> {
     let dispatcher = Dispatcher::start(settings)?;
     if is_exposed(dispatcher.address().ip()) {
         log::warn!("{}", exposure_text(dispatcher.address().ip(), dispatcher.pin()));
+        // A file or a journal keeps what it is told, so a token is for a person alone.
+        if io::stderr().is_terminal()
+            && let Some(line) = join_line(&dispatcher)
+        {
+            log::info!("{PASTE} {line}");
+        }
     } else {
         log::info!("only this machine can reach the dispatcher: --host lets others in");
     }
@@ -145,7 +157,21 @@ pub(crate) fn is_exposed(ip: IpAddr) -> bool {
 pub(crate) fn exposure_text(ip: IpAddr, pin: Pin) -> String {
     format!(
         "listening at {ip}, not only for this machine: anyone on that network who has a token can run code on the \
-         runners; `surveil token create` prints the line by which another machine joins, and with a token file it \
-         connects with --pin {pin}"
+         runners; `surveil token create --role runner` prints the line by which another machine joins (pin {pin})"
     )
+}
+
+/// The text before the line to paste on another machine.
+pub(crate) const PASTE: &str = "to run tasks on another machine, too, run this there (one use, within 1 h):";
+
+/// Returns the line to paste on another machine, with a token that is created for it.
+pub(crate) fn join_line(dispatcher: &Dispatcher) -> Option<String> {
+    let address = Address { host: dispatcher.address().ip().to_string(), port: dispatcher.address().port() };
+    match dispatcher.runner_token(LINE_TTL) {
+        Ok(token) => Some(join_command("runner", &[], &[address], &token)),
+        Err(error) => {
+            log::warn!("{error}");
+            None
+        }
+    }
 }

@@ -161,10 +161,11 @@ fn create(flags: CreateFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     Ok(ExitCode::Ok)
 }
 
-/// Returns the line to paste. This machine's name stands for an address that only this machine has.
-fn join_command(role: &str, repos: &[RepoName], dispatch: &[Address], token: &str) -> String {
+/// Returns the line to paste. This machine's name stands for an address that only this machine has, and for all of its
+/// addresses.
+pub(crate) fn join_command(role: &str, repos: &[RepoName], dispatch: &[Address], token: &str) -> String {
     let address = |address: &Address| {
-        let is_local = matches!(address.host.as_str(), "localhost" | "127.0.0.1" | "::1");
+        let is_local = matches!(address.host.as_str(), "localhost" | "127.0.0.1" | "::1" | "0.0.0.0" | "::");
         let host = if is_local { default_runner_name().to_string() } else { address.host.clone() };
         Address { host, port: address.port }.to_string()
     };

@@ -63,6 +63,8 @@ pub enum DispatcherError {
     Authority { path: PathBuf, source: io::Error },
     #[error("could not make a certificate")]
     Certificate { source: CertificateError },
+    #[error("could not create a join token: {why}")]
+    JoinToken { why: String },
     #[error("could not start thread {name}")]
     Thread { name: &'static str, source: io::Error },
     #[error("could not read the operator's file {}", path.display())]

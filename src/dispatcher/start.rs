@@ -15,14 +15,14 @@ use super::logs::{LogSender, Logs};
 use super::pools::{self, Local, Pools, Provider};
 use super::retention::{self, Keeper};
 use super::schedules::Schedules;
-use super::session::credentials::Credentials;
+use super::session::credentials::{Credentials, NewToken};
 use super::session::{Gate, Shared};
 use super::tokens::Tokens;
 use super::watchdog::{self, Pulse};
 use super::{DispatcherError, authority, fatal, limits, trust};
 use crate::clock;
 use crate::config::DispatcherSettings;
-use crate::model::{Pin, PoolId};
+use crate::model::{AccessRole, Pin, PoolId};
 use crate::scheduler::{Event, Policy, Pool, Scheduler};
 use crate::shutdown::Stop;
 use crate::store::{Store, StoreError, sqlite};
@@ -133,6 +133,21 @@ impl Dispatcher {
     /// Returns the pin by which peers know this dispatcher.
     pub fn pin(&self) -> Pin {
         self.pin
+    }
+
+    /// Creates a join token for one runner, which is good for so long.
+    pub fn runner_token(&self, ttl: Duration) -> Result<String, DispatcherError> {
+        let shared = self.shared.as_ref().expect("it is taken when the dispatcher is dropped");
+        let new = NewToken {
+            role: AccessRole::Runner,
+            name: None,
+            labels: Vec::new(),
+            repos: Vec::new(),
+            ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+            uses: 1,
+        };
+        let created = shared.credentials.create(new, vec![self.pin.to_string()]);
+        created.map(|(_, token)| token).map_err(|denied| DispatcherError::JoinToken { why: denied.to_string() })
     }
 
     /// Runs until there is a message on `stop`, then ends in order.

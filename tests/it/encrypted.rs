@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::harness::{Wire, World, text, until};
+use crate::harness::{Wire, World, job, text, until};
 
 /// A directory in which no dispatcher was: a command there is one of another machine.
 fn elsewhere(world: &World) -> String {
@@ -23,7 +23,9 @@ fn beyond_loopback_all_roles_are_encrypted_and_on_the_dispatchers_machine_withou
     let Some(world) = World::beyond_loopback() else { return };
     let repository = world.repository("app");
     let mut dispatcher = world.dispatcher(&[]);
-    dispatcher.says(&format!("--pin {}", world.pin().unwrap()));
+    dispatcher.says("`surveil token create --role runner` prints the line by which another machine joins");
+    dispatcher.says(&format!("(pin {})", world.pin().unwrap()));
+    assert!(!dispatcher.log().contains("--join sv1."), "a log keeps no token");
     let flags = |role| joined(&world, role);
     let observer = flags("observer");
     let _observer = world.observer(&[&repository], &[&observer[0], &observer[1], &observer[2]]);
@@ -45,6 +47,50 @@ fn beyond_loopback_all_roles_are_encrypted_and_on_the_dispatchers_machine_withou
     assert_eq!(dispatcher.exit_code(), 0);
 }
 
+/// S38. Two machines with a cable between them, on which everything is read: the second one gets one pasted line.
+#[test]
+fn another_machine_joins_with_one_pasted_line_and_nobody_on_the_wire_reads_a_word() {
+    let Some((world, machine)) = World::with_second_machine() else { return };
+    let capture = world.capture();
+    let _dispatcher = world.dispatcher(&[]);
+    // Whoever does not encrypt is read, until the dispatcher refuses it.
+    let plain = world.path("plain");
+    std::fs::write(&plain, "word-in-the-clear").unwrap();
+    let (dispatch, plain) = (format!("--dispatch={}", world.address()), format!("--token-file={}", text(&plain)));
+    let mut refused = world.start_on(&machine, "plain", &["runner", "--name=plain", &dispatch, &plain]);
+    refused.says("join with the line that `surveil token create` prints");
+    refused.exit_code();
+
+    let line = world.surveil(&["token", "create", "--role=runner", "--name=far", "--label=far"]).ok();
+    let pasted: Vec<&str> = line.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(pasted[..3], ["surveil", "runner", "--dispatch"], "{line}");
+    assert_eq!(pasted[3], world.address().to_string());
+    let joined = world.start_on(&machine, "far", &[&pasted[1..], &["--min-free=1MiB"]].concat());
+    joined.says("joined as runner far");
+    let repository = world.repository("app");
+    let _observer = world.observer(&[&repository], &[]);
+    let tasks = "[task.t]\nlabels = ['far']\nrun = 'echo word-in-the-task; echo word-$((6 * 7))-in-the-log'\n";
+    let build = world.expect(&repository.commit_tasks(tasks), "passed");
+    assert_eq!(job(&build, "t").attempts[0].runner, "far");
+    assert!(world.log_of(&build, "t").contains("word-42-in-the-log"));
+    // It comes back without the line.
+    joined.kill();
+    let _again = world.start_on(&machine, "again", &["runner", &dispatch, "--min-free=1MiB"]);
+    world.connected("far");
+
+    let Some(capture) = capture else { return };
+    let wire = capture.end();
+    let has = |word: &str| wire.windows(word.len()).any(|part| part == word.as_bytes());
+    assert!(has("word-in-the-clear"), "of {} bytes", wire.len());
+    let file = std::fs::read_dir(world.path("far-work/joined")).unwrap().next().unwrap().unwrap().path();
+    let file = std::fs::read_to_string(file).unwrap();
+    let credential = file.lines().find_map(|line| line.strip_prefix("secret ")).unwrap();
+    let token = pasted[5].split('.').nth(2).unwrap();
+    for word in ["word-in-the-task", "word-42-in-the-log", token, credential] {
+        assert!(!has(word), "{word} can be read");
+    }
+}
+
 #[test]
 fn plain_text_from_another_machine_is_refused_with_what_to_do() {
     let Some(world) = World::beyond_loopback() else { return };
@@ -53,7 +99,13 @@ fn plain_text_from_another_machine_is_refused_with_what_to_do() {
     let token = |role| format!("--token-file={}", text(&world.data().join("tokens").join(role)));
     let what_to_do = "plain text is accepted from the dispatcher's own machine only";
     let refused = world.surveil(&["status", &token("operator"), &elsewhere]).error(7);
-    assert!(refused.contains(what_to_do) && refused.contains("--pin") && refused.lines().count() < 4, "{refused}");
+    assert!(
+        refused.contains(what_to_do)
+            && refused.contains("`surveil token create`")
+            && refused.contains("--join")
+            && refused.lines().count() < 4,
+        "{refused}"
+    );
     let repository = world.repository("app");
     let mut observer = world.observer(&[&repository], &[&token("observer"), &elsewhere]);
     observer.says(what_to_do);

@@ -1,13 +1,14 @@
 //! The three roles of `surveil up`, in threads of this process: their settings, their start, and their end in the right
 //! order.
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::flags::UpFlags;
 use crate::cli::CliError;
-use crate::cli::dispatcher::{exposure_text, is_exposed};
+use crate::cli::dispatcher::{PASTE, exposure_text, is_exposed, join_line};
 use crate::cli::hints::Hints;
 use crate::cli::observer::observed;
 use crate::cli::operator_flags::names_local;
@@ -112,6 +113,8 @@ pub(crate) struct Roles {
     /// Whether that address is loopback, over which the roles speak plain text.
     is_loopback: bool,
     is_exposed: bool,
+    /// The line to paste on another machine.
+    join_line: Option<String>,
     ended: Receiver<RoleEnd>,
     end: Sender<RoleEnd>,
     /// In the order of their start. They end in the reverse order.
@@ -138,10 +141,15 @@ impl Roles {
             pin: dispatcher.pin(),
             is_loopback: bound.ip().is_loopback() || bound.ip().is_unspecified(),
             is_exposed: is_exposed(bound.ip()),
+            join_line: None,
             ended,
             end,
             running: Vec::new(),
         };
+        // A file keeps what it is told, so a token is for a person alone.
+        if roles.is_exposed && io::stdout().is_terminal() {
+            roles.join_line = join_line(&dispatcher);
+        }
         // The dispatcher goes first: it has drawn the tokens that the other two read.
         roles.spawn("dispatcher", move |stop| Ok(dispatcher.run(stop)?))?;
         if roles.is_exposed {
@@ -259,25 +267,20 @@ impl Roles {
 
     /// The lines that are printed at the start.
     pub(crate) fn introduction(&self) -> Vec<String> {
-        let (data, port, typed) = (&self.settings.data, self.address.port, self.typed_connection());
-        let (token, here) = (TokenSource::of_role(data, "runner"), default_runner_name());
+        let (data, typed) = (&self.settings.data, self.typed_connection());
         let mut lines = vec![
             format!("Watching {}, as `{}`. Ctrl-C ends it.", self.settings.repo.source, self.repo()),
             format!("  address  {}", self.address),
             format!("  data     {}", data.display()),
             format!("  logs     {}", data.join("logs").display()),
             format!("  ask      surveil status{typed}"),
-            format!("  to run tasks on another machine, too, give it a copy of {}, and there:", token.path().display()),
         ];
-        if self.is_exposed {
-            lines.push(format!(
-                "           surveil runner --dispatch {here}:{port} --pin {} --token-file runner",
-                self.pin
-            ));
-        } else {
-            lines.push(format!("           ssh -N -L {port}:localhost:{port} {here} &"));
-            lines.push(format!("           surveil runner --dispatch localhost:{port} --token-file runner"));
-        }
+        let join = "  to run tasks on another machine, too:";
+        lines.push(match &self.join_line {
+            Some(line) => format!("  {PASTE}\n    {line}"),
+            None if self.is_exposed => format!("{join} surveil token create --role runner{typed}"),
+            None => format!("{join} start with --host 0.0.0.0"),
+        });
         lines.push(String::new());
         lines
     }

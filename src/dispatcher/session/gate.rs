@@ -101,9 +101,9 @@ impl Gate {
 }
 
 /// The text for a peer of another machine that does not encrypt.
-const PLAIN_TEXT: &str = "plain text is accepted from the dispatcher's own machine only: give this command --pin with the \
-                          pin that the dispatcher prints at its start, or start the dispatcher with --plain-text-from \
-                          and this machine's network";
+const PLAIN_TEXT: &str = "plain text is accepted from the dispatcher's own machine only: join with the line that \
+                          `surveil token create` prints on the dispatcher's machine (--join TOKEN), or name the \
+                          dispatcher's pin (--pin)";
 
 /// Returns the reader of a connection that has not said hello.
 fn reader(stream: &Stream) -> Result<FrameReader, SessionError> {

@@ -36,11 +36,11 @@ fn everyone_goes_to_the_second_dispatcher_when_the_first_has_died_and_back_when_
     let commit = repository.commit_script("true");
     let first = world.dispatcher(&[]);
     let one = world.address();
-    // The second dispatcher has the same tokens, and a store of its own.
+    // The second dispatcher has the same tokens and the same authority, and a store of its own.
     let data = world.path("beside");
-    std::fs::create_dir_all(data.join("tokens")).unwrap();
-    for role in ["observer", "runner", "operator"] {
-        std::fs::copy(world.data().join("tokens").join(role), data.join("tokens").join(role)).unwrap();
+    for file in ["tokens/observer", "tokens/runner", "tokens/operator", "tls/authority.key"] {
+        std::fs::create_dir_all(data.join(file).parent().unwrap()).unwrap();
+        std::fs::copy(world.data().join(file), data.join(file)).unwrap();
     }
     let host = format!("--host={}", one.ip());
     let second = world.start("beside", &["dispatcher", &host, "--port=0", "--spawn=0", "--data", text(&data)]);

@@ -65,8 +65,10 @@ fn a_command_that_waits_ends_if_the_dispatcher_comes_back_without_its_build_or_w
         let data = world.path("new");
         std::fs::create_dir(&data).unwrap();
         if has_tokens {
-            std::fs::create_dir(data.join("tokens")).unwrap();
-            std::fs::copy(world.data().join("tokens/operator"), data.join("tokens/operator")).unwrap();
+            for file in ["tokens/operator", "tls/authority.key"] {
+                std::fs::create_dir(data.join(file).parent().unwrap()).unwrap();
+                std::fs::copy(world.data().join(file), data.join(file)).unwrap();
+            }
         }
         let _other = world.dispatcher(&["--data", text(&data)]);
         assert_eq!(waiting.exit_code(), code);

@@ -3,6 +3,7 @@
 
 mod commands;
 mod link;
+mod machine;
 mod meter;
 mod namespace;
 mod operator;
@@ -191,8 +192,10 @@ impl World {
         if self.port.get() != 0 {
             command.env("SURVEIL_DISPATCH", self.address().to_string());
         }
-        // All connections are encrypted, once there is a dispatcher, if this is set for the tests.
+        // All connections are encrypted, once there is a dispatcher, if this is set for the tests. In a network of its
+        // own a world is encrypted in any case, unless its test is about plain text.
         if std::env::var_os("SURVEIL_TEST_TLS").is_some()
+            && self.network.is_none()
             && let Some(pin) = self.pin()
         {
             command.env("SURVEIL_PIN", pin);

@@ -57,6 +57,13 @@ impl Namespace {
         inside
     }
 
+    /// A namespace of the same kind beside this one, that this command makes from inside: a program that says `ready`.
+    pub(super) fn beside(&self, command: &Command) -> Self {
+        let holder = Process::start("namespace", self.inside(command));
+        holder.says("ready");
+        Self { holder, kind: self.kind, is_root: self.is_root }
+    }
+
     /// The process that holds it.
     pub(crate) fn pid(&self) -> u32 {
         self.holder.pid()
