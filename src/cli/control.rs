@@ -6,8 +6,8 @@ use std::path::Path;
 use clap::Args;
 
 use super::build_name::{BuildFlags, NamedBuild};
-use super::operator_flags::{OperatorFlags, person};
-use super::session::Session;
+use super::operator_flags::OperatorFlags;
+use super::session::{Session, person};
 use super::submission::named_value;
 use super::table::one_line;
 use super::typed_place::known_place;

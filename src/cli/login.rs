@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::flags::FormatFlags;
 use super::join::{JoinFlags, Newcomer};
-use super::operator_flags::{no_login, person};
+use super::operator_flags::no_login;
 use super::reconnect::note;
 use super::report::present;
-use super::session::Session;
+use super::session::{Session, person};
 use super::table::{Column, Table, one_line};
 use super::{CliError, ExitCode, Output, chain};
 use crate::config::{LOCAL_LOGIN, Login, Logins, TokenSource, default_login_name, defaults, is_login_name};

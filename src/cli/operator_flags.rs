@@ -9,7 +9,7 @@ use clap::Args;
 use super::CliError;
 use super::flags::DispatchFlags;
 use super::session::Session;
-use crate::config::{LOCAL_LOGIN, Login, Logins, TokenSource, default_runner_name, defaults, is_login_name};
+use crate::config::{LOCAL_LOGIN, Login, Logins, TokenSource, defaults, is_login_name};
 use crate::model::{Address, Pin};
 use crate::quoting::{absolute, shell_path, shell_word};
 
@@ -149,13 +149,6 @@ impl OperatorFlags {
         }
         typed
     }
-}
-
-/// The person who types, as `USER@HOST`.
-pub(crate) fn person() -> String {
-    let user =
-        ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
-    format!("{}@{}", user.as_deref().unwrap_or("somebody"), default_runner_name())
 }
 
 /// Whether a printed command has to name the dispatcher of this machine, because one without flags speaks to a login.

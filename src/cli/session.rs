@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::CliError;
-use crate::config::TokenSource;
+use crate::config::{TokenSource, default_runner_name};
 use crate::model::{Address, Pin};
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Role};
 use crate::protocol::limits::MAX_LINE_BYTES;
@@ -65,6 +65,7 @@ impl Session {
         let pid = std::process::id();
         // An operator keeps nothing between sessions, so any number can be its incarnation.
         let hello = Hello::new(Role::Operator, format!("pid {pid}"), pid.into(), token.read()?);
+        let hello = Hello { user: Some(person()), ..hello };
         write_frame(&stream, &Frame::new(&Opening::Hello(hello))).map_err(disconnected)?;
         match reader.read::<Greeting>(MAX_LINE_BYTES).map_err(disconnected)? {
             Some(Greeting::Welcome(welcome)) => {
@@ -177,6 +178,13 @@ impl Drop for Session {
 pub(crate) struct KeepAlive {
     _stop: Sender<()>,
     _thread: Thread<()>,
+}
+
+/// The person who types, as `USER@HOST`.
+pub(crate) fn person() -> String {
+    let user =
+        ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    format!("{}@{}", user.as_deref().unwrap_or("somebody"), default_runner_name())
 }
 
 /// Adds the token file to the text of a refusal: a wrong token is nearly always one of another dispatcher.

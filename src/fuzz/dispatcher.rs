@@ -81,6 +81,7 @@ fn hello() -> Hello {
         listens_at: None,
         callback_key: None,
         join: None,
+        user: None,
         takes_refs: true,
         takes_wakes: false,
         takes_pieces: false,

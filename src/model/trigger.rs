@@ -130,10 +130,10 @@ worded! {
         /// A schedule of the task file came due at this time. The time zone is the one in which the schedule is read.
         Schedule { name: Arc<str>, due: WallTime, timezone: Arc<str> } = "schedule",
         /// A person asked for a build of a commit. The asking program has made up the id, so that a request that is
-        /// sent again makes no second build.
-        Manual { id: TriggerId } = "manual",
-        /// A person asked for a build of uncommitted work; `id` is as for a manual build.
-        Try { id: TriggerId } = "try",
+        /// sent again makes no second build. `by` is the name of the person, if it is known.
+        Manual { id: TriggerId, by: Option<Arc<str>> } = "manual",
+        /// A person asked for a build of uncommitted work; `id` and `by` are as for a manual build.
+        Try { id: TriggerId, by: Option<Arc<str>> } = "try",
     }
 }
 
@@ -236,8 +236,14 @@ impl Trigger {
             TriggerKind::Schedule { name, due, timezone } => {
                 [&due.0.to_be_bytes(), name.as_bytes(), b"\0", timezone.as_bytes()].concat()
             }
-            TriggerKind::Manual { id } | TriggerKind::Try { id } => id.0.to_vec(),
+            TriggerKind::Manual { id, .. } | TriggerKind::Try { id, .. } => id.0.to_vec(),
         }
+    }
+
+    /// The name of the person who asked for the build, if somebody did and the name is known.
+    #[must_use]
+    pub fn asked_by(&self) -> Option<&Arc<str>> {
+        if let TriggerKind::Manual { by, .. } | TriggerKind::Try { by, .. } = &self.kind { by.as_ref() } else { None }
     }
 
     /// The head before a move of a ref, if there was one.
@@ -293,7 +299,7 @@ mod tests {
         let (name, timezone) = ("nightly".into(), "UTC".into());
         let nightly = trigger(TriggerKind::Schedule { name, due: WallTime(258), timezone });
         assert_eq!(nightly.key(), [&[0, 0, 0, 0, 0, 0, 1, 2], &b"nightly\0UTC"[..]].concat());
-        assert_eq!(trigger(TriggerKind::Manual { id: TriggerId([7; 16]) }).key(), [7; 16]);
+        assert_eq!(trigger(TriggerKind::Manual { id: TriggerId([7; 16]), by: None }).key(), [7; 16]);
         assert_eq!((nightly.number(), nightly.before(), nightly.commits()), (0, None, Some(0)));
         assert_eq!(nightly.clone().numbered(5), nightly, "it moves no ref");
     }

@@ -56,6 +56,10 @@ pub struct Hello {
     /// Only with a join token: asks for a credential. The session ends after `welcome`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join: Option<JoinRequest>,
+    /// Only from an operator: the name of the person, as `USER@HOST`. It is recorded with the orders of a session that
+    /// was opened with the secret of the role, and proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// Whether an observer knows of refs that are no branches. False by default.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_refs: bool,
@@ -81,6 +85,7 @@ impl Hello {
             listens_at: None,
             callback_key: None,
             join: None,
+            user: None,
             takes_refs: role == Role::Observer,
             takes_wakes: role == Role::Observer,
             takes_pieces: role != Role::Runner,

@@ -309,6 +309,7 @@ pub(crate) mod tests {
             trigger: "push".into(),
             reference: "refs/heads/main".into(),
             trust: "trusted".into(),
+            asked_by: None,
             before: None,
             subject: String::new(),
             author: String::new(),

@@ -17,7 +17,7 @@ use crate::model::{
 /// A person's order to start a held job.
 pub(super) struct Start {
     pub(super) job: JobId,
-    /// `USER@HOST`, as the command said.
+    /// The name of the person.
     pub(super) by: String,
     /// Whether it starts also if its build is not the newest of its ref.
     pub(super) force: bool,
@@ -34,6 +34,7 @@ impl Scheduler {
         request: RequestId,
         mut restored: WholeBuild,
         (failed_only, only): (bool, Option<NamedJobs>),
+        by: Option<&str>,
     ) {
         let id = restored.build.id;
         if self.builds.contains_key(&id) {
@@ -75,7 +76,7 @@ impl Scheduler {
         }
         turn.persist(Record::BuildReopened { build: id });
         for job in &queued {
-            turn.decide(id, *job, None, DecisionKind::RerunAsked);
+            turn.decide(id, *job, None, DecisionKind::RerunAsked { by: by.map(str::to_owned) });
         }
         for job in held {
             turn.persist(Record::JobHeld { job });

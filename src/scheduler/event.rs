@@ -61,13 +61,19 @@ pub enum Event {
     SpawnFailed { spawn: SpawnId, why: String },
     /// The process of a runner that was started has ended.
     SpawnGone { spawn: SpawnId },
-    /// An operator asked to cancel a build, or some jobs of it.
-    CancelAsked { request: RequestId, build: BuildId, only: Option<NamedJobs> },
+    /// An operator asked to cancel a build, or some jobs of it. `by` is the operator's name, if it is known.
+    CancelAsked { request: RequestId, build: BuildId, only: Option<NamedJobs>, by: Option<String> },
     /// An operator asked to run a finished build again, or only what failed, or only some jobs of it. Its jobs are
-    /// passed as the store has them.
-    RerunAsked { request: RequestId, build: Box<WholeBuild>, failed_only: bool, only: Option<NamedJobs> },
-    /// A person asked to start a held job. Its build is passed as the store has it. `by` is `USER@HOST`, as the command
-    /// said. With `force`, a newer build of the same ref does not matter. `inputs` are values for the inputs of the
+    /// passed as the store has them. `by` is as in `CancelAsked`.
+    RerunAsked {
+        request: RequestId,
+        build: Box<WholeBuild>,
+        failed_only: bool,
+        only: Option<NamedJobs>,
+        by: Option<String>,
+    },
+    /// A person asked to start a held job. Its build is passed as the store has it. `by` is the person's name.
+    /// With `force`, a newer build of the same ref does not matter. `inputs` are values for the inputs of the
     /// tasks that start.
     StartAsked {
         request: RequestId,

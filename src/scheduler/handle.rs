@@ -41,9 +41,9 @@ impl Scheduler {
             Event::SessionClosed { session } => self.close_session(&mut turn, session),
             Event::SpawnFailed { spawn, why } => self.spawn_failed(&mut turn, spawn, &why),
             Event::SpawnGone { spawn } => self.spawn_gone(&mut turn, spawn),
-            Event::CancelAsked { request, build, only } => self.cancel(&mut turn, request, build, only),
-            Event::RerunAsked { request, build, failed_only, only } => {
-                self.rerun(&mut turn, request, *build, (failed_only, only));
+            Event::CancelAsked { request, build, only, by } => self.cancel(&mut turn, request, build, only, by),
+            Event::RerunAsked { request, build, failed_only, only, by } => {
+                self.rerun(&mut turn, request, *build, (failed_only, only), by.as_deref());
             }
             Event::StartAsked { request, build, job, by, force, inputs } => {
                 self.start_held(&mut turn, request, *build, Start { job, by, force, inputs });

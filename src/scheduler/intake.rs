@@ -9,7 +9,7 @@ use super::state::{LiveBuild, LiveJob, LiveNeed};
 use super::tables::Timer;
 use super::turn::Turn;
 use super::{Reply, Scheduler};
-use crate::model::reason::{DecisionKind, NamedJobs, Notice, OrderDone};
+use crate::model::reason::{CancelReason, DecisionKind, NamedJobs, Notice, OrderDone};
 use crate::model::{
     AcceptedHead, Build, BuildId, BuildSource, Ending, Job, JobId, JobState, Moment, Plan, PlannedTask, Record,
     RefName, RepoName, TaskName, Verdict,
@@ -192,7 +192,14 @@ impl Scheduler {
 
     /// Cancels the unfinished jobs of a build, or one of them. That is in force at once: the outcomes are recorded now,
     /// and the runners are told when they can be reached.
-    pub(super) fn cancel(&mut self, turn: &mut Turn, request: RequestId, build: BuildId, of: Option<NamedJobs>) {
+    pub(super) fn cancel(
+        &mut self,
+        turn: &mut Turn,
+        request: RequestId,
+        build: BuildId,
+        of: Option<NamedJobs>,
+        by: Option<String>,
+    ) {
         let Some(live) = self.builds.get(&build) else {
             // That it is over is what was asked for.
             return turn.reply(request, Reply::Done(OrderDone::NothingToCancel { build, of }));
@@ -208,8 +215,9 @@ impl Scheduler {
                 JobState::Leased(attempt) => self.cancel_lease(turn, attempt),
             }
             cancelled += 1;
-            turn.decide(build, id, None, DecisionKind::CancelAsked);
-            self.finish_job(turn, id, Ending::Cancelled(None));
+            turn.decide(build, id, None, DecisionKind::CancelAsked { by: by.clone() });
+            let reason = by.clone().map(|by| Box::new(CancelReason::Asked { by }));
+            self.finish_job(turn, id, Ending::Cancelled(reason));
         }
         let done = match cancelled {
             0 => OrderDone::NothingToCancel { build, of },

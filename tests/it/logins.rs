@@ -127,3 +127,109 @@ fn a_login_that_cannot_be_used_says_why_and_what_to_do() {
     assert!(away.contains("the dispatcher of the login") && away.contains("--dispatch local"), "{away}");
     assert!(types(&world, "alice", &["logout"]).ok().contains("is deleted here"));
 }
+
+/// Logs a user in with one pasted line.
+#[track_caller]
+fn log_in(world: &World, role: &str, name: &str) {
+    let line = pasted(world, role, name);
+    let words: Vec<&str> = line.iter().map(String::as_str).collect();
+    types(world, name, &words).ok();
+}
+
+/// The answer of `surveil show` or `why` for the owner of the data directory.
+#[track_caller]
+fn told(world: &World, arguments: &[&str]) -> Value {
+    serde_json::from_str(&world.surveil(&[arguments, &["--json"]].concat()).ok()).unwrap()
+}
+
+/// Sabotage tried: `cancel` needs only a reader; the person is the one of `hello` also with a credential; a record
+/// without the name. Each is found.
+#[test]
+fn each_role_gives_its_orders_and_no_others_and_every_order_names_who_gave_it() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(
+        "[task.t]\nrun = \"true\"\nlabels = [\"nowhere\"]\n[task.m]\nrun = \"true\"\nmanual = true\nlabels = [\"nowhere\"]\n",
+    );
+    let mut dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let build = world.build_that("the build", |build| build.commit == commit);
+    let number = format!("b{}", build.build);
+    for (role, name) in [("reader", "rita"), ("member", "mike"), ("admin", "anna")] {
+        log_in(&world, role, name);
+    }
+    let by = |name: &str, words: &[&str]| {
+        let mut command = of_user(&world, name, words);
+        command.current_dir(&repository.path).env("USER", "somebody-else");
+        world.run(command)
+    };
+    let orders: [&[&str]; 6] = [
+        &["cancel", &number],
+        &["rerun", &number],
+        &["start", &number, "m"],
+        &["submit"],
+        &["try", "--no-wait"],
+        &["wake", "app"],
+    ];
+    let admins: [&[&str]; 4] =
+        [&["drain", "w1"], &["resume", "w1"], &["token", "list"], &["token", "create", "--role=admin"]];
+    for words in orders.iter().chain(&admins) {
+        assert!(by("rita", words).error(7).contains("rita is a reader, and this needs the role "), "{words:?}");
+    }
+    for words in admins {
+        assert!(by("mike", words).error(7).contains("mike is a member, and this needs the role admin"), "{words:?}");
+    }
+    let seen = told(&world, &["show", &number]);
+    assert_eq!((&seen["state"], world.builds().len()), (&"queued".into(), 1), "what was refused has not happened");
+    for words in [&["status"][..], &["show", &number], &["why", &number], &["runners"], &["plan"]] {
+        by("rita", words).ok();
+    }
+
+    by("mike", &["start", &number, "m"]).ok();
+    by("anna", &["cancel", &number]).ok();
+    by("mike", &["rerun", &number]).ok();
+    let local = world.run({
+        let mut command = world.command(&["cancel", &number]);
+        command.env("USER", "olga");
+        command
+    });
+    local.ok();
+    by("mike", &["submit"]).ok();
+    repository.write("new", "work");
+    by("mike", &["try", "--no-wait"]).ok();
+    by("anna", &["token", "create", "--role=admin"]).ok();
+    by("anna", &["wake", "app"]).ok();
+    by("anna", &["drain", "w1"]).error(6);
+
+    // The names are as durable as the orders.
+    dispatcher.signal(rustix::process::Signal::TERM);
+    assert_eq!(dispatcher.exit_code(), 0);
+    let _dispatcher = world.dispatcher(&[]);
+    let why = told(&world, &["why", &number]);
+    let orders = |line: &&Value| line["code"] != "chosen" && !line["by"].is_null();
+    let lines: Vec<(&str, &str)> = why["history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(orders)
+        .map(|line| (line["text"].as_str().unwrap(), line["by"].as_str().unwrap()))
+        .collect();
+    for line in [("started by mike", "mike"), ("cancelled by anna", "anna"), ("run again by mike", "mike")] {
+        assert!(lines.contains(&line), "{line:?} in {lines:?}");
+    }
+    assert!(
+        lines.iter().any(|(text, by)| text.starts_with("cancelled by olga@") && by.starts_with("olga@")),
+        "{lines:?}"
+    );
+    assert!(!why.to_string().contains("somebody-else"), "{why}");
+    let seen = told(&world, &["show", &number]);
+    let reason = seen["jobs"][0]["detail"].as_str().unwrap();
+    assert!(reason.starts_with("olga@") && reason.ends_with(" cancelled it"), "{seen}");
+    let asked: Vec<_> = world.builds().into_iter().map(|build| (build.trigger, build.asked_by)).collect();
+    let submitted = world.builds().into_iter().find(|build| build.trigger == "manual").unwrap().build;
+    assert!(world.surveil(&["show", &format!("b{submitted}")]).ok().contains("\n  submitted by mike\n"));
+    for kind in ["manual", "try"] {
+        assert!(asked.contains(&(kind.to_owned(), Some("mike".to_owned()))), "{asked:?}");
+    }
+    assert!(asked.contains(&("push".to_owned(), None)), "{asked:?}");
+}

@@ -26,7 +26,7 @@ enum Order {
 impl Orders {
     pub(super) fn ask(&mut self, event: &Event) {
         let (request, order) = match event {
-            Event::CancelAsked { request, build, only: None } => (request, (*build, Order::Cancel)),
+            Event::CancelAsked { request, build, only: None, .. } => (request, (*build, Order::Cancel)),
             Event::RerunAsked { request, build, .. } => (request, (build.build.id, Order::Rerun)),
             _ => return,
         };

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use surveil::model::reason::ErrorReason;
+use surveil::model::reason::{CancelReason, ErrorReason};
 use surveil::model::{AttemptId, BuildId, Ending, Job, JobId, JobState, Outcome, Record, Verdict};
 use surveil::scheduler::Event;
 
@@ -94,7 +94,12 @@ impl Book {
             }
             Record::JobFinished { job, ending } => {
                 let build = self.page(job)?.build;
-                let is_asked = !matches!(ending, Ending::Cancelled(None)) || self.cancels.contains(&build);
+                let by_order = match ending {
+                    Ending::Cancelled(None) => true,
+                    Ending::Cancelled(Some(reason)) => matches!(**reason, CancelReason::Asked { .. }),
+                    _ => false,
+                };
+                let is_asked = !by_order || self.cancels.contains(&build);
                 demand(is_asked, || format!("{job} is cancelled, and nobody wanted that"))?;
                 let page = self.page(job)?;
                 let is_true = !page.is_finished() && page.bears_out(ending, terms);

@@ -261,14 +261,22 @@ impl World {
                 let earlier = self.dispatcher.store.build_of(&source);
                 Event::BuildAsked { request, source, plan, earlier }
             }
-            Question::Cancel(build, job) => Event::CancelAsked { request, build, only: named(job) },
+            Question::Cancel(build, job) => {
+                Event::CancelAsked { request, build, only: named(job), by: Some("alice".into()) }
+            }
             Question::Rerun(id, failed_only, only) => {
                 // The store must know all of the build before it is read from there.
                 if !self.flush() {
                     return false;
                 }
                 let Some(build) = self.dispatcher.store.build(id) else { return true };
-                Event::RerunAsked { request, build: Box::new(build), failed_only, only: named(only) }
+                Event::RerunAsked {
+                    request,
+                    build: Box::new(build),
+                    failed_only,
+                    only: named(only),
+                    by: Some("alice".into()),
+                }
             }
             Question::Start(id, job, force, inputs) => {
                 if !self.flush() {

@@ -215,5 +215,5 @@ impl Fold {
 
 /// Whether a build runs again from this decision on.
 fn reopens(kind: &DecisionKind) -> bool {
-    matches!(kind, DecisionKind::RerunAsked | DecisionKind::Started { reopened: true, .. })
+    matches!(kind, DecisionKind::RerunAsked { .. } | DecisionKind::Started { reopened: true, .. })
 }

@@ -17,9 +17,9 @@ impl World {
         raw[..8].copy_from_slice(&self.dice.roll().to_be_bytes());
         let id = TriggerId(raw);
         let (kind, reference) = if self.dice.percent(70) {
-            (TriggerKind::Manual { id }, RefName::of_branch(["main", "topic"][self.dice.below(2)]))
+            (TriggerKind::Manual { id, by: None }, RefName::of_branch(["main", "topic"][self.dice.below(2)]))
         } else {
-            (TriggerKind::Try { id }, RefName::detached())
+            (TriggerKind::Try { id, by: None }, RefName::detached())
         };
         let trigger = Trigger { kind, reference, trust: Trust::Untrusted };
         let (subject, author) = (String::new(), String::new());
@@ -51,10 +51,11 @@ impl World {
             match (&mut plan, &source.trigger.kind) {
                 // A person who names the tasks of a request starts them.
                 (Ok(plan), TriggerKind::Try { .. }) => plan.tasks.iter_mut().for_each(|task| task.held = false),
-                (Ok(plan), TriggerKind::Manual { id }) => plan.settings.priority = i32::from(id.0[0] % 5) - 2,
+                (Ok(plan), TriggerKind::Manual { id, .. }) => plan.settings.priority = i32::from(id.0[0] % 5) - 2,
                 _ => {}
             }
-            if let (Ok(plan), TriggerKind::Manual { id } | TriggerKind::Try { id }) = (&mut plan, &source.trigger.kind)
+            if let (Ok(plan), TriggerKind::Manual { id, .. } | TriggerKind::Try { id, .. }) =
+                (&mut plan, &source.trigger.kind)
                 && plan.set_inputs(&values_of(*id, plan)).is_err()
             {
                 // The command ends with the name of the input that has no value.

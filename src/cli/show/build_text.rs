@@ -32,6 +32,10 @@ pub(crate) fn print(
     // A dispatcher of before tells no trust.
     let trust = if build.trust.is_empty() { String::new() } else { format!(", {}", one_line(&build.trust)) };
     out.line(dim(format_args!("  {} by {author}, {repo} {branch}{trust}{priority}", build.commit)))?;
+    if let Some(by) = &build.asked_by {
+        let asked = if build.trigger == "try" { "tried" } else { "submitted" };
+        out.line(dim(format_args!("  {asked} by {}", one_line(by))))?;
+    }
     if let Some(problem) = &build.problem {
         out.line("")?;
         for line in problem.lines() {

@@ -68,6 +68,7 @@ pub(crate) fn build(number: u64, state: &str, jobs: Vec<JobReport>) -> BuildRepo
         trigger: "push".into(),
         reference: "refs/heads/main".into(),
         trust: "trusted".into(),
+        asked_by: None,
         before: None,
         subject: "Fix the thing".into(),
         author: "Ann <ann@example.org>".into(),

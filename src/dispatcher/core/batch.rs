@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::inbox::{NewCommit, NewOrder, Seen, StartOrder, ToCore};
+use super::inbox::{NewCommit, NewOrder, RerunOrder, Seen, StartOrder, ToCore};
 use super::peers::{Arrival, Peers, Places};
 use super::rest::Rest;
 use super::watcher::{Watcher, changed_build};
@@ -156,8 +156,15 @@ impl Core {
             }
             ToCore::Commit { commit, answer } => self.take_commit(*commit, answer),
             ToCore::Submit { order, answer } => self.take_order(*order, answer)?,
-            ToCore::Rerun { build, failed_only, only, answer } => {
-                self.about(build, answer, |request, build| Event::RerunAsked { request, build, failed_only, only })?;
+            ToCore::Rerun { order, answer } => {
+                let RerunOrder { build, failed_only, only, by } = *order;
+                self.about(build, answer, |request, build| Event::RerunAsked {
+                    request,
+                    build,
+                    failed_only,
+                    only,
+                    by,
+                })?;
             }
             ToCore::Start { order, answer } => {
                 let StartOrder { build, job, by, force, inputs } = *order;

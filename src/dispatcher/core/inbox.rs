@@ -48,7 +48,7 @@ pub(crate) enum ToCore {
     /// before, so that no repetition comes in between.
     Submit { order: Box<NewOrder>, answer: Sender<Reply> },
     /// An operator has ordered a rerun. The core reads the build itself, so that no other rerun comes in between.
-    Rerun { build: BuildId, failed_only: bool, only: Option<NamedJobs>, answer: Sender<Reply> },
+    Rerun { order: Box<RerunOrder>, answer: Sender<Reply> },
     /// A person has ordered the start of a held job. The core reads the build itself.
     Start { order: Box<StartOrder>, answer: Sender<Reply> },
     /// A look at the core's state, for reports.
@@ -71,6 +71,14 @@ pub(crate) struct NewOrder {
     pub(crate) plan: TaskPlan,
     /// The place of the repository, which is kept if none is known.
     pub(crate) place: String,
+}
+
+/// The fields of [`Event::RerunAsked`], with the number of the build.
+pub(crate) struct RerunOrder {
+    pub(crate) build: BuildId,
+    pub(crate) failed_only: bool,
+    pub(crate) only: Option<NamedJobs>,
+    pub(crate) by: Option<String>,
 }
 
 /// The fields of [`Event::StartAsked`], with the number of the build.

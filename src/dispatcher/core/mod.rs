@@ -13,6 +13,6 @@ mod watcher;
 
 pub(crate) use batch::Core;
 pub(crate) use handle::{CoreHandle, NoAnswer};
-pub(crate) use inbox::{NewCommit, NewOrder, Seen, StartOrder, ToCore};
+pub(crate) use inbox::{NewCommit, NewOrder, RerunOrder, Seen, StartOrder, ToCore};
 pub(crate) use peers::Peer;
 pub(crate) use watcher::Watcher;

@@ -102,8 +102,8 @@ fn announced(build: &Build) -> HistoryLine {
         TriggerKind::Schedule { name, due, timezone } => {
             HistoryEntry::Scheduled { name: name.clone(), due: time_of_day(*due, timezone) }
         }
-        TriggerKind::Manual { .. } => HistoryEntry::Submitted { commit: to },
-        TriggerKind::Try { .. } => HistoryEntry::Tried { commit: to },
+        TriggerKind::Manual { by, .. } => HistoryEntry::Submitted { commit: to, by: by.clone() },
+        TriggerKind::Try { by, .. } => HistoryEntry::Tried { commit: to, by: by.clone() },
     };
     HistoryLine { at: Some(build.created_at), task: None, entry, seq: None }
 }

@@ -6,18 +6,15 @@ use super::cell_starts::cell_starts;
 use super::error::OperationError;
 use super::questions::Operations;
 use crate::config::nearest;
-use crate::dispatcher::core::{NoAnswer, StartOrder, ToCore};
+use crate::dispatcher::core::{NoAnswer, RerunOrder, StartOrder, ToCore};
 use crate::dispatcher::session::Woken;
 use crate::model::reason::OrderDone;
 use crate::model::{JobId, RepoName, RunnerId};
 use crate::scheduler::{Event, Reply};
 
-/// Characters of the name of a person that are recorded.
-const MAX_BY_CHARS: usize = 200;
-
 /// How a held job is to start.
 pub(crate) struct StartAsk {
-    /// `USER@HOST`, as the command said.
+    /// The name of the person.
     pub(crate) by: String,
     /// Whether it starts also if its build is not the newest of its ref.
     pub(crate) force: bool,
@@ -27,18 +24,30 @@ pub(crate) struct StartAsk {
 
 impl Operations {
     /// Cancels the unfinished jobs of a build, or those of one task or matrix.
-    pub(crate) fn cancel(&self, name: &str, task: Option<&str>) -> Result<OrderDone, OperationError> {
+    pub(crate) fn cancel(
+        &self,
+        name: &str,
+        task: Option<&str>,
+        by: Option<String>,
+    ) -> Result<OrderDone, OperationError> {
         let build = self.find(name)?;
         let only = task.map(|task| self.jobs_of(&build, task)).transpose()?;
-        done(self.core.ask(move |request| Event::CancelAsked { request, build: build.id, only }))
+        done(self.core.ask(move |request| Event::CancelAsked { request, build: build.id, only, by }))
     }
 
     /// Runs a finished build's jobs again, or only those that did not pass, or those of one task or matrix with the
     /// jobs that did not pass because of them.
-    pub(crate) fn rerun(&self, name: &str, task: Option<&str>, failed_only: bool) -> Result<OrderDone, OperationError> {
+    pub(crate) fn rerun(
+        &self,
+        name: &str,
+        task: Option<&str>,
+        failed_only: bool,
+        by: Option<String>,
+    ) -> Result<OrderDone, OperationError> {
         let build = self.find(name)?;
         let only = task.map(|task| self.jobs_of(&build, task)).transpose()?;
-        done(self.core.answered(|answer| ToCore::Rerun { build: build.id, failed_only, only, answer }))
+        let order = Box::new(RerunOrder { build: build.id, failed_only, only, by });
+        done(self.core.answered(|answer| ToCore::Rerun { order, answer }))
     }
 
     /// Starts the held job of a task, or those of all held cells of a matrix.
@@ -46,7 +55,6 @@ impl Operations {
         let build = self.find(name)?;
         let named = self.jobs_of(&build, task)?;
         let StartAsk { by, force, inputs } = ask;
-        let by: String = by.chars().take(MAX_BY_CHARS).collect();
         let start = |job: JobId, inputs: BTreeMap<String, String>| {
             let order = Box::new(StartOrder { build: build.id, job, by: by.clone(), force, inputs });
             done(self.core.answered(|answer| ToCore::Start { order, answer }))

@@ -9,7 +9,7 @@ use super::{log_stream, passes, report, submission, truncate};
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::mirrors::{ArrivingPack, Upkeep};
 use crate::dispatcher::operations::{BuildWatch, OperationError, Operations, StartAsk, Submission, Submitted};
-use crate::dispatcher::session::credentials::{Access, expires_at};
+use crate::dispatcher::session::credentials::{Access, MAX_PERSON_CHARS, expires_at};
 use crate::dispatcher::translate;
 use crate::error_chain::chain;
 use crate::model::reason::OrderDone;
@@ -128,7 +128,7 @@ impl<'a> OperatorWorker<'a> {
             }
             FromOperator::Pack { repo, last, .. } => self.take_piece(&repo, last, payload)?,
             FromOperator::Submit(order) => {
-                let answer = match submission::read(&order) {
+                let answer = match submission::read(&order, self.access.person()) {
                     Ok((source, place)) => self
                         .submit(Submission {
                             source,
@@ -234,6 +234,7 @@ impl<'a> OperatorWorker<'a> {
 
     fn answer(&self, message: FromOperator) -> Result<ToOperator, OperationError> {
         let operations = &self.operations;
+        let person = || self.access.person().map(str::to_owned);
         let done = |order: OrderDone| match order {
             // Operators of version 1 take this for a refusal. The code tells others that there was nothing to do.
             OrderDone::NothingToCancel { .. } => {
@@ -268,12 +269,16 @@ impl<'a> OperatorWorker<'a> {
                 };
                 ToOperator::Passes(passes::report(operations.passes(wanted)?))
             }
-            FromOperator::Cancel { build, task } => done(operations.cancel(&build, task.as_deref())?),
-            FromOperator::Rerun { build, failed, task } => done(operations.rerun(&build, task.as_deref(), failed)?),
+            FromOperator::Cancel { build, task } => done(operations.cancel(&build, task.as_deref(), person())?),
+            FromOperator::Rerun { build, failed, task } => {
+                done(operations.rerun(&build, task.as_deref(), failed, person())?)
+            }
             FromOperator::Start { build, task, by, force, inputs } => {
                 if let Err(refusal) = submission::check_inputs(&inputs) {
                     return Ok(ToOperator::Error(refusal));
                 }
+                // The command of an earlier version names the person here only.
+                let by = person().unwrap_or_else(|| by.chars().take(MAX_PERSON_CHARS).collect());
                 done(operations.start(&build, &task, StartAsk { by, force, inputs })?)
             }
             FromOperator::Drain { runner } => done(operations.drain(&runner)?),

@@ -108,6 +108,7 @@ pub(super) fn build(view: BuildView) -> wire::BuildReport {
         trigger: trigger.kind.word().to_owned(),
         reference: trigger.reference.to_string(),
         trust: trigger.trust.word().to_owned(),
+        asked_by: trigger.asked_by().map(ToString::to_string),
         before: trigger.before().map(|before| before.to_string()),
         subject: build.source.subject,
         author: build.source.author,
@@ -199,6 +200,7 @@ pub(super) fn why(why: Why) -> wire::WhyReport {
         text: bounded(entry.to_string()),
         code: entry.code().map(str::to_owned),
         reason_code: entry.reason_code().map(str::to_owned),
+        by: entry.by().map(str::to_owned),
         seq,
     };
     wire::WhyReport {

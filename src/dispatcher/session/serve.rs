@@ -192,7 +192,7 @@ impl Shared {
             );
             return Err(Refusal::new(ErrorCode::Malformed, text));
         }
-        Ok(Access::of(credential))
+        Ok(Access::of(credential, hello.user.as_deref()))
     }
 
     /// Gives a peer that has a join token a credential. It is durable when this returns.

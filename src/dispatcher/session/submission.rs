@@ -1,6 +1,7 @@
 //! Reads an operator's request for a build.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::dispatcher::translate;
 use crate::model::{BuildSource, CommitId, MAX_PRIORITY, RefName, Trigger, TriggerId, TriggerKind, Trust};
@@ -8,8 +9,9 @@ use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_HAVES, MAX_INPUT_BYTES, MAX_INPUTS};
 use crate::protocol::operator::SubmitOrder;
 
-/// Returns the build that a `submit` asks for, untrusted until it is judged, and the place of its repository.
-pub(super) fn read(order: &SubmitOrder) -> Result<(BuildSource, String), Refusal> {
+/// Returns the build that a `submit` of this person asks for, untrusted until it is judged, and the place of its
+/// repository.
+pub(super) fn read(order: &SubmitOrder, by: Option<&str>) -> Result<(BuildSource, String), Refusal> {
     let SubmitOrder { id, trigger, repo: name, source: place, reference: full, commit: of, subject, author, .. } =
         order;
     let id = trigger_id(id).ok_or_else(|| translate::malformed("the `id` of an order has 32 hexadecimal digits"))?;
@@ -22,9 +24,10 @@ pub(super) fn read(order: &SubmitOrder) -> Result<(BuildSource, String), Refusal
         Some(text) => translate::reference("", Some(text))?,
         None => RefName::detached(),
     };
+    let by = by.map(Arc::from);
     let kind = match trigger.as_str() {
-        "manual" => TriggerKind::Manual { id },
-        "try" => TriggerKind::Try { id },
+        "manual" => TriggerKind::Manual { id, by },
+        "try" => TriggerKind::Try { id, by },
         other => {
             let name = Refusal::quote(other);
             return Err(translate::malformed(format!("this dispatcher takes no order of the kind `{name}`")));
@@ -81,17 +84,17 @@ mod tests {
         };
         let id = TriggerId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef_u128.to_be_bytes());
         for (trigger, reference, kind) in [
-            ("manual", Some("refs/heads/main"), TriggerKind::Manual { id }),
-            ("manual", Some("refs/tags/v1"), TriggerKind::Manual { id }),
-            ("manual", None, TriggerKind::Manual { id }),
-            ("try", Some("refs/heads/main"), TriggerKind::Try { id }),
+            ("manual", Some("refs/heads/main"), TriggerKind::Manual { id, by: Some("alice".into()) }),
+            ("manual", Some("refs/tags/v1"), TriggerKind::Manual { id, by: Some("alice".into()) }),
+            ("manual", None, TriggerKind::Manual { id, by: Some("alice".into()) }),
+            ("try", Some("refs/heads/main"), TriggerKind::Try { id, by: Some("alice".into()) }),
         ] {
-            let (source, place) = read(&order(trigger, reference)).unwrap();
+            let (source, place) = read(&order(trigger, reference), Some("alice")).unwrap();
             let expected =
                 Trigger { kind, reference: RefName::new(reference.unwrap_or("HEAD")), trust: Trust::Untrusted };
             assert_eq!((source.trigger, &*place), (expected, "https://h/app"));
         }
-        let refused = |order: &SubmitOrder| read(order).unwrap_err().code;
+        let refused = |order: &SubmitOrder| read(order, None).unwrap_err().code;
         for reference in ["main", "refs/heads/a..b", "refs/", "", "HEAD"] {
             assert_eq!(refused(&order("manual", Some(reference))), ErrorCode::Refused, "{reference}");
         }

@@ -64,8 +64,10 @@ stored_reason! {
 }
 
 stored_reason! {
-    /// Why a job was cancelled, if no operator did it.
+    /// Why a job was cancelled.
     pub enum CancelReason {
+        /// A person cancelled it. There is no reason if the name of the person is not known.
+        Asked { by: String } = "asked",
         /// This task of the build failed, and the build stops at its first failure.
         FailFast { task: TaskName } = "fail_fast",
         /// The build took longer than it may.

@@ -44,12 +44,16 @@ stored_reason! {
         /// The task is in the build, because of what has changed since it passed.
         Chosen { reason: ChangeReason } = "chosen",
         /// An operator cancelled the job.
-        CancelAsked = "cancel_asked",
+        CancelAsked {
+            /// The name of the person who gave the order, if it is known.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            by: Option<String>,
+        } = "cancel_asked",
         /// The job was cancelled without an operator.
         Cancelled { reason: CancelReason } = "cancelled",
         /// A person started the held job.
         Started {
-            /// `USER@HOST`, as the command said.
+            /// The name of the person.
             by: String,
             /// The values that they gave to inputs, by name. Long values are cut.
             #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -64,7 +68,11 @@ stored_reason! {
         /// The task passed, and this many tasks that it wrote joined the build.
         Expanded { tasks: u64 } = "expanded",
         /// An operator had the job run again.
-        RerunAsked = "rerun_asked",
+        RerunAsked {
+            /// The name of the person who gave the order, if it is known.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            by: Option<String>,
+        } = "rerun_asked",
     }
 }
 
@@ -109,9 +117,28 @@ impl DecisionKind {
             Self::GaveUp { reason } => reason.code(),
             Self::Chosen { reason } => reason.code(),
             Self::Cancelled { reason } => reason.code(),
-            Self::CancelAsked | Self::Started { .. } | Self::Expanded { .. } | Self::RerunAsked | Self::Recorded(_) => {
-                None
-            }
+            Self::CancelAsked { .. }
+            | Self::Started { .. }
+            | Self::Expanded { .. }
+            | Self::RerunAsked { .. }
+            | Self::Recorded(_) => None,
+        }
+    }
+
+    /// The name of the person who ordered it, if somebody did and the name is known.
+    #[must_use]
+    pub fn by(&self) -> Option<&str> {
+        match self {
+            Self::CancelAsked { by } | Self::RerunAsked { by } => by.as_deref(),
+            Self::Started { by, .. } => Some(by),
+            Self::Lost { .. }
+            | Self::Retried { .. }
+            | Self::NotRetried { .. }
+            | Self::GaveUp { .. }
+            | Self::Chosen { .. }
+            | Self::Cancelled { .. }
+            | Self::Expanded { .. }
+            | Self::Recorded(_) => None,
         }
     }
 }
@@ -129,9 +156,9 @@ pub enum HistoryEntry {
     /// A schedule came due, at this time in its zone: "03:17 Europe/Berlin".
     Scheduled { name: Arc<str>, due: String },
     /// A person asked for a build of a commit.
-    Submitted { commit: CommitId },
+    Submitted { commit: CommitId, by: Option<Arc<str>> },
     /// A person asked for a build of uncommitted work, which became this commit.
-    Tried { commit: CommitId },
+    Tried { commit: CommitId, by: Option<Arc<str>> },
     /// A runner got an attempt.
     Leased { number: u32, runner: RunnerName, reason: PlacementReason },
     /// An attempt has its outcome.
@@ -167,6 +194,25 @@ impl HistoryEntry {
             Self::LeftOut(_) => "left_out",
             Self::BuildFinished { .. } => "build_finished",
         })
+    }
+
+    /// The name of the person who ordered it, if somebody did and the name is known.
+    #[must_use]
+    pub fn by(&self) -> Option<&str> {
+        match self {
+            Self::Submitted { by, .. } | Self::Tried { by, .. } => by.as_deref(),
+            Self::Decided(kind) => kind.by(),
+            Self::BranchAppeared { .. }
+            | Self::BranchMoved { .. }
+            | Self::RefMoved { .. }
+            | Self::Scheduled { .. }
+            | Self::Leased { .. }
+            | Self::Ended { .. }
+            | Self::LateResult { .. }
+            | Self::Skipped(_)
+            | Self::LeftOut(_)
+            | Self::BuildFinished { .. } => None,
+        }
     }
 
     /// The code of why it happened, if there is one.

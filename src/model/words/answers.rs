@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::phrases::{count, outcome_detail, outcome_words, taking_turns, until_resumed};
+use super::phrases::{count, outcome_detail, outcome_words, person, taking_turns, until_resumed};
 use crate::model::reason::{CloseReason, HistoryEntry, LossReason, NamedJobs, OrderDone, RefusalReason};
 use crate::model::visible;
 
@@ -23,8 +23,12 @@ impl Display for HistoryEntry {
                 write!(f, "{} moved from {} to {}", reference.described(), from.short(), to.short())
             }
             Self::Scheduled { name, due } => write!(f, "schedule {name} came due ({due})"),
-            Self::Submitted { commit } => write!(f, "an operator asked for a build of {}", commit.short()),
-            Self::Tried { commit } => write!(f, "an operator tried uncommitted work, which is {}", commit.short()),
+            Self::Submitted { commit, by } => {
+                write!(f, "{} asked for a build of {}", person(by.as_deref()), commit.short())
+            }
+            Self::Tried { commit, by } => {
+                write!(f, "{} tried uncommitted work, which is {}", person(by.as_deref()), commit.short())
+            }
             Self::Leased { number, runner, reason } => write!(f, "attempt {number} went to {runner}: {reason}"),
             Self::Ended { number, runner, outcome } => {
                 write!(f, "attempt {number} on {runner}: {}", outcome_words(outcome))?;

@@ -3,7 +3,12 @@
 use std::fmt::Display;
 
 use crate::model::reason::TimeoutReason;
-use crate::model::{GroupName, LogSummary, Outcome, RunnerName, StepRecord};
+use crate::model::{GroupName, LogSummary, Outcome, RunnerName, StepRecord, visible};
+
+/// The person who gave an order, as the subject of a sentence.
+pub(super) fn person(by: Option<&str>) -> String {
+    by.map_or_else(|| "an operator".to_owned(), visible)
+}
 
 /// The exit code, the signal or the reason that goes with an outcome.
 #[must_use]

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::phrases::{count, join};
+use super::phrases::{count, join, person};
 use crate::model::reason::{
     CancelReason, ChangeReason, DecisionKind, ErrorReason, LeftOutReason, LossReason, LostWith, MissingFit,
     PlacementReason, Quarantine, SkipReason, TaskFailure, TimeoutReason,
@@ -134,6 +134,7 @@ impl Display for SkipReason {
 impl Display for CancelReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
+            Self::Asked { by } => write!(f, "{} cancelled it", visible(by)),
             Self::FailFast { task } => write!(f, "{task} failed, and the build stops at its first failure"),
             Self::BuildTimedOut { timeout_ms } => {
                 write!(f, "the build took longer than its timeout of {} s", timeout_ms / 1000)
@@ -235,9 +236,9 @@ impl Display for DecisionKind {
                 newer.iter().try_for_each(|newer| write!(f, ", although build {newer} is newer"))
             }
             Self::Expanded { tasks } => write!(f, "{} that it wrote joined the build", count(*tasks, "task")),
-            Self::CancelAsked => f.write_str("cancelled by an operator"),
+            Self::CancelAsked { by } => write!(f, "cancelled by {}", person(by.as_deref())),
             Self::Cancelled { reason } => write!(f, "cancelled: {reason}"),
-            Self::RerunAsked => f.write_str("run again by an operator"),
+            Self::RerunAsked { by } => write!(f, "run again by {}", person(by.as_deref())),
             Self::Recorded(it) => f.write_str(&it.text),
         }
     }

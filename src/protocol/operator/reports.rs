@@ -103,6 +103,9 @@ pub struct BuildReport {
     /// `trusted` or `untrusted`.
     #[serde(default)]
     pub trust: String,
+    /// The name of the person who asked for the build. Absent if nobody did, or if the name is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<String>,
     pub before: Option<String>,
     pub subject: String,
     pub author: String,
@@ -313,6 +316,9 @@ pub struct WhyLine {
     /// The code of why, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason_code: Option<String>,
+    /// The name of the person who ordered it. Absent if nobody did, or if the name is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// The line's place in the order of what happened. Numbers ascend over all builds and starts, with gaps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,

@@ -39,7 +39,7 @@ fn a_request_that_comes_again_makes_no_second_build_and_moves_no_head() {
     let mut story = Story::new();
     story.observe("app", None, 1, vec![task("lint")]);
     let mut ask = |earlier: Option<u64>| {
-        let kind = TriggerKind::Manual { id: TriggerId([7; 16]) };
+        let kind = TriggerKind::Manual { id: TriggerId([7; 16]), by: None };
         let trigger = Trigger { kind, reference: RefName::new("refs/heads/main"), trust: Trust::Trusted };
         let source = Box::new(BuildSource { trigger, ..source("app", None, 2) });
         let (request, plan) = (RequestId(8), Ok(Plan::of(vec![task("lint")])));
@@ -226,7 +226,8 @@ fn a_rerun_makes_new_attempts_beside_the_old_ones() {
             request: RequestId(1),
             build: Box::new(restored),
             failed_only: true,
-            only: None
+            only: None,
+            by: None
         }),
         ["b1 reopened", "j2 queued", "j3 waiting", "> done", "j2 leased to r1 as a3 (number 2)", "> s1 lease a3"]
     );

@@ -94,7 +94,7 @@ fn a_file_without_tasks_adds_nothing_and_a_rerun_takes_no_second_file() {
     let build = stored_build(1, Some(Verdict::Passed));
     let jobs = vec![job(1, expanding("plan")), job(2, needing("plan/a", &["plan"]))];
     let build = Box::new(WholeBuild { build, jobs, attempts: vec![] });
-    story.tell(Event::RerunAsked { request: RequestId(0), build, failed_only: false, only: None });
+    story.tell(Event::RerunAsked { request: RequestId(0), build, failed_only: false, only: None, by: None });
     story.writes(1, 2, Ok(Plan::of(vec![needing("plan/z", &["plan"])])));
     let lines = story.finish(1, 2, Outcome::Passed);
     assert_eq!(lines[..3], ["a2 passed", "j1 passed", "j2 queued"]);

@@ -74,7 +74,7 @@ fn a_task_that_runs_after_any_end_runs_after_a_held_one_that_is_skipped_or_cance
 
     story.observe_plan(Some(1), 2, plan(tasks()));
     let only = Some(named("deploy", &[5]));
-    let lines = story.tell(Event::CancelAsked { request: RequestId(0), build: BuildId(2), only });
+    let lines = story.tell(Event::CancelAsked { request: RequestId(0), build: BuildId(2), only, by: None });
     assert_eq!(lines, ["j5 cancelled", "j6 queued", "> done"]);
 }
 

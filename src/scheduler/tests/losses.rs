@@ -383,6 +383,7 @@ fn an_exclusive_job_that_was_cancelled_runs_again_only_after_its_attempt_has_end
         build: Box::new(cancelled_build(deploy)),
         failed_only: true,
         only: None,
+        by: None,
     };
     assert_eq!(story.tell(rerun.clone()), ["> refused"]);
     // The runner is cut off. It may not know of the cancel, and may still be executing.

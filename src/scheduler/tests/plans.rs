@@ -43,7 +43,7 @@ impl Story {
 
     pub(super) fn rerun(&mut self, build: Build, jobs: Vec<Job>, failed_only: bool, only: Option<u64>) -> Vec<String> {
         let (request, build) = (RequestId(0), Box::new(WholeBuild { build, jobs, attempts: vec![] }));
-        self.tell(Event::RerunAsked { request, build, failed_only, only: only.map(|job| named("a", &[job])) })
+        self.tell(Event::RerunAsked { request, build, failed_only, only: only.map(|job| named("a", &[job])), by: None })
     }
 }
 
@@ -310,13 +310,13 @@ fn a_matrix_is_cancelled_as_a_whole() {
     story.finish(1, 1, Outcome::Passed);
     let only = Some(named("test", &[1, 2, 3]));
     let (request, build) = (RequestId(0), BuildId(1));
-    let lines = story.tell(Event::CancelAsked { request, build, only: only.clone() });
+    let lines = story.tell(Event::CancelAsked { request, build, only: only.clone(), by: None });
     for line in ["j2 cancelled", "j3 cancelled", "> done"] {
         assert!(lines.iter().any(|it| it == line), "{line} in {lines:?}");
     }
     assert!(!lines.iter().any(|it| it == "j1 cancelled" || it == "j5 cancelled"), "{lines:?}");
     assert_eq!(story.ordered.take(), Some(OrderDone::Cancelled { build, of: only.clone(), jobs: 2 }));
-    story.tell(Event::CancelAsked { request, build, only: only.clone() });
+    story.tell(Event::CancelAsked { request, build, only: only.clone(), by: None });
     assert_eq!(story.ordered.take(), Some(OrderDone::NothingToCancel { build, of: only }));
 }
 
@@ -335,7 +335,7 @@ fn a_matrix_runs_again_as_a_whole_or_its_failed_cells() {
     let cells = || Some(named("test", &[1, 2, 3]));
     let rerun = |story: &mut Story, failed_only: bool, only: Option<NamedJobs>| {
         let build = Box::new(WholeBuild { build: stored(1, 1), jobs: jobs(), attempts: vec![] });
-        let lines = story.tell(Event::RerunAsked { request: RequestId(0), build, failed_only, only });
+        let lines = story.tell(Event::RerunAsked { request: RequestId(0), build, failed_only, only, by: None });
         let done = story.ordered.take();
         story.cancel(1);
         (lines, done)

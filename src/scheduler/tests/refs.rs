@@ -95,7 +95,7 @@ fn a_ref_that_is_deleted_cancels_what_no_runner_has() {
 #[test]
 fn a_deleted_ref_leaves_what_a_person_asked_for() {
     let name = "refs/tags/v1";
-    let kind = TriggerKind::Manual { id: TriggerId([1; 16]) };
+    let kind = TriggerKind::Manual { id: TriggerId([1; 16]), by: None };
     let trigger = Trigger { kind, ..Trigger::of_move(RefName::new(name), None, Vec::new(), None) };
     let build = stored_build(1, None);
     let build = Build { source: BuildSource { trigger, ..build.source }, ..build };

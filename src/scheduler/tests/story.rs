@@ -302,7 +302,7 @@ impl Story {
     }
 
     pub(super) fn cancel(&mut self, build: u64) -> Vec<String> {
-        self.tell(Event::CancelAsked { request: RequestId(0), build: BuildId(build), only: None })
+        self.tell(Event::CancelAsked { request: RequestId(0), build: BuildId(build), only: None, by: None })
     }
 
     pub(super) fn drain(&mut self, runner: u64) -> Vec<String> {

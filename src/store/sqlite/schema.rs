@@ -27,12 +27,12 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 const MIGRATIONS: &[&str] = &[
     FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH, ELEVENTH, TWELFTH, THIRTEENTH,
-    FOURTEENTH, FIFTEENTH,
+    FOURTEENTH, FIFTEENTH, SIXTEENTH,
 ];
 
 /// The digest of the tables and indexes that the migrations make. To make them anew for each start, to compare with,
 /// would take longer than the rest of the start.
-const DEFINITIONS: u32 = 157_922_357;
+const DEFINITIONS: u32 = 2_356_205_921;
 
 /// The SQL of each table and index, by name.
 type Definitions = BTreeMap<String, Option<String>>;
@@ -243,6 +243,11 @@ const FIFTEENTH: &str = "
 -- How attempts were executed, as JSON: the tier in force, and what their processes used. No row if the runner told
 -- nothing.
 CREATE TABLE executions (attempt INTEGER PRIMARY KEY, body TEXT NOT NULL, seal INTEGER NOT NULL) STRICT;
+";
+
+const SIXTEENTH: &str = "
+-- asked_by: the name of the person who asked for a manual build or a try; NULL if it is not known.
+ALTER TABLE builds ADD COLUMN asked_by TEXT;
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

@@ -56,7 +56,7 @@ pub(super) fn the_newest_pass_of_a_task_is_found_on_its_ref(make: MakePlace) {
     });
     add(&mut *store, 4, &[(2, Ending::Passed)], |source| source.repo = RepoName::new("other").unwrap());
     add(&mut *store, 5, &[(2, Ending::Passed)], |source| {
-        source.trigger.kind = TriggerKind::Try { id: TriggerId([1; 16]) };
+        source.trigger.kind = TriggerKind::Try { id: TriggerId([1; 16]), by: None };
     });
     let main = found(&*place, of_ref("refs/heads/main"), Trust::Untrusted);
     assert_eq!(main, named(&[("task0", 1), ("task1", 2)]));

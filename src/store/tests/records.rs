@@ -155,10 +155,16 @@ pub(super) fn a_build_knows_when_it_was_run_again_last(make: MakePlace) {
         Record::Decided(Decision { at: WallTime(at), build, job, attempt: None, runner: None, kind })
     };
     let reader = place.reader();
-    store.commit(&[asked(9, DecisionKind::CancelAsked)]).unwrap();
+    store.commit(&[asked(9, DecisionKind::CancelAsked { by: None })]).unwrap();
     assert_eq!(reader.build(BuildId(1)).unwrap().unwrap().rerun_at, None);
     let again = Record::BuildReopened { build: BuildId(1) };
-    store.commit(&[again, asked(5, DecisionKind::RerunAsked), asked(7, DecisionKind::RerunAsked)]).unwrap();
+    store
+        .commit(&[
+            again,
+            asked(5, DecisionKind::RerunAsked { by: None }),
+            asked(7, DecisionKind::RerunAsked { by: None }),
+        ])
+        .unwrap();
     assert_eq!(reader.build(BuildId(1)).unwrap().unwrap().rerun_at, Some(WallTime(7)));
     assert_eq!(store.snapshot().unwrap().builds[0].build.rerun_at, Some(WallTime(7)), "after a restart, too");
 }
@@ -184,7 +190,7 @@ pub(super) fn a_build_is_found_by_its_trigger(make: MakePlace) {
     let mut store = place.open();
     let asked = |id: u64, of: u8| {
         let mut asked = build(id);
-        let kind = TriggerKind::Manual { id: TriggerId([of; 16]) };
+        let kind = TriggerKind::Manual { id: TriggerId([of; 16]), by: None };
         asked.source.trigger = Trigger { kind, reference: RefName::detached(), trust: Trust::Untrusted };
         asked.source.commit = commit_id(1);
         asked
@@ -198,7 +204,7 @@ pub(super) fn a_build_is_found_by_its_trigger(make: MakePlace) {
     let mut others = [asked(4, 9), asked(4, 7), asked(4, 7), asked(4, 7)];
     others[1].source.commit = commit_id(2);
     others[2].source.repo = RepoName::new("other").unwrap();
-    others[3].source.trigger.kind = TriggerKind::Try { id: TriggerId([7; 16]) };
+    others[3].source.trigger.kind = TriggerKind::Try { id: TriggerId([7; 16]), by: None };
     for unknown in others {
         assert_eq!(found(&unknown), None, "{unknown:?}");
     }
@@ -323,7 +329,7 @@ pub(super) fn late_results_and_decisions_are_kept_beside_the_record(make: MakePl
         job: Some(JobId(1)),
         attempt: None,
         runner: Some(RunnerId(1)),
-        kind: DecisionKind::CancelAsked,
+        kind: DecisionKind::CancelAsked { by: None },
     };
     let late = Record::LateResult { attempt: AttemptId(1), outcome: Outcome::Killed(9), at: WallTime(6) };
     store.commit(&[late, Record::Decided(decision.clone())]).unwrap();

@@ -42,6 +42,7 @@ pub(crate) fn hello(role: Role, name: &str, token: String) -> Frame {
         listens_at: None,
         callback_key: None,
         join: None,
+        user: None,
         takes_wakes: false,
         takes_refs: false,
         takes_pieces: false,

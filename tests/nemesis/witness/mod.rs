@@ -158,7 +158,7 @@ impl Witness {
         let mut inner = self.lock();
         let request = inner.next_request();
         inner.cancels.insert(build, request);
-        inner.note(Fact::Arrived(Event::CancelAsked { request, build, only: None }));
+        inner.note(Fact::Arrived(Event::CancelAsked { request, build, only: None, by: None }));
         request
     }
 
@@ -167,7 +167,13 @@ impl Witness {
         let mut inner = self.lock();
         let build = inner.eyes.watch_again(build)?;
         let request = inner.next_request();
-        inner.note(Fact::Arrived(Event::RerunAsked { request, build: Box::new(build), failed_only, only: None }));
+        inner.note(Fact::Arrived(Event::RerunAsked {
+            request,
+            build: Box::new(build),
+            failed_only,
+            only: None,
+            by: None,
+        }));
         Some(request)
     }
 
@@ -339,7 +345,7 @@ impl Inner {
         let is_cause = |said: &&Said| said.attempt == id && is_same(&said.outcome) && Some(&said.name) == holder;
         let asked = self.cancels.get(&build).filter(|_| outcome == Outcome::Cancelled);
         if let Some(request) = asked {
-            self.note(Fact::Arrived(Event::CancelAsked { request: *request, build, only: None }));
+            self.note(Fact::Arrived(Event::CancelAsked { request: *request, build, only: None, by: None }));
         } else if let Some(Said { at, session, outcome, log, duration_ms, .. }) = self.said.iter().rev().find(is_cause)
         {
             let (session, outcome, log, duration_ms) = (*session, outcome.clone(), log.clone(), *duration_ms);

@@ -14,7 +14,12 @@ pub(crate) struct Access {
     /// The credential with which it was opened. `None` for the secret of a role, which is for the machine of the
     /// dispatcher: it has all rights of the role.
     credential: Option<Arc<Credential>>,
+    /// The person's name as the command says it. It counts for a session without a credential only.
+    user: Option<String>,
 }
+
+/// Characters of the name of a person that are recorded.
+pub(crate) const MAX_PERSON_CHARS: usize = 200;
 
 /// Returns the role that an operator's message needs.
 fn needed_role(message: &FromOperator) -> AccessRole {
@@ -44,8 +49,18 @@ fn needed_role(message: &FromOperator) -> AccessRole {
 }
 
 impl Access {
-    pub(crate) fn of(credential: Option<Arc<Credential>>) -> Self {
-        Self { credential }
+    pub(crate) fn of(credential: Option<Arc<Credential>>, user: Option<&str>) -> Self {
+        let user = user.filter(|user| !user.is_empty());
+        Self { credential, user: user.map(|user| user.chars().take(MAX_PERSON_CHARS).collect()) }
+    }
+
+    /// Returns the name that is recorded with an order: that of the credential, else the one that the command says,
+    /// which may be any. `None` for a command that says none.
+    pub(crate) fn person(&self) -> Option<&str> {
+        match &self.credential {
+            Some(credential) => credential.name.as_deref(),
+            None => self.user.as_deref(),
+        }
     }
 
     pub(crate) fn id(&self) -> Option<&CredentialId> {
@@ -131,11 +146,21 @@ mod tests {
         ] {
             let roles = [AccessRole::Reader, AccessRole::Member, AccessRole::Admin];
             let answers = roles.map(|role| {
-                let access = Access::of(Some(Arc::new(Credential { role, ..credential("7f3k") })));
+                let access = Access::of(Some(Arc::new(Credential { role, ..credential("7f3k") })), None);
                 access.check_order(&order).is_ok()
             });
             assert_eq!(answers, may, "{order:?}");
             assert_eq!(Access::default().check_order(&order), Ok(()));
         }
+    }
+    #[test]
+    fn the_name_of_a_credential_counts_and_not_the_one_that_its_peer_says() {
+        let alice = Credential { name: Some("alice".into()), ..credential("7f3k") };
+        let access = Access::of(Some(Arc::new(alice)), Some("bob@attic"));
+        assert_eq!(access.person(), Some("alice"));
+        assert_eq!(Access::of(None, Some("bob@attic")).person(), Some("bob@attic"));
+        assert_eq!(Access::of(None, Some("")).person(), None);
+        assert_eq!(Access::of(None, Some(&"é".repeat(300))).person().unwrap().chars().count(), MAX_PERSON_CHARS);
+        assert_eq!(Access::default().person(), None);
     }
 }

@@ -13,7 +13,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-pub(crate) use access::Access;
+pub(crate) use access::{Access, MAX_PERSON_CHARS};
 pub(crate) use denied::Denied;
 use ledger::{Changes, Ledger};
 pub(crate) use ledger::{Joiner, NewToken, expires_at, state};

@@ -86,6 +86,7 @@ pub(crate) fn skips() -> Table<SkipReason> {
 
 pub(crate) fn cancels() -> Table<CancelReason> {
     vec![
+        (CancelReason::Asked { by: "alice".into() }, "asked", "alice cancelled it"),
         (CancelReason::FailFast { task: task() }, "fail_fast", "test failed, and the build stops at its first failure"),
         (
             CancelReason::BuildTimedOut { timeout_ms: 7_200_000 },
@@ -197,12 +198,14 @@ pub(crate) fn decisions() -> Table<DecisionKind> {
             "could not start: x",
         ),
         (DecisionKind::Chosen { reason: ChangeReason::NoPass }, "chosen", "chosen: it has not passed here before"),
-        (DecisionKind::CancelAsked, "cancel_asked", "cancelled by an operator"),
+        (DecisionKind::CancelAsked { by: None }, "cancel_asked", "cancelled by an operator"),
+        (DecisionKind::CancelAsked { by: Some("alice".into()) }, "cancel_asked", "cancelled by alice"),
         (
             DecisionKind::Cancelled { reason: CancelReason::Superseded { by: BuildId(13) } },
             "cancelled",
             "cancelled: build b13 superseded this one",
         ),
-        (DecisionKind::RerunAsked, "rerun_asked", "run again by an operator"),
+        (DecisionKind::RerunAsked { by: None }, "rerun_asked", "run again by an operator"),
+        (DecisionKind::RerunAsked { by: Some("alice".into()) }, "rerun_asked", "run again by alice"),
     ]
 }

@@ -84,8 +84,12 @@ pub(super) fn history() -> Table<HistoryEntry> {
             "scheduled",
             "schedule nightly came due (03:17 Europe/Berlin)",
         ),
-        (HistoryEntry::Submitted { commit: from }, "submitted", "an operator asked for a build of abababa"),
-        (HistoryEntry::Tried { commit: from }, "tried", "an operator tried uncommitted work, which is abababa"),
+        (HistoryEntry::Submitted { commit: from, by: None }, "submitted", "an operator asked for a build of abababa"),
+        (
+            HistoryEntry::Tried { commit: from, by: Some("alice".into()) },
+            "tried",
+            "alice tried uncommitted work, which is abababa",
+        ),
         (
             HistoryEntry::Leased { number: 1, runner: runner(), reason: PlacementReason::FreeSlot },
             "leased",
@@ -98,7 +102,7 @@ pub(super) fn history() -> Table<HistoryEntry> {
             "late_result",
             "a late result of attempt 2 (killed) was kept and counts for nothing",
         ),
-        (HistoryEntry::Decided(DecisionKind::CancelAsked), "cancel_asked", "cancelled by an operator"),
+        (HistoryEntry::Decided(DecisionKind::CancelAsked { by: None }), "cancel_asked", "cancelled by an operator"),
         (HistoryEntry::Skipped(skips().remove(0).0), "skipped", "skipped: test did not pass"),
         (HistoryEntry::LeftOut(LeftOutReason::NotAsked), "left_out", "left out: nobody asked for it"),
         (

@@ -1,5 +1,7 @@
 //! `builds`: one row for each build. Column `seal` covers what never changes, `end_seal` the verdict and when it came.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, Row, params};
 
 use super::{execute, ranges, read_all, read_one, repos};
@@ -36,7 +38,8 @@ macro_rules! select {
             // Every rerun is told as a decision about each of its jobs, and so is the start of a held job. No text in
             // the JSON of a reason can look like the end of the second pattern, because its quotes are escaped.
             "(SELECT max(d.at) FROM decisions d WHERE d.build = b.id AND (d.text = 'run again by an operator' ",
-            "OR d.reason LIKE '{\"code\":\"started\"%,\"reopened\":true}')), b.settings ",
+            "OR d.reason LIKE '{\"code\":\"rerun_asked\"%' ",
+            "OR d.reason LIKE '{\"code\":\"started\"%,\"reopened\":true}')), b.settings, b.asked_by ",
             "FROM builds b ",
             $hint,
             " LEFT JOIN repos r ON r.id = b.repo LEFT JOIN ranges g ON g.build = b.id ",
@@ -74,8 +77,13 @@ fn checksum(build: &Build, first_job: i64, last_job: i64) -> Checksum {
             .number(trigger.trust.number())
     };
     // Up to schema version 10 no build had settings.
-    match settings_column(&build.settings) {
+    let checksum = match settings_column(&build.settings) {
         Some(settings) => checksum.bytes(b"settings").bytes(settings.as_bytes()),
+        None => checksum,
+    };
+    // Up to schema version 15 nobody was named.
+    match trigger.asked_by() {
+        Some(by) => checksum.bytes(b"asked_by").bytes(by.as_bytes()),
         None => checksum,
     }
 }
@@ -110,8 +118,9 @@ pub(crate) fn insert(
     execute(
         conn,
         "INSERT INTO builds (id, repo, reference, commit_id, trigger_key, first_job, last_job, created_at, finished_at,
-           verdict, problem, subject, author, seal, end_seal, trigger_kind, trust, settings)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+           verdict, problem, subject, author, seal, end_seal, trigger_kind, trust, settings,
+           asked_by)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         params![
             build.id,
             repo,
@@ -130,7 +139,8 @@ pub(crate) fn insert(
             end_checksum(build.id, build.verdict, build.finished_at).value(),
             kind_number(&trigger.kind),
             trigger.trust,
-            settings_column(&build.settings)
+            settings_column(&build.settings),
+            trigger.asked_by().map(|by| &**by)
         ],
     )?;
     ranges::insert(conn, build.id, trigger)
@@ -273,6 +283,7 @@ fn trigger_from(row: &Row<'_>) -> rusqlite::Result<Trigger> {
     let key = row.get_ref(4)?.as_blob()?;
     let bad_key = || damaged("the key of a trigger cannot be read");
     let id = || key.try_into().map(TriggerId).map_err(|_| bad_key());
+    let by = || Ok::<_, rusqlite::Error>(row.get_ref(20)?.as_str_or_null()?.map(Arc::from));
     let kind = match row.get(16)? {
         0 => {
             let (number, before) = move_key(key)?;
@@ -283,8 +294,8 @@ fn trigger_from(row: &Row<'_>) -> rusqlite::Result<Trigger> {
         1 => move_key(key).map(|(number, before)| TriggerKind::Tag { number, before })?,
         2 => move_key(key).map(|(number, before)| TriggerKind::Ref { number, before })?,
         3 => schedule_key(key).ok_or_else(bad_key)?,
-        4 => TriggerKind::Manual { id: id()? },
-        5 => TriggerKind::Try { id: id()? },
+        4 => TriggerKind::Manual { id: id()?, by: by()? },
+        5 => TriggerKind::Try { id: id()?, by: by()? },
         other => return Err(damaged(format!("there is no kind of trigger {other}"))),
     };
     Ok(Trigger { kind, reference: row.get(2)?, trust: row.get(17)? })

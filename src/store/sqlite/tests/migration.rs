@@ -25,6 +25,7 @@ const BACK_TO_5: &str = "ALTER TABLE runners DROP COLUMN drained; ALTER TABLE ru
 DROP TABLE executions;
 DROP TABLE schedules; DROP TABLE credentials; DROP TABLE joined; DROP TABLE steps; DROP TABLE patterns;
 ALTER TABLE heads DROP COLUMN noted;
+ALTER TABLE builds DROP COLUMN asked_by;
 ALTER TABLE builds DROP COLUMN settings; ALTER TABLE repos DROP COLUMN default_branch;
 ALTER TABLE repos DROP COLUMN named;
 ALTER TABLE heads RENAME COLUMN reference TO branch; UPDATE heads SET branch = '~' || branch;

@@ -20,7 +20,9 @@ fn a_code_that_is_not_known_leaves_the_text() {
         let (at, build) = (WallTime(5), BuildId(1));
         Record::Decided(Decision { at, build, job: None, attempt: None, runner: None, kind })
     };
-    store.commit(&[decided(DecisionKind::CancelAsked), decided(DecisionKind::RerunAsked)]).unwrap();
+    store
+        .commit(&[decided(DecisionKind::CancelAsked { by: None }), decided(DecisionKind::RerunAsked { by: None })])
+        .unwrap();
     drop(store);
     let conn = Connection::open(place.path()).unwrap();
     conn.execute_batch(

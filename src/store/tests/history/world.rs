@@ -229,7 +229,7 @@ impl World {
             runner: (wish.kind > 180).then_some(RunnerId(wish.number)),
             kind: wish.decision,
         };
-        if matches!(decision.kind, DecisionKind::RerunAsked | DecisionKind::Started { reopened: true, .. })
+        if matches!(decision.kind, DecisionKind::RerunAsked { .. } | DecisionKind::Started { reopened: true, .. })
             && let Some(build) = self.builds.get_mut(&build)
         {
             build.rerun_at = build.rerun_at.max(Some(decision.at));
@@ -306,8 +306,8 @@ fn trigger(wish: &Wish) -> Trigger {
             let name = wish.text.replace('\0', "").into();
             TriggerKind::Schedule { name, due: WallTime(number.cast_signed()), timezone: wish.text.as_str().into() }
         }
-        3 => TriggerKind::Manual { id },
-        4 => TriggerKind::Try { id },
+        3 => TriggerKind::Manual { id, by: Some("alice".into()) },
+        4 => TriggerKind::Try { id, by: None },
         _ => Trigger::push(&BranchName::new(&wish.text), before, wish.commits[1..].to_vec()).numbered(number).kind,
     };
     let reference = reference(wish);
