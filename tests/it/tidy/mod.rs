@@ -1,5 +1,6 @@
 //! The house rules that a program can check: which room imports which, what every file begins with, how wide it is.
 
+mod advisories;
 mod circles;
 
 use std::collections::BTreeMap;
