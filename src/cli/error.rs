@@ -222,6 +222,7 @@ fn of_runner(error: &RunnerError) -> ExitCode {
         | RunnerError::Leftovers { .. }
         | RunnerError::NotGuarded { .. }
         | RunnerError::Refused(_)
+        | RunnerError::ImageTool(_)
         | RunnerError::Listen(TransportError::Bind { .. }) => ExitCode::Refused,
         RunnerError::Undelivered { .. } => ExitCode::Unreachable,
         RunnerError::WorkDirectory { .. }

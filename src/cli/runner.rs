@@ -10,7 +10,7 @@ use super::join::{JoinFlags, Membership, Newcomer};
 use super::quantity::{Bytes, Millis};
 use super::typed_place::holder;
 use super::{CliError, ExitCode, interrupt};
-use crate::config::{RunnerSettings, default_runner_name, defaults, own_facts, work_dir};
+use crate::config::{ImageTools, RunnerSettings, default_runner_name, defaults, own_facts, work_dir};
 use crate::model::{Address, Label, RunnerName, SpawnId, TierRange};
 use crate::protocol::hello::Role;
 use crate::protocol::limits::{MAX_LABELS, MAX_SLOTS};
@@ -65,6 +65,14 @@ pub(crate) struct RunnerFlags {
     /// Label that tasks may require, WORD or KEY=VALUE; may be repeated. os, arch and hostname are always offered
     #[arg(long = "label", value_name = "LABEL", value_parser = Label::new, help_heading = "Capabilities")]
     pub(crate) labels: Vec<Label>,
+
+    /// Tool for tasks with a container image: podman, docker, apptainer, one of the templates' file, or none
+    /// [default: the first that is found]
+    #[arg(long, value_name = "TOOL", help_heading = "Capabilities")]
+    pub(crate) image_tool: Option<String>,
+    /// File with the commands of container tools [default: ~/.config/surveil/images.toml, if it is there]
+    #[arg(long, value_name = "FILE", help_heading = "Capabilities")]
+    pub(crate) image_templates: Option<PathBuf>,
 
     /// Least and most isolation to offer: TIER or LEAST..MOST of shared, guarded, sealed [default: all that can be]
     #[arg(long, value_name = "TIERS", value_parser = tiers, help_heading = "Limits")]
@@ -125,7 +133,9 @@ impl RunnerFlags {
         if self.labels.len() > most {
             return Err(CliError::Usage(format!("at most {most} labels are allowed")));
         }
+        let images = ImageTools::read(self.image_tool.as_deref(), self.image_templates.as_deref());
         Ok(RunnerSettings {
+            images: images.map_err(CliError::Usage)?,
             name,
             token,
             pins,

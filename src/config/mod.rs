@@ -2,11 +2,12 @@
 //!
 //! The command line calls it to turn flags into the settings of a role; the dispatcher calls it to read the tasks of a
 //! commit. It starts nothing. The only files that it reads are tokens, logins and, for `surveil check` and
-//! `surveil run`, the tasks of a directory.
+//! `surveil run`, the tasks of a directory, and for a runner its container tools.
 
 pub mod defaults;
 mod error;
 mod identity;
+mod image_tools;
 mod joined;
 mod location;
 mod logins;
@@ -19,6 +20,7 @@ mod tasks;
 
 pub use error::ConfigError;
 pub use identity::{default_runner_name, own_facts};
+pub use image_tools::{BUILT_IN_IMAGE_TOOLS, ImageTool, ImageTools, Template, TemplateWord, placeholders, program_in};
 pub use joined::{JoinedFile, joined_file};
 pub use location::{data_dir, is_url, repo_name_from, without_credentials, work_dir};
 pub use logins::{LOCAL_LOGIN, Login, Logins, default_login_name, is_login_name};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::location::{MAX_MIRROR_NAME_BYTES, mirror_name};
-use super::{ConfigError, JoinedFile, default_runner_name, is_url, repo_name_from, without_credentials};
+use super::{ConfigError, ImageTools, JoinedFile, default_runner_name, is_url, repo_name_from, without_credentials};
 use crate::model::{Address, Label, Network, Pin, RepoName, RunnerName, SpawnId, TierRange};
 
 /// The most bytes that are read of a token file. A token has a few dozen letters, and must fit into the first line of a
@@ -105,6 +105,8 @@ pub struct RunnerSettings {
     pub delivery_ms: u64,
     /// Time without work after which the runner ends.
     pub idle_exit_ms: Option<u64>,
+    /// The container tools that it may use for tasks with an image.
+    pub images: ImageTools,
     /// The number of the request by which a dispatcher started the runner for its own waiting jobs, if one did.
     pub spawn: Option<SpawnId>,
 }

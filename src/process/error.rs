@@ -27,6 +27,9 @@ pub enum ProcessError {
     /// They belong to another user, or are stuck in the kernel.
     #[error("{count} processes of the command could not be ended")]
     Remaining { count: u32 },
+    /// The container of a command was not started, or is gone. The text is for people.
+    #[error("{0}")]
+    Container(String),
     #[error("could not prepare to supervise")]
     Prepare(#[source] io::Error),
 }

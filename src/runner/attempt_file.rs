@@ -2,7 +2,7 @@
 //! and is gone with its owner. Its owner knows what the bytes mean.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The file of one attempt.
@@ -28,6 +28,12 @@ impl AttemptFile {
     pub(super) fn make(&self) -> io::Result<()> {
         self.remove();
         File::options().write(true).create_new(true).open(&self.path).map(drop)
+    }
+
+    /// Makes the file with these bytes, in place of whatever is there. No link is followed.
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.remove();
+        File::options().write(true).create_new(true).open(&self.path)?.write_all(bytes)
     }
 
     /// Returns the bytes of the file, at most `limit` of them; `None` if it is not there. An error is for people.

@@ -14,8 +14,10 @@ use super::boottime;
 use super::environment::inherited;
 use super::error::RunnerError;
 use super::event::{Action, Event, Undelivered};
+use super::executor::Executors;
 use super::guard::{AttemptGuard, Means};
 use super::heartbeat::Heartbeat;
+use super::images::Images;
 use super::journal::Journal;
 use super::layout::Layout;
 use super::limits::{NEWS_CAPACITY, REPORT_CAPACITY, WARM_TREES};
@@ -26,7 +28,7 @@ use super::session::{Session, SessionNews};
 use super::session_thread::SessionThread;
 use super::shared_repos::SharedRepos;
 use super::slot::Slot;
-use super::slot_common::{Common, MakeExecutor, SlotReport, SlotWork};
+use super::slot_common::{Common, SlotReport, SlotWork};
 use super::translate::{self, Offer};
 use super::upload::{Upload, Uploader};
 use crate::config::{RunnerSettings, own_facts};
@@ -41,7 +43,7 @@ pub(super) fn run(
     settings: &RunnerSettings,
     isolation: Isolation,
     means: Option<Means>,
-    executor: MakeExecutor,
+    executors: Executors,
     stop: &Receiver<Stop>,
 ) -> Result<(), RunnerError> {
     let layout = Arc::new(Layout::open(&settings.work)?);
@@ -52,11 +54,16 @@ pub(super) fn run(
     let _sweep = Sweep::start(&layout);
     let (news, from_session) = bounded(NEWS_CAPACITY);
     let (reports, from_slots) = bounded(REPORT_CAPACITY);
+    let images = Images::find(&settings.images, &layout).map_err(RunnerError::ImageTool)?.map(Arc::new);
+    if let Some(images) = &images {
+        images.remove_leftovers();
+    }
     let heartbeat = Heartbeat::start().map_err(thread("heartbeat"))?;
     let warm = repos.warm().into_iter().collect();
     let guarded = means.into_iter().flat_map(|means| means.abilities(settings.isolation));
+    let with_images = images.as_ref().map(|_| Ability::Image);
     // What is not enforced is told, so every runner offers limits.
-    let of_machine: Vec<Ability> = guarded.chain([Ability::Limits]).collect();
+    let of_machine: Vec<Ability> = guarded.chain([Ability::Limits]).chain(with_images).collect();
     let common = Arc::new(Common {
         runner: settings.name.clone(),
         layout: layout.clone(),
@@ -67,7 +74,8 @@ pub(super) fn run(
         min_free: settings.min_free,
         grace_ms: settings.grace_ms,
         renewed: AtomicU64::new(boottime::now().0),
-        executor,
+        executors,
+        images,
         abilities: Ability::OF_PROGRAM.into_iter().chain(of_machine.iter().copied()).collect(),
         guard: means.map(|means| AttemptGuard::new(means, settings, &layout)),
         reports,

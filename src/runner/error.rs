@@ -41,6 +41,9 @@ pub enum RunnerError {
     /// A thread that the runner depends on has ended, by a panic that was printed.
     #[error("the thread {0} has ended")]
     ThreadEnded(&'static str),
+    /// The container tool that the operator named cannot be used.
+    #[error("{0}")]
+    ImageTool(String),
     #[error("could not draw a random number")]
     Random(#[source] getrandom::Error),
 }

@@ -207,6 +207,11 @@ impl Layout {
         self.root.join("spool")
     }
 
+    /// Returns the directory for container images that are files. It is made when it is needed.
+    pub(super) fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
     pub(super) fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }

@@ -11,11 +11,13 @@ mod assignment;
 mod attempt_file;
 mod attempt_log;
 mod boottime;
+mod command_places;
 mod core;
 mod delivery;
 mod environment;
 mod error;
 mod event;
+mod executor;
 // The file is compiled as a part of this room, so that it sees the room's private items.
 #[cfg(any(test, fuzzing))]
 #[path = "../fuzz/runner.rs"]
@@ -23,6 +25,7 @@ pub(crate) mod fuzz;
 mod greeting;
 mod guard;
 mod heartbeat;
+mod images;
 mod journal;
 mod layout;
 mod limit_notes;
@@ -65,9 +68,11 @@ pub use steps::{NextCommand, StepRun, outcome_of};
 pub use working_directory::working_directory;
 pub use written_tasks::{VARIABLE as WRITTEN_TASKS, WrittenTasks};
 
+use executor::{Execute, Executors, MakeExecutor};
 use layout::Layout;
 
 use crate::config::RunnerSettings;
+use crate::model::Isolation;
 use crate::process::{Controllers, Groups, Supervisor, detect_isolation};
 use crate::shutdown::Stop;
 
@@ -79,12 +84,15 @@ pub fn run(settings: RunnerSettings, stop: &Receiver<Stop>) -> Result<(), Runner
     // This very program, even if a newer one has replaced its file.
     let program = "/proc/self/exe";
     let means = guard::detect(program.as_ref(), isolation, settings.isolation)?;
-    let executor = move |layout: &Layout| -> Box<slot_common::Execute> {
-        let mut supervisor =
-            Supervisor::new(program.into(), isolation).keeping_open(layout.attempts()).limited_by(groups.clone());
-        Box::new(move |command, output, cancel, progress| supervisor.run(command, output, cancel, progress))
+    let executors = |isolation, groups: Option<Arc<Groups>>| -> MakeExecutor {
+        Arc::new(move |layout: &Layout| -> Box<Execute> {
+            let mut supervisor =
+                Supervisor::new(program.into(), isolation).keeping_open(layout.attempts()).limited_by(groups.clone());
+            Box::new(move |command, output, cancel, progress| supervisor.run(command, output, cancel, progress))
+        })
     };
-    core::run(&settings, isolation, means, Arc::new(executor), stop)
+    let executors = Executors { tasks: executors(isolation, groups), tools: executors(Isolation::Subreaper, None) };
+    core::run(&settings, isolation, means, executors, stop)
 }
 
 /// Tells by which means limits of attempts are enforced, and returns these.

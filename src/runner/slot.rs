@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,12 +17,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
 use super::attempt_log::{AttemptLog, notes};
 use super::boottime;
+use super::command_places::{CommandPlaces, Directories};
 use super::environment::{AttemptFacts, AttemptPlaces, attempt_environment};
+use super::executor::Execute;
 use super::guard::{AttemptGuard, Scratch, guard_note};
+use super::images::{ImageMeans, ImageRun};
 use super::limit_notes::limit_notes;
 use super::limits;
 use super::output::SlotOutput;
-use super::slot_common::{Common, Execute, SlotReport, SlotWork};
+use super::slot_common::{Common, SlotReport, SlotWork};
 use super::spool::{Spool, SpoolWriter};
 use super::step_env::{StepEnv, set_all, step_environment};
 use super::steps::{NextCommand, StepRun, outcome_of};
@@ -34,32 +37,13 @@ use crate::clock;
 use crate::error_chain::chain;
 use crate::model::reason::{LossReason, TimeoutReason};
 use crate::model::{Ability, LogSummary, Moment, Outcome, StreamId, Tier};
-use crate::process::{Command, Ended, Enforcement, Exit, Limits, ProcessError, ProgressCallbacks, Usage, View};
+use crate::process::{Command, Ended, Enforcement, Exit, Limits, ProcessError, ProgressCallbacks, Usage};
 use crate::threads::{self, Thread};
 
 /// The next thing that a slot does.
 enum Work {
     Attempt(SlotWork),
     Ahead(Box<SourceAhead>),
-}
-
-/// The places of a command of an attempt.
-struct CommandPlaces<'a> {
-    tree: &'a Path,
-    directories: &'a Directories,
-    /// `SURVEIL_ENV`, if the task has steps.
-    file: Option<&'a StepEnv>,
-    /// `SURVEIL_TASKS`, if the task may write further ones.
-    written: Option<&'a WrittenTasks>,
-}
-
-/// The directories of an attempt beside its work tree.
-struct Directories {
-    temporary: PathBuf,
-    /// The files by which the task tells something get this path with extensions.
-    beside: PathBuf,
-    /// `None` if the attempt is not guarded.
-    view: Option<View>,
 }
 
 /// The core's handle. Dropping it ends the thread after the current attempt.
@@ -107,7 +91,7 @@ impl Slotted {
     fn new(number: usize, common: Arc<Common>) -> Self {
         let (layout, repos) = (common.layout.clone(), common.repos.clone());
         let workspace = Workspace::new(layout, repos, number, common.local_source.clone());
-        let (attempts, executor) = (common.layout.attempts(), (common.executor)(&common.layout));
+        let (attempts, executor) = (common.layout.attempts(), (common.executors.tasks)(&common.layout));
         let (temporary, scratch) = (common.layout.temporary(number), Scratch::new(&common.layout, number));
         Self { number, common, workspace, temporary, scratch, executor, attempts, output: None }
     }
@@ -174,7 +158,7 @@ impl Slotted {
         }
         // The file was removed and made anew: the next runner waits for the new one.
         if !Arc::ptr_eq(&self.attempts, &self.common.layout.attempts()) {
-            self.executor = (self.common.executor)(&self.common.layout);
+            self.executor = (self.common.executors.tasks)(&self.common.layout);
             self.attempts = self.common.layout.attempts();
         }
         let assignment = &*work.assignment;
@@ -190,16 +174,25 @@ impl Slotted {
             let other = || format!("could not make the attempt's temporary directory: {error}").into();
             Outcome::Lost(if is_full { LossReason::disk_full() } else { other() })
         })?;
+        let images = self.common.images.as_ref();
+        let (make, layout) = (&self.common.executors.tools, &self.common.layout);
+        let temporary = &directories.temporary;
+        let means = ImageMeans { images, attempt, tree: &tree, temporary, make, layout };
+        let image = ImageRun::prepare(&assignment.recipe, means, &work.cancelled).inspect_err(|_| {
+            // So the loss counts among those after the start, which are limited: the image may be nowhere.
+            drop(self.common.reports.send(SlotReport::Started(attempt)));
+        })?;
         let spool = Arc::new(Spool::new(self.common.layout.spool(&StreamId::log(attempt))));
         let writer = SpoolWriter::new(spool, self.common.log_limit);
         self.check_exclusive(assignment, boottime::now())?;
-        self.execute(work, (&tree, &directories), writer)
+        self.execute(work, (&tree, &directories), image, writer)
     }
 
-    /// An attempt is guarded if this runner can, unless its task asks for less.
+    /// An attempt is guarded if this runner can, unless its task asks for less, or for an image.
     fn make_directories(&mut self, tree: &Path, assignment: &Assignment) -> io::Result<Directories> {
         let recipe = &assignment.recipe;
-        let Some(guard) = self.common.guard.as_ref().filter(|guard| guard.tier(recipe) != Tier::Shared) else {
+        let is_meant = |guard: &&AttemptGuard| recipe.image.is_none() && guard.tier(recipe) != Tier::Shared;
+        let Some(guard) = self.common.guard.as_ref().filter(is_meant) else {
             let temporary = self.temporary.make()?;
             return Ok(Directories { beside: temporary.clone(), temporary, view: None });
         };
@@ -213,14 +206,19 @@ impl Slotted {
         &mut self,
         work: &SlotWork,
         (tree, directories): (&Path, &Directories),
+        mut image: Option<ImageRun>,
         writer: SpoolWriter,
     ) -> Result<AttemptResult, Outcome> {
         let assignment = &*work.assignment;
         let recipe = &*assignment.recipe;
-        let file = (!recipe.steps.is_empty()).then(|| StepEnv::beside(&directories.beside));
-        let written = recipe.expand.then(|| WrittenTasks::beside(&directories.beside));
+        let beside = image.as_ref().map_or_else(|| directories.beside.clone(), ImageRun::beside);
+        let file = (!recipe.steps.is_empty()).then(|| StepEnv::beside(&beside));
+        let written = recipe.expand.then(|| WrittenTasks::beside(&beside));
         let mut run = StepRun::new(recipe);
         let mut log = AttemptLog::new(assignment.attempt, writer, self.common.uploads.clone());
+        if let Some(image) = &image {
+            log.line(&format!("surveil: {}", image.heading()));
+        }
         let (mut changes, mut begun, mut duration_ms, mut lost) = (Vec::new(), None, None, None);
         let (mut used, mut enforcement): (Option<Usage>, _) = (None, Enforcement::default());
         while let Some(command) = run.next(begun.map_or(0, |begun| clock::now().since(begun))) {
@@ -231,7 +229,7 @@ impl Slotted {
             let from = log.position();
             let places = CommandPlaces { tree, directories, file: file.as_ref(), written: written.as_ref() };
             let (ended, was_quiet) = match self.command(assignment, &command, &places, &changes) {
-                Ok(process) => self.run_process(work, &process, &mut log)?,
+                Ok(process) => self.run_process(work, &process, image.as_mut(), &mut log)?,
                 Err(why) => (Ok(Ended::before_start(Exit::CouldNotStart(why))), false),
             };
             let section = from..log.position();
@@ -272,12 +270,10 @@ impl Slotted {
         }
         let (outcome, steps) = run.finish();
         let mut result = log.report(lost.unwrap_or(outcome), duration_ms, steps);
-        result.execution = Some(Box::new(AttemptGuard::record(
-            self.common.guard.as_ref().filter(|_| directories.view.is_some()),
-            recipe,
-            used,
-            enforcement,
-        )));
+        let guard = self.common.guard.as_ref().filter(|_| directories.view.is_some());
+        let execution = image.as_ref().map(|image| image.record(recipe));
+        let execution = execution.unwrap_or_else(|| AttemptGuard::record(guard, recipe, used, enforcement));
+        result.execution = Some(Box::new(execution));
         if result.outcome == Outcome::Passed {
             result.written = written.and_then(|written| written.read()).map(Box::new);
         }
@@ -290,6 +286,7 @@ impl Slotted {
         &mut self,
         work: &SlotWork,
         command: &Command,
+        image: Option<&mut ImageRun>,
         log: &mut AttemptLog,
     ) -> Result<(Result<Ended, ProcessError>, bool), Outcome> {
         let assignment = &*work.assignment;
@@ -304,7 +301,11 @@ impl Slotted {
         let started = (!log.has_started).then(|| self.started(assignment));
         let mut lasting = || output.follow();
         let progress = ProgressCallbacks { started, lasting: Some(&mut lasting), also_cancel: Some(&ended_by_output) };
-        let ended = (self.executor)(command, File::from(OwnedFd::from(pipe)), &work.cancelled, progress);
+        let (pipe, cancelled) = (File::from(OwnedFd::from(pipe)), &work.cancelled);
+        let ended = match image {
+            Some(image) => image.execute(command, pipe, cancelled, progress),
+            None => (self.executor)(command, pipe, cancelled, progress),
+        };
         // Until here, so that the end of the output is not taken for a message.
         drop(end);
         log.has_started |= !matches!(&ended, Ok(Ended { exit: Exit::CouldNotStart(_), .. }));
@@ -389,7 +390,9 @@ impl Slotted {
         };
         let ceiling = self.common.layout.root();
         let places = AttemptPlaces { root: tree, directory: &directory, ceiling, temporary };
-        let mut env = attempt_environment(&self.common.inherited, &facts, &places, &assignment.recipe.env);
+        // A container has the variables of its image, and none of this machine's.
+        let inherited = if assignment.recipe.image.is_some() { &[] } else { &*self.common.inherited };
+        let mut env = attempt_environment(inherited, &facts, &places, &assignment.recipe.env);
         if let (Some(step), Some(file)) = (command.step, file) {
             step_environment(&mut env, step, file, changes)?;
         }

@@ -1,7 +1,6 @@
 //! The interface between the slots and the core: the state that all slots share, their work, and their reports.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -9,20 +8,14 @@ use std::sync::atomic::AtomicU64;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::assignment::{Assignment, AttemptResult};
+use super::executor::Executors;
 use super::guard::AttemptGuard;
+use super::images::Images;
 use super::layout::Layout;
 use super::routes::Piece;
 use super::shared_repos::SharedRepos;
 use super::upload::Upload;
 use crate::model::{Ability, AttemptId, CommitId, RepoName, RunnerName};
-use crate::process::{Command, Ended, ProcessError, ProgressCallbacks};
-
-/// Executes commands, as [`Supervisor::run`](crate::process::Supervisor::run) does; or a stand-in of a test.
-pub(super) type Execute =
-    dyn FnMut(&Command, File, &Receiver<()>, ProgressCallbacks<'_>) -> Result<Ended, ProcessError>;
-
-/// Makes the executor of each slot.
-pub(super) type MakeExecutor = Arc<dyn Fn(&Layout) -> Box<Execute> + Send + Sync>;
 
 /// The state that all slots share.
 pub(super) struct Common {
@@ -37,7 +30,9 @@ pub(super) struct Common {
     pub(super) grace_ms: u64,
     /// The time since which leases are surely renewed, as the core last knew.
     pub(super) renewed: AtomicU64,
-    pub(super) executor: MakeExecutor,
+    pub(super) executors: Executors,
+    /// `None` if the runner has no container tool.
+    pub(super) images: Option<Arc<Images>>,
     /// The abilities that this runner offers to tasks.
     pub(super) abilities: Vec<Ability>,
     /// `None` if the kernel does not let this runner guard its attempts.

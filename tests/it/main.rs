@@ -12,6 +12,7 @@ mod durability;
 mod encrypted;
 mod failures;
 mod happy_path;
+mod images;
 mod joining;
 mod logins;
 mod names;

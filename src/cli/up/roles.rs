@@ -34,6 +34,7 @@ pub(crate) struct RoleSettings {
     pub(crate) repo: ObservedRepo,
     data: PathBuf,
     work: PathBuf,
+    images: config::ImageTools,
 }
 
 impl RoleSettings {
@@ -44,7 +45,8 @@ impl RoleSettings {
             // Checked before anything is started; the observer would report the same later.
             drop(Watched::open(path)?);
         }
-        Ok(Self { flags, repo, data, work })
+        let images = config::ImageTools::read(None, None).map_err(CliError::Usage)?;
+        Ok(Self { flags, repo, data, work, images })
     }
 
     fn dispatcher(&self) -> config::DispatcherSettings {
@@ -90,6 +92,7 @@ impl RoleSettings {
             delivery_ms: defaults::DELIVERY_MS,
             idle_exit_ms: None,
             spawn: None,
+            images: self.images.clone(),
         }
     }
 }

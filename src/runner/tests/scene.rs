@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
-use crate::config::{RunnerSettings, TokenSource};
+use crate::config::{ImageTools, RunnerSettings, TokenSource};
 use crate::git::Watched;
 use crate::model::{Recipe, Script};
 use crate::process::{Command, Ended, Enforcement, Exit, ProcessError, ProgressCallbacks, Usage, detect_isolation};
 use crate::protocol::hello::{Greeting, Hello, Opening, Welcome};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::runner::{FromRunner, Runtask, StreamName, ToRunner, WireTask};
+use crate::runner::executor::{Execute, Executors, MakeExecutor};
 use crate::runner::layout::Layout;
-use crate::runner::slot_common::Execute;
 use crate::runner::{RunnerError, core};
 use crate::shutdown::Stop;
 use crate::threads::{self, Thread};
@@ -108,6 +108,7 @@ impl Scene {
             delivery_ms: 10_000,
             idle_exit_ms: None,
             spawn: None,
+            images: ImageTools::none(),
         };
         Self { directory, listener, settings }
     }
@@ -117,8 +118,9 @@ impl Scene {
         let (end, ended) = bounded(1);
         let settings = self.settings.clone();
         let thread = threads::spawn("runner", move || {
-            let executor = Arc::new(|_: &Layout| -> Box<Execute> { Box::new(execute_plainly) });
-            end.send(core::run(&settings, detect_isolation(), None, executor, &stopped)).unwrap();
+            let executor: MakeExecutor = Arc::new(|_: &Layout| -> Box<Execute> { Box::new(execute_plainly) });
+            let executors = Executors { tasks: executor.clone(), tools: executor };
+            end.send(core::run(&settings, detect_isolation(), None, executors, &stopped)).unwrap();
         });
         Running { stop, ended, _thread: thread.unwrap() }
     }

@@ -42,7 +42,9 @@ pub(super) fn read_image(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> R
 fn is_image(text: &str) -> bool {
     let is_first = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_');
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ':' | '@' | '+' | '~');
-    text.len() <= MAX_IMAGE_CHARS && text.starts_with(is_first) && text.chars().all(is_part)
+    // Such as `oci-archive:/file`, which reads a file of the runner's machine.
+    let is_transport = text.contains(":/");
+    text.len() <= MAX_IMAGE_CHARS && text.starts_with(is_first) && text.chars().all(is_part) && !is_transport
 }
 
 pub(super) fn read_pull(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {

@@ -43,7 +43,9 @@ fn an_image_is_a_name_and_no_option() {
     for name in ["rust:1.95", "docker.io/library/rust@sha256:0a1b", "localhost:5000/a/b_c:v1.0-rc+1", "./image.sif"] {
         assert_eq!((image(name).recipe.image.as_deref(), labels(&image(name))), (Some(name), vec!["can=image"]));
     }
-    for name in ["", " rust", "-v", "--privileged", "a b", "a\\nb", "a;b", "ümlaut", "$(x)", &"x".repeat(501)] {
+    for name in
+        ["", " rust", "-v", "--privileged", "a b", "a\\nb", "a;b", "ümlaut", "$(x)", "oci-archive:/x", &"x".repeat(501)]
+    {
         let error = line_error(&format!("image = \"{name}\""));
         assert!(error.contains(" cannot name an image\n"), "{error}");
     }

@@ -1,0 +1,439 @@
+//! One attempt in an image: its container or containers, from the first command to the removal.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
+
+use super::calls::{CallError, call};
+use super::control::{Control, Told, signal_all};
+use super::error::ImageError;
+use super::fill::{Values, fill};
+use super::keeper::{Keeper, KeeperError};
+use super::tool::{ANSWER, Found, Images};
+use crate::config::{TemplateWord, placeholders};
+use crate::error_chain::chain;
+use crate::model::{AttemptId, ExecutionRecord, Outcome, Recipe, Script, Tier};
+use crate::process::{Command, Ended, Exit, Limits, ProcessError, ProgressCallbacks};
+use crate::quoting::shell_word;
+use crate::runner::executor::{Execute, MakeExecutor};
+use crate::runner::layout::Layout;
+use crate::threads;
+
+/// Time to remove a container whose task was told to end. Its processes are swept afterwards in any case.
+const REMOVAL: Duration = Duration::from_secs(2);
+/// Time in which the tool must end after its container was removed.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Time of a command whose end a watcher decides: none.
+const ENDLESS_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
+/// Time between TERM and KILL for a tool whose container is gone.
+const TOOL_GRACE_MS: u64 = 100;
+
+/// The places and the means of one attempt.
+pub(crate) struct ImageMeans<'a> {
+    pub(crate) images: Option<&'a Arc<Images>>,
+    pub(crate) attempt: AttemptId,
+    pub(crate) tree: &'a Path,
+    pub(crate) temporary: &'a Path,
+    /// Makes the executor of the tool's process. It must be one that sees the tool's pids as the machine does.
+    pub(crate) make: &'a MakeExecutor,
+    pub(crate) layout: &'a Arc<Layout>,
+}
+
+/// An attempt whose commands are executed in an image.
+pub(crate) struct ImageRun {
+    images: Arc<Images>,
+    /// The image as the task names it.
+    image: String,
+    found: Found,
+    temporary: PathBuf,
+    values: Values,
+    attempt: AttemptId,
+    /// Whether one container serves all commands.
+    keeps: bool,
+    /// The container of all commands, and its name.
+    kept: Option<(String, Keeper)>,
+    executor: Box<Execute>,
+    make: MakeExecutor,
+    layout: Arc<Layout>,
+    /// Declared last, so that it is removed when no container uses it.
+    control: Control,
+}
+
+impl ImageRun {
+    /// Prepares an attempt, if its task has an image: the image is on this machine afterwards.
+    pub(crate) fn prepare(
+        recipe: &Recipe,
+        means: ImageMeans<'_>,
+        cancel: &Receiver<()>,
+    ) -> Result<Option<Self>, Outcome> {
+        let Some(image) = &recipe.image else { return Ok(None) };
+        let run = Self::new(recipe, image, means, cancel);
+        run.map(Some).map_err(
+            |error| {
+                if error.is_cancel() { Outcome::Cancelled } else { Outcome::Lost(chain(&error).into()) }
+            },
+        )
+    }
+
+    fn new(recipe: &Recipe, image: &str, means: ImageMeans<'_>, cancel: &Receiver<()>) -> Result<Self, ImageError> {
+        let ImageMeans { images, attempt, tree, temporary, make, layout } = means;
+        let images = images.ok_or_else(|| ImageError::NoTool { image: image.into() })?.clone();
+        let found = images.image(image, recipe.pull, cancel)?;
+        let prepare = |source| ImageError::Prepare { image: image.into(), source };
+        let control = Control::make(temporary).map_err(prepare)?;
+        let mut values = images.values();
+        values.set("image", &*found.word);
+        for (name, path) in [("tree", tree), ("temporary", temporary), ("control", control.directory())] {
+            values.set(name, bindable(path)?);
+        }
+        values.set("script", bindable(control.script())?);
+        if !recipe.network {
+            values.set("network", "none");
+        }
+        if let Some(bytes) = recipe.memory_bytes {
+            values.set("memory", bytes.to_string());
+        }
+        if let Some(processes) = recipe.processes {
+            values.set("processes", processes.to_string());
+        }
+        if let Some(millicpus) = recipe.millicpus {
+            values.set("cpus", format!("{}.{:03}", millicpus / 1000, millicpus % 1000));
+        }
+        let keeps = !recipe.steps.is_empty() && images.tool.exec.is_some();
+        Ok(Self {
+            image: image.to_owned(),
+            found,
+            temporary: temporary.into(),
+            values,
+            attempt,
+            keeps,
+            kept: None,
+            executor: make(layout),
+            make: make.clone(),
+            layout: layout.clone(),
+            control,
+            images,
+        })
+    }
+
+    /// The words that the log begins with.
+    pub(crate) fn heading(&self) -> String {
+        let digest = self.found.digest.as_deref().unwrap_or("its digest is not known");
+        format!("image {} ({digest}), by {}", self.image, self.images.name())
+    }
+
+    /// Returns the record of the attempt. It has no figures: the processes that could be measured are the tool's, and
+    /// with a daemon none of them is the task's. The tool enforces the limits, or ends; a template of the operator may
+    /// lack one.
+    pub(crate) fn record(&self, recipe: &Recipe) -> ExecutionRecord {
+        let digest = self.found.digest.iter().map(|digest| format!(", {digest}")).collect::<String>();
+        let (tier, means) = (Tier::Image.word().to_owned(), format!("{}{digest}", self.images.name()));
+        let asked = [
+            ("memory", recipe.memory_bytes.is_some()),
+            ("processes", recipe.processes.is_some()),
+            ("cpus", recipe.millicpus.is_some()),
+        ];
+        let words = || self.images.tool.run.iter().flat_map(TemplateWord::words);
+        let is_used = |key: &str| words().any(|word| placeholders(word).any(|name| name == key));
+        let gaps = asked.into_iter().filter(|(key, is_asked)| *is_asked && !is_used(key));
+        let not_enforced =
+            gaps.map(|(key, _)| format!("{key} (the template of {} has no {{{key}}})", self.images.name()));
+        let (exceeded, not_enforced) = (String::new(), not_enforced.collect());
+        ExecutionRecord { tier, means, memory_bytes: None, cpu_ms: None, exceeded, not_enforced }
+    }
+
+    /// The path beside which the files lie that the task itself writes.
+    pub(crate) fn beside(&self) -> PathBuf {
+        self.control.beside()
+    }
+
+    /// Executes a command in the image and waits until it and its container are gone. For a task with steps the
+    /// container stays for the next command.
+    pub(crate) fn execute(
+        &mut self,
+        command: &Command,
+        output: File,
+        cancel: &Receiver<()>,
+        progress: ProgressCallbacks<'_>,
+    ) -> Result<Ended, ProcessError> {
+        self.try_execute(command, output, cancel, progress).unwrap_or_else(|error| {
+            if error.is_cancel() {
+                return Ok(Ended::before_start(Exit::Cancelled));
+            }
+            Err(ProcessError::Container(chain(&error)))
+        })
+    }
+
+    fn try_execute(
+        &mut self,
+        command: &Command,
+        output: File,
+        cancel: &Receiver<()>,
+        progress: ProgressCallbacks<'_>,
+    ) -> Result<Result<Ended, ProcessError>, ImageError> {
+        let (name, script) = if self.keeps {
+            let name = self.keep(cancel)?;
+            self.write(command, false)?;
+            (name, Script::Program(fill(self.images.tool.exec.as_deref().unwrap_or_default(), &self.values)))
+        } else {
+            let name = self.new_name()?;
+            self.values.set("name", &*name);
+            self.write(command, true)?;
+            let script = self.run_script();
+            (name, script)
+        };
+        let watched = self.images.tool.stop.is_some();
+        let tool = Command {
+            script,
+            directory: "/".into(),
+            env: self.images.run_env.clone(),
+            timeout_ms: if watched { ENDLESS_MS } else { command.timeout_ms },
+            grace_ms: if watched { TOOL_GRACE_MS } else { command.grace_ms },
+            view: None,
+            limits: Limits::default(),
+        };
+        let (ended, cause) = if watched {
+            self.watched(&tool, command, &name, output, cancel, progress)?
+        } else {
+            ((self.executor)(&tool, output, cancel, progress), None)
+        };
+        if self.keeps && (cause.is_some() || self.kept.as_ref().is_some_and(|(_, keeper)| keeper.has_ended())) {
+            self.discard();
+        }
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                // What the supervisor did not end by the tool ends here.
+                self.images.remove(&name, ANSWER);
+                return Ok(Err(error));
+            }
+        };
+        // Processes of the tool are no leftovers of the task, and the task's own end with its container.
+        let ended = Ended { leftovers: 0, ..ended };
+        if let Some(exit) = cause {
+            return Ok(Ok(Ended { exit, ..ended }));
+        }
+        let exit = match ended.exit {
+            Exit::Cancelled | Exit::TimedOut => ended.exit,
+            ref other @ (Exit::Code(_) | Exit::Signal(_) | Exit::CouldNotStart(_)) => self.exit(command, other)?,
+        };
+        Ok(Ok(Ended { exit, ..ended }))
+    }
+
+    /// Executes the tool's process. The container is removed by the tool before the tool is ended: when the command is
+    /// cancelled, or has taken too long. Returns also why the container was removed, if it was.
+    fn watched(
+        &mut self,
+        tool: &Command,
+        command: &Command,
+        name: &str,
+        output: File,
+        cancel: &Receiver<()>,
+        progress: ProgressCallbacks<'_>,
+    ) -> Result<(Result<Ended, ProcessError>, Option<Exit>), ImageError> {
+        let (stop, stopped) = bounded(1);
+        let (running, over) = bounded(0);
+        let watch = Watch {
+            images: self.images.clone(),
+            name: name.to_owned(),
+            terminate: self.terminating(name),
+            timeout: Duration::from_millis(command.timeout_ms),
+            grace: Duration::from_millis(command.grace_ms),
+            cancel: cancel.clone(),
+            also_cancel: progress.also_cancel.cloned().unwrap_or_else(never),
+            over,
+            stop,
+        };
+        let thread = threads::spawn("image-watch", move || watch.run());
+        let thread = thread.map_err(|source| ImageError::Prepare { image: self.image.clone(), source })?;
+        let progress = ProgressCallbacks { also_cancel: None, ..progress };
+        let ended = (self.executor)(tool, output, &stopped, progress);
+        drop::<Sender<()>>(running);
+        Ok((ended, thread.join().unwrap_or_default()))
+    }
+
+    /// Returns the command that asks every process of a container to end.
+    fn terminating(&self, name: &str) -> Vec<String> {
+        let Some(exec) = &self.images.tool.exec else { return Vec::new() };
+        let mut values = self.values.clone();
+        values.set("name", name);
+        // The first process ignores the signal. `-c` stands for the script, and its text is the word behind it.
+        values.set("script", "-c");
+        let mut words = fill(exec, &values);
+        words.push(signal_all("TERM", self.control.directory()));
+        words
+    }
+
+    /// Returns how the command ended, as its script told.
+    fn exit(&self, command: &Command, tool: &Exit) -> Result<Exit, ImageError> {
+        let how = match tool {
+            Exit::Code(code) => format!("exit code {code}"),
+            Exit::Signal(signal) => format!("signal {signal}"),
+            Exit::CouldNotStart(why) => why.clone(),
+            Exit::TimedOut | Exit::Cancelled => "ended".into(),
+        };
+        let (tool, image) = (self.images.tool.name.clone(), self.image.clone());
+        match self.control.told() {
+            Ok(Told::Code(code)) => Ok(Exit::Code(code)),
+            Ok(Told::NoProgram) => {
+                let Script::Program(words) = &command.script else { return Ok(Exit::Code(127)) };
+                let word = words.first().map_or("", |word| &**word);
+                Ok(Exit::CouldNotStart(format!("the image {image} has no program {word}")))
+            }
+            Ok(Told::Began) => Err(ImageError::Gone { tool, image, how }),
+            Ok(Told::Nothing) => Err(ImageError::NotStarted { tool, image, how }),
+            Err(how) => Err(ImageError::Gone { tool, image, how }),
+        }
+    }
+
+    /// Starts the container that serves all commands, unless it runs. Returns its name.
+    fn keep(&mut self, cancel: &Receiver<()>) -> Result<String, ImageError> {
+        if let Some((name, _)) = &self.kept {
+            return Ok(name.clone());
+        }
+        let name = self.new_name()?;
+        self.values.set("name", &*name);
+        let image = || self.image.clone();
+        self.control.write_keeper().map_err(|source| ImageError::Prepare { image: image(), source })?;
+        let command = Command {
+            script: self.run_script(),
+            directory: "/".into(),
+            env: self.images.run_env.clone(),
+            timeout_ms: ENDLESS_MS,
+            grace_ms: TOOL_GRACE_MS,
+            view: None,
+            limits: Limits::default(),
+        };
+        let ready = self.control.ready();
+        let keeper = Keeper::start(command, &ready, &self.make, self.layout.clone(), cancel, ANSWER);
+        let tool = || self.images.tool.name.clone();
+        let keeper = keeper.map_err(|error| {
+            self.images.remove(&name, ANSWER);
+            match error {
+                KeeperError::Ended(ended, output) => {
+                    let how = last_line(output).unwrap_or_else(|| format!("{ended:?}"));
+                    ImageError::NotStarted { tool: tool(), image: image(), how }
+                }
+                KeeperError::Cancelled => {
+                    ImageError::Call { tool: tool(), image: image(), source: CallError::Cancelled }
+                }
+                KeeperError::TooLong => {
+                    let source = CallError::TooLong { program: tool(), patience: ANSWER };
+                    ImageError::Call { tool: tool(), image: image(), source }
+                }
+                KeeperError::Io(source) => ImageError::Prepare { image: image(), source },
+            }
+        })?;
+        self.kept = Some((name.clone(), keeper));
+        Ok(name)
+    }
+
+    fn write(&self, command: &Command, is_alone: bool) -> Result<(), ImageError> {
+        let written = self.control.write(command, &self.temporary, is_alone);
+        written.map_err(|source| ImageError::Prepare { image: self.image.clone(), source })
+    }
+
+    /// The shell's text for a container's whole life. The container is removed in it, so that no process of the tool is
+    /// swept while the tool still has work with the container.
+    fn run_script(&self) -> Script {
+        let tool = &self.images.tool;
+        let line = |words: Vec<String>| words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ");
+        let run = line(fill(&tool.run, &self.values));
+        match &tool.stop {
+            None => Script::Shell(format!("exec {run}")),
+            Some(stop) => {
+                let stop = line(fill(stop, &self.values));
+                Script::Shell(format!("{run}; code=$?; {stop} >/dev/null 2>&1; exit $code"))
+            }
+        }
+    }
+
+    /// Removes the container of all commands. The container first, then the tool's processes.
+    fn discard(&mut self) {
+        if let Some((name, keeper)) = self.kept.take() {
+            self.images.remove(&name, ANSWER);
+            drop(keeper);
+        }
+    }
+
+    fn new_name(&self) -> Result<String, ImageError> {
+        let random = getrandom::u32().map_err(io::Error::other);
+        let random = random.map_err(|source| ImageError::Prepare { image: self.image.clone(), source })?;
+        Ok(format!("surveil-{}-{random:08x}", self.attempt))
+    }
+}
+
+impl Drop for ImageRun {
+    fn drop(&mut self) {
+        self.discard();
+    }
+}
+
+/// Ends a container when its command is cancelled or has taken too long.
+struct Watch {
+    images: Arc<Images>,
+    name: String,
+    terminate: Vec<String>,
+    timeout: Duration,
+    grace: Duration,
+    cancel: Receiver<()>,
+    also_cancel: Receiver<()>,
+    /// Disconnected when the tool's process has ended.
+    over: Receiver<()>,
+    /// Ends the tool's process.
+    stop: Sender<()>,
+}
+
+impl Watch {
+    /// Returns why the container was ended; `None` if the command ended by itself.
+    fn run(mut self) -> Option<Exit> {
+        let timeout = after(self.timeout);
+        let cause = loop {
+            select! {
+                recv(self.over) -> _ => return None,
+                recv(self.cancel) -> _ => break Exit::Cancelled,
+                // Its disconnection means nothing.
+                recv(self.also_cancel) -> message => match message {
+                    Ok(()) => break Exit::Cancelled,
+                    Err(_) => self.also_cancel = never(),
+                },
+                recv(timeout) -> _ => break Exit::TimedOut,
+            }
+        };
+        let grace = after(self.grace);
+        let asked = !self.terminate.is_empty()
+            && call(&self.terminate, &self.images.run_env, self.grace, &self.over)
+                .is_ok_and(|called| called.succeeded());
+        if asked {
+            select! {
+                recv(self.over) -> _ => return Some(cause),
+                recv(grace) -> _ => {}
+            }
+        }
+        self.images.remove(&self.name, REMOVAL);
+        select! {
+            recv(self.over) -> _ => {}
+            recv(after(GOODBYE)) -> _ => self.stop.send(()).unwrap_or_default(),
+        }
+        Some(cause)
+    }
+}
+
+/// Returns a path as a template may have it between colons.
+fn bindable(path: &Path) -> Result<&str, ImageError> {
+    path.to_str()
+        .filter(|path| !path.contains([':', ',']))
+        .ok_or_else(|| ImageError::Path { path: path.display().to_string() })
+}
+
+fn last_line(mut output: File) -> Option<String> {
+    let mut bytes = Vec::new();
+    output.seek(SeekFrom::Start(0)).ok()?;
+    output.take(64 * 1024).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(crate::model::visible)
+}

@@ -1,0 +1,298 @@
+//! The container tool of a runner: whether it can be used, the images that it has and fetches, and the removal of
+//! containers.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, never};
+
+use super::calls::{Called, call};
+use super::error::ImageError;
+use super::fill::{Values, fill};
+use crate::config::{ImageTool, ImageTools, Template, TemplateWord, program_in};
+use crate::error_chain::chain;
+use crate::model::Pull;
+use crate::runner::layout::Layout;
+use crate::threads;
+
+/// Time for a tool's short answers. A tool whose daemon hangs must not keep a slot.
+pub(super) const ANSWER: Duration = Duration::from_secs(30);
+/// Time to find out whether a tool can be used at all, while the runner starts.
+const CHECK: Duration = Duration::from_secs(5);
+/// Time to fetch an image.
+const FETCH: Duration = Duration::from_secs(60 * 60);
+/// Tries to remove a container. The first one fails if the container's processes were killed without it.
+const REMOVALS: u32 = 3;
+
+/// The variables of the runner that its container tool gets: where it keeps its things, and how it reaches them. A
+/// container gets none of them.
+const PASSED: [&str; 20] = [
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "PATH",
+    "TMPDIR",
+    "LANG",
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_CACHE_HOME",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "REGISTRY_AUTH_FILE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+];
+const PASSED_PREFIXES: [&str; 6] = ["DOCKER_", "CONTAINER_", "CONTAINERS_", "PODMAN_", "APPTAINER_", "SINGULARITY_"];
+
+/// The container tool of a runner.
+#[derive(Debug)]
+pub(crate) struct Images {
+    pub(super) tool: ImageTool,
+    /// The value of the label of this runner's containers.
+    instance: String,
+    /// The directory for images that are files.
+    files: PathBuf,
+    /// The variables of the runner that the tool gets.
+    env: Vec<(OsString, OsString)>,
+    /// The same without those that only fetching needs: they may hold a password.
+    pub(super) run_env: Vec<(OsString, OsString)>,
+    /// Held while an image is fetched, so that slots fetch it once.
+    fetching: Mutex<()>,
+}
+
+/// An image that is on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// `sha256:` and 64 hexadecimal digits, if the tool told one.
+    pub(super) digest: Option<String>,
+    /// The word by which the tool finds exactly this image.
+    pub(super) word: String,
+}
+
+impl Images {
+    /// Returns the first of the tools that can be used here. If the operator named it, its absence is an error, whose
+    /// text is for people.
+    pub(crate) fn find(tools: &ImageTools, layout: &Layout) -> Result<Option<Self>, String> {
+        let env: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| is_passed(name)).collect();
+        let path = env.iter().find(|(name, _)| name == "PATH").map_or(OsStr::new(""), |(_, path)| path);
+        for tool in &tools.tools {
+            let images = Self {
+                tool: tool.clone(),
+                instance: layout.root().display().to_string(),
+                files: layout.images(),
+                env: env.clone(),
+                run_env: env.iter().filter(|(name, _)| !is_proxy(name)).cloned().collect(),
+                fetching: Mutex::new(()),
+            };
+            match images.check(path) {
+                Ok(()) => return Ok(Some(images)),
+                Err(why) if tools.is_named => return Err(why),
+                Err(why) => log::debug!("no images by {}: {why}", tool.name),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The tool's name, as reports have it.
+    pub(crate) fn name(&self) -> &str {
+        &self.tool.name
+    }
+
+    fn check(&self, path: &OsStr) -> Result<(), String> {
+        let name = &self.tool.name;
+        let program = self.tool.run.iter().flat_map(TemplateWord::words).next().map_or("", |word| &**word);
+        if program_in(path, program).is_none() {
+            return Err(format!("the container tool {name} cannot be used: there is no program {program} in PATH"));
+        }
+        let Some(check) = &self.tool.check else { return Ok(()) };
+        match call(&fill(check, &self.values()), &self.env, CHECK, &never()) {
+            Ok(called) if called.succeeded() => Ok(()),
+            Ok(called) => Err(format!("the container tool {name} cannot be used: {}", message(&called))),
+            Err(error) => Err(format!("the container tool {name} cannot be used: {}", chain(&error))),
+        }
+    }
+
+    pub(super) fn values(&self) -> Values {
+        let mut values = Values::default();
+        values.set("instance", &*self.instance);
+        values.set("uid", rustix::process::geteuid().as_raw().to_string());
+        values.set("gid", rustix::process::getegid().as_raw().to_string());
+        values
+    }
+
+    /// Removes the containers that an earlier process of this runner left.
+    pub(crate) fn remove_leftovers(&self) {
+        let Some(list) = &self.tool.list else { return };
+        let names = match call(&fill(list, &self.values()), &self.env, ANSWER, &never()) {
+            Ok(called) if called.succeeded() => called.output,
+            Ok(called) => return log::warn!("{} could not list containers: {}", self.tool.name, message(&called)),
+            Err(error) => return log::warn!("could not list containers: {}", chain(&error)),
+        };
+        for name in names.split_whitespace() {
+            if self.remove(name, ANSWER) {
+                log::info!("removed the container {name}, which an earlier process of this runner left");
+            }
+        }
+    }
+
+    /// Removes a container, whether it runs or not. Returns whether that worked.
+    pub(super) fn remove(&self, name: &str, patience: Duration) -> bool {
+        let Some(stop) = &self.tool.stop else { return true };
+        let mut values = self.values();
+        values.set("name", name);
+        let words = fill(stop, &values);
+        let mut why = String::new();
+        for _ in 0..REMOVALS {
+            match call(&words, &self.env, patience, &never()) {
+                Ok(called) if called.succeeded() => return true,
+                Ok(called) => why = message(&called),
+                Err(error) => why = chain(&error),
+            }
+        }
+        log::warn!("could not remove the container {name}; the next start of this runner tries it again: {why}");
+        false
+    }
+
+    /// Returns the image that a task names, which is fetched if the task wants that.
+    pub(super) fn image(&self, image: &str, pull: Pull, cancel: &Receiver<()>) -> Result<Found, ImageError> {
+        if pull != Pull::Always
+            && let Some(found) = self.inspect(image, cancel)?
+        {
+            return Ok(found);
+        }
+        if pull == Pull::Never {
+            return Err(ImageError::NotHere { image: image.into() });
+        }
+        let _one = threads::lock(&self.fetching);
+        // Another slot may have fetched it meanwhile.
+        if pull == Pull::Missing
+            && let Some(found) = self.inspect(image, cancel)?
+        {
+            return Ok(found);
+        }
+        let tool = || self.tool.name.clone();
+        if let Err(source) = std::fs::create_dir_all(&self.files) {
+            return Err(ImageError::Prepare { image: image.into(), source });
+        }
+        let pulled = self.call(&self.tool.pull, image, FETCH, cancel)?;
+        if !pulled.succeeded() {
+            return Err(ImageError::Pull { tool: tool(), image: image.into(), message: message(&pulled) });
+        }
+        let message = "it is not there after it was fetched".into();
+        self.inspect(image, cancel)?.ok_or_else(|| ImageError::Inspect { tool: tool(), image: image.into(), message })
+    }
+
+    /// Returns the image if it is on this machine.
+    fn inspect(&self, image: &str, cancel: &Receiver<()>) -> Result<Option<Found>, ImageError> {
+        let called = self.call(&self.tool.inspect, image, ANSWER, cancel)?;
+        Ok(called.succeeded().then(|| found(&called.output, image)))
+    }
+
+    fn call(
+        &self,
+        template: &Template,
+        image: &str,
+        patience: Duration,
+        cancel: &Receiver<()>,
+    ) -> Result<Called, ImageError> {
+        let mut values = self.values();
+        values.set("image", image);
+        values.set("file", self.files.join(file_name(image)).display().to_string());
+        let failed = |source| ImageError::Call { tool: self.tool.name.clone(), image: image.into(), source };
+        call(&fill(template, &values), &self.env, patience, cancel).map_err(failed)
+    }
+}
+
+/// Whether a variable of the runner is passed to its container tool.
+fn is_passed(name: &OsStr) -> bool {
+    PASSED.iter().any(|passed| name == *passed)
+        || PASSED_PREFIXES.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
+}
+
+fn is_proxy(name: &OsStr) -> bool {
+    name.as_bytes().to_ascii_lowercase().ends_with(b"_proxy")
+}
+
+/// Reads the answer to `inspect`: a digest, then the word for the image, which may be left out.
+fn found(output: &str, image: &str) -> Found {
+    let line = output.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let (digest, word) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let hex = digest.rsplit([':', '@']).next().unwrap_or_default();
+    let is_digest = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let word = Some(word.trim()).filter(|word| !word.is_empty()).unwrap_or(image);
+    Found { digest: is_digest.then(|| format!("sha256:{hex}")), word: word.to_owned() }
+}
+
+/// Returns the name of an image's file. No two images have one.
+fn file_name(image: &str) -> String {
+    let mut name = String::new();
+    for byte in image.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
+            b'.' if !name.is_empty() => name.push('.'),
+            byte => name.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    name + ".sif"
+}
+
+/// Returns what a tool said, or how it ended if it said nothing.
+fn message(called: &Called) -> String {
+    match (&*called.message, called.code) {
+        ("", Some(code)) => format!("exit code {code}"),
+        ("", None) => "a signal ended it".into(),
+        (message, _) => message.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_told_in_one_form_whatever_the_tool_prints() {
+        let hex = "ab".repeat(32);
+        let digest = Some(format!("sha256:{hex}"));
+        let is = |output: &str, word: &str| {
+            assert_eq!(found(output, "app:1"), Found { digest: digest.clone(), word: word.into() }, "{output}");
+        };
+        is(&format!("sha256:{hex} 0123abcd\n"), "0123abcd");
+        is(&format!("docker.io/library/app@sha256:{hex} sha256:99\n"), "sha256:99");
+        is(&format!("{hex}  /w/images/app 1.sif\n"), "/w/images/app 1.sif");
+        is(&format!("\nsha256:{hex}\n"), "app:1");
+        assert_eq!(found("<no value>", "app:1").digest, None);
+    }
+
+    #[test]
+    fn no_two_images_have_one_file() {
+        assert_eq!(file_name("ghcr.io/a/b_c:1.0"), "ghcr.io%2fa%2fb_c%3a1.0.sif");
+        assert_eq!(file_name("../x"), "%2e.%2fx.sif");
+    }
+
+    /// S47: the variables of the runner's user, tokens among them, reach no container.
+    #[test]
+    fn a_tool_gets_the_variables_by_which_it_works_and_no_others() {
+        for (name, passed) in [
+            ("HOME", true),
+            ("DOCKER_HOST", true),
+            ("CONTAINERS_CONF", true),
+            ("APPTAINER_CACHEDIR", true),
+            ("APPTAINERENV_TOKEN", false),
+            ("SINGULARITYENV_TOKEN", false),
+            ("AWS_SECRET_ACCESS_KEY", false),
+            ("SURVEIL_TOKEN", false),
+        ] {
+            assert_eq!(is_passed(OsStr::new(name)), passed, "{name}");
+        }
+        assert!(is_proxy(OsStr::new("HTTPS_PROXY")) && !is_proxy(OsStr::new("HOME")));
+    }
+}
