@@ -80,6 +80,13 @@ struct Shown {
     identity: (u64, u64),
 }
 
+impl Shown {
+    /// Whether the directory is at its path. A mount is gone if its mount point was removed from outside.
+    fn is_there(&self) -> bool {
+        fs::metadata(&self.at).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.identity)
+    }
+}
+
 impl Mounts {
     /// Hides everything that no command may see, in the mount namespace of this process, and gives away what a command
     /// could undo that with.
@@ -144,11 +151,15 @@ impl Mounts {
         // A directory comes before those in it.
         given.sort();
         let wanted: Vec<Shown> = given.into_iter().map(|given| self.shown_at(given)).collect::<io::Result<_>>()?;
-        if wanted == self.shown {
+        if wanted == self.shown && wanted.iter().all(Shown::is_there) {
             return Ok(());
         }
         while let Some(shown) = self.shown.pop() {
-            rustix::mount::unmount(&shown.at, UnmountFlags::DETACH)?;
+            match rustix::mount::unmount(&shown.at, UnmountFlags::DETACH) {
+                // It went with its mount point, which was in a temporary directory that the runner has emptied.
+                Ok(()) | Err(Errno::NOENT | Errno::INVAL) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
         for shown in wanted {
             self.make_mount_point(&shown.at)?;
