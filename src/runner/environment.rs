@@ -287,7 +287,7 @@ mod tests {
         assert_values(&told("x".repeat(1 << 18)), &[("SURVEIL_AUTHOR", &[&"x".repeat(1024)])]);
     }
 
-    /// S47.
+    /// A secret in the address of a repository is told to no task.
     #[test]
     fn no_credentials_of_a_url_reach_a_task() {
         for (url, told) in [

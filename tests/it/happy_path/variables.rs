@@ -104,7 +104,7 @@ fn an_attempt_is_told_what_caused_its_build_and_which_ref_it_is_of() {
     }
 }
 
-/// S47: an observer of another make may tell a URL with everything in it. The place is known after a restart, too.
+/// An observer of another make may tell a URL with everything in it. The place is known after a restart, too.
 #[test]
 fn no_credentials_of_a_repository_reach_a_runner() {
     let world = World::new();

@@ -2,6 +2,7 @@
 
 mod advisories;
 mod circles;
+mod promises;
 
 use std::collections::BTreeMap;
 use std::fs;
