@@ -310,6 +310,7 @@ pub(crate) mod tests {
             reference: "refs/heads/main".into(),
             trust: "trusted".into(),
             asked_by: None,
+            orders: Vec::new(),
             before: None,
             subject: String::new(),
             author: String::new(),

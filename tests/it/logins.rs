@@ -201,6 +201,7 @@ fn each_role_gives_its_orders_and_no_others_and_every_order_names_who_gave_it() 
     by("anna", &["wake", "app"]).ok();
     by("anna", &["drain", "w1"]).error(6);
 
+    dispatcher.says("anna ordered: create a token for the role admin");
     // The names are as durable as the orders.
     dispatcher.signal(rustix::process::Signal::TERM);
     assert_eq!(dispatcher.exit_code(), 0);
@@ -226,6 +227,12 @@ fn each_role_gives_its_orders_and_no_others_and_every_order_names_who_gave_it() 
     let reason = seen["jobs"][0]["detail"].as_str().unwrap();
     assert!(reason.starts_with("olga@") && reason.ends_with(" cancelled it"), "{seen}");
     let asked: Vec<_> = world.builds().into_iter().map(|build| (build.trigger, build.asked_by)).collect();
+    let lines: Vec<_> = seen["orders"].as_array().unwrap().iter().map(|it| (&it["code"], &it["by"])).collect();
+    let codes: Vec<_> = lines.iter().map(|(code, _)| code.as_str().unwrap()).collect();
+    assert_eq!(codes, ["started", "cancel_asked", "rerun_asked", "cancel_asked"], "each order once");
+    assert_eq!((lines[0].1, lines[1].1, lines[2].1), (&"mike".into(), &"anna".into(), &"mike".into()));
+    let shown = world.surveil(&["show", &number]).ok();
+    assert!(shown.contains("  started by mike ") && shown.contains("  cancelled by anna "), "{shown}");
     let submitted = world.builds().into_iter().find(|build| build.trigger == "manual").unwrap().build;
     assert!(world.surveil(&["show", &format!("b{submitted}")]).ok().contains("\n  submitted by mike\n"));
     for kind in ["manual", "try"] {

@@ -36,6 +36,9 @@ pub(crate) fn print(
         let asked = if build.trigger == "try" { "tried" } else { "submitted" };
         out.line(dim(format_args!("  {asked} by {}", one_line(by))))?;
     }
+    for order in &build.orders {
+        out.line(dim(format_args!("  {} {}", one_line(&order.text), human::ago(order.at_ms, now_ms))))?;
+    }
     if let Some(problem) = &build.problem {
         out.line("")?;
         for line in problem.lines() {

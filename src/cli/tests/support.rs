@@ -69,6 +69,7 @@ pub(crate) fn build(number: u64, state: &str, jobs: Vec<JobReport>) -> BuildRepo
         reference: "refs/heads/main".into(),
         trust: "trusted".into(),
         asked_by: None,
+        orders: Vec::new(),
         before: None,
         subject: "Fix the thing".into(),
         author: "Ann <ann@example.org>".into(),

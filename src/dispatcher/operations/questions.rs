@@ -121,7 +121,7 @@ impl Operations {
     ) -> Result<BuildView, OperationError> {
         let full = |name: &str| if name.starts_with("refs/") { name.into() } else { format!("refs/heads/{name}") };
         let build = self.find_in(name, &Scope { repo, reference: branch.map(full) })?;
-        Ok(Views::new(&*self.reader, &self.data)?.build(build)?)
+        Ok(Views::new(&*self.reader, &self.data)?.build_with_orders(build)?)
     }
 
     /// Returns why a build, or those of its jobs that a task or a matrix means, are in their state.

@@ -5,14 +5,17 @@ use std::path::PathBuf;
 
 use crate::dispatcher::data_dir::{DataDir, LogPlace};
 use crate::model::{
-    Attempt, AttemptId, Build, BuildState, Ending, EndingKind, ExecutionRecord, Job, JobId, JobState, JobStateKind,
-    RunnerId, RunnerName, StepRecord,
+    Attempt, AttemptId, Build, BuildState, Decision, Ending, EndingKind, ExecutionRecord, Job, JobId, JobState,
+    JobStateKind, RunnerId, RunnerName, StepRecord,
 };
 use crate::store::{Reader, StoreError};
 
 /// The jobs that are listed in a status before only numbers are, those of the build with the last of them included.
 /// Nobody reads more, and a hundred thousand of them take half a second.
 const MAX_STATUS_JOBS: usize = 2000;
+
+/// The orders of people that are told of a build: its newest.
+const MAX_ORDERS: usize = 10;
 
 /// A build with its jobs.
 pub(crate) struct BuildView {
@@ -21,6 +24,9 @@ pub(crate) struct BuildView {
     pub(crate) jobs: Vec<JobView>,
     /// The number of jobs in each state, if the jobs themselves were not read.
     pub(crate) counts: Vec<(JobStateKind, u64)>,
+    /// The newest orders of people about the jobs, oldest first, if they were read. An order about many jobs stands
+    /// once.
+    pub(crate) orders: Vec<Decision>,
 }
 
 /// A job with its attempts, oldest first.
@@ -82,6 +88,15 @@ impl<'a> Views<'a> {
         Ok(Self { reader, data, names })
     }
 
+    /// Like [`Views::build`], with the orders of people.
+    pub(super) fn build_with_orders(&self, build: Build) -> Result<BuildView, StoreError> {
+        let decisions = self.reader.decisions(build.id)?.into_iter().map(|(_, decision)| decision);
+        let mut orders: Vec<Decision> = decisions.filter(|decision| decision.kind.by().is_some()).collect();
+        orders.dedup_by(|next, before| (next.at, &next.kind) == (before.at, &before.kind));
+        orders.drain(..orders.len().saturating_sub(MAX_ORDERS));
+        Ok(BuildView { orders, ..self.build(build)? })
+    }
+
     pub(super) fn build(&self, build: Build) -> Result<BuildView, StoreError> {
         let mut attempts: HashMap<JobId, Vec<Attempt>> = HashMap::new();
         for attempt in self.reader.attempts(build.id)? {
@@ -108,7 +123,7 @@ impl<'a> Views<'a> {
             let attempts = attempts.map(view).collect();
             JobView { job, attempts }
         });
-        Ok(BuildView { jobs: jobs.collect(), counts: Vec::new(), build })
+        Ok(BuildView { jobs: jobs.collect(), counts: Vec::new(), orders: Vec::new(), build })
     }
 
     /// Returns builds with their jobs, as long as these are not too many together: then with the numbers of jobs only.
@@ -120,7 +135,8 @@ impl<'a> Views<'a> {
                 left = left.saturating_sub(view.jobs.len());
                 return Ok(view);
             }
-            Ok(BuildView { jobs: Vec::new(), counts: self.reader.job_counts(build.id)?, build })
+            let counts = self.reader.job_counts(build.id)?;
+            Ok(BuildView { jobs: Vec::new(), counts, orders: Vec::new(), build })
         };
         builds.into_iter().map(view).collect()
     }

@@ -110,6 +110,11 @@ impl<'a> OperatorWorker<'a> {
             self.send(ToOperator::Error(refusal));
             return Ok(());
         }
+        if let Some(order) = of_admin(&message) {
+            // What the store records of them has no name.
+            let person = self.access.person().map_or_else(|| "an operator".to_owned(), Refusal::quote);
+            log::info!("{person} ordered: {order}");
+        }
         match message {
             FromOperator::Watch => self.begin_to_watch().map_err(refusal)?,
             FromOperator::LogOut => {
@@ -331,6 +336,33 @@ impl<'a> OperatorWorker<'a> {
         }
         Ok(())
     }
+}
+
+/// Returns an order about runners or tokens as a log tells it.
+fn of_admin(message: &FromOperator) -> Option<String> {
+    Some(match message {
+        FromOperator::Drain { runner } => format!("drain {}", Refusal::quote(runner)),
+        FromOperator::Resume { runner } => format!("resume {}", Refusal::quote(runner)),
+        FromOperator::RevokeToken { id } => format!("revoke {}", Refusal::quote(id)),
+        FromOperator::CreateToken(order) => format!("create a token for the role {}", Refusal::quote(&order.role)),
+        FromOperator::Status { .. }
+        | FromOperator::Show { .. }
+        | FromOperator::Why { .. }
+        | FromOperator::Runners
+        | FromOperator::Logs(_)
+        | FromOperator::Passes(_)
+        | FromOperator::Cancel { .. }
+        | FromOperator::Rerun { .. }
+        | FromOperator::Start { .. }
+        | FromOperator::Tokens
+        | FromOperator::LogOut
+        | FromOperator::Wake { .. }
+        | FromOperator::Watch
+        | FromOperator::Haves { .. }
+        | FromOperator::Pack { .. }
+        | FromOperator::Submit(_)
+        | FromOperator::Ping => return None,
+    })
 }
 
 /// Returns the refusal for an operation that was not done. Its kind, and the stable code of its reason, follow from the

@@ -7,7 +7,9 @@ use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView
 use crate::dispatcher::session::credentials::{expires_at, state};
 use crate::model::reason::{JobStatus, StoredReason};
 use crate::model::words::{attempt_detail, drained_words, outcome_detail};
-use crate::model::{Credential, CredentialKind, Ending, JobState, Outcome, Schedule, StepRecord, TaskName, WallTime};
+use crate::model::{
+    Credential, CredentialKind, Decision, Ending, JobState, Outcome, Schedule, StepRecord, TaskName, WallTime,
+};
 use crate::protocol::limits::{MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_WARNINGS};
 use crate::protocol::operator as wire;
 use crate::scheduler::RunnerView;
@@ -98,7 +100,13 @@ fn counters(counters: Counters) -> wire::CountersReport {
 
 pub(super) fn build(view: BuildView) -> wire::BuildReport {
     let (state, flaky) = (view.state().word().to_owned(), view.jobs.iter().any(JobView::is_flaky));
-    let BuildView { build, jobs, counts } = view;
+    let BuildView { build, jobs, counts, orders } = view;
+    let order = |it: Decision| wire::OrderReport {
+        at_ms: it.at.0,
+        by: it.kind.by().unwrap_or_default().to_owned(),
+        code: it.kind.code().unwrap_or_default().to_owned(),
+        text: bounded(it.kind.to_string()),
+    };
     let trigger = &build.source.trigger;
     wire::BuildReport {
         build: build.id.0,
@@ -108,6 +116,7 @@ pub(super) fn build(view: BuildView) -> wire::BuildReport {
         trigger: trigger.kind.word().to_owned(),
         reference: trigger.reference.to_string(),
         trust: trigger.trust.word().to_owned(),
+        orders: orders.into_iter().map(order).collect(),
         asked_by: trigger.asked_by().map(ToString::to_string),
         before: trigger.before().map(|before| before.to_string()),
         subject: build.source.subject,

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::hello::Refusal;
 
 pub use reports::{
-    AttemptReport, BuildReport, CountersReport, ExecutionReport, JobReport, NetworkReport, PassReport, PassesReport,
-    RunnerReport, RunnersReport, ScheduleReport, StatusReport, StepReport, TiersReport, TokenReport, TokensReport,
-    WhyLine, WhyReport,
+    AttemptReport, BuildReport, CountersReport, ExecutionReport, JobReport, NetworkReport, OrderReport, PassReport,
+    PassesReport, RunnerReport, RunnersReport, ScheduleReport, StatusReport, StepReport, TiersReport, TokenReport,
+    TokensReport, WhyLine, WhyReport,
 };
 
 /// The reason code of the answer to a `cancel` of what is finished already. A command takes it as done.

@@ -106,6 +106,9 @@ pub struct BuildReport {
     /// The name of the person who asked for the build. Absent if nobody did, or if the name is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_by: Option<String>,
+    /// The newest orders of people whose names are known, oldest first; only in the answer to `show`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<OrderReport>,
     pub before: Option<String>,
     pub subject: String,
     pub author: String,
@@ -131,6 +134,18 @@ pub struct BuildReport {
     /// Whether another message continues this answer. Absent if not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
+}
+
+/// An order of a person about jobs of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderReport {
+    pub at_ms: i64,
+    /// The name of the person.
+    pub by: String,
+    /// `cancel_asked`, `rerun_asked` or `started`.
+    pub code: String,
+    /// The order as a sentence without its subject, such as "cancelled by alice".
+    pub text: String,
 }
 
 /// One job of a build.
