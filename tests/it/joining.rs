@@ -116,6 +116,9 @@ fn a_token_that_cannot_be_used_is_refused_with_the_reason() {
     assert!(taken.contains("the name w1 belongs to the credential"), "{taken}");
     let named = token(&world, &["--role=runner", "--name=w3"]);
     assert!(refused("second", &["--name=w2", "--join", &named]).contains("is for the name w3, and not for w2"));
+    let revoked = token(&world, &["--role=runner"]);
+    world.surveil(&["token", "revoke", revoked.split('.').nth(1).unwrap()]).ok();
+    assert!(refused("second", &["--name=w2", "--join", &revoked]).contains("was revoked: join with a new one"));
     // A stranger, who has the id but not the secret, learns nothing about it.
     let stranger = format!("sv1.{}.{}", once.split('.').nth(1).unwrap(), "0".repeat(64));
     let told = refused("second", &["--name=w2", "--join", &stranger]);
