@@ -108,7 +108,9 @@ impl Mounts {
             }
         }
         if Path::new(SHARED_MEMORY).is_dir() {
+            let beneath = open(Path::new(SHARED_MEMORY))?;
             mount_shared_memory()?;
+            mounts.hidden.push(Hidden { path: SHARED_MEMORY.into(), beneath });
             mounts.has_shared_memory = true;
         }
         mount_terminals()?;

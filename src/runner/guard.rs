@@ -204,7 +204,7 @@ impl AttemptGuard {
             if is_sealed || hidden.iter().any(|above| home.starts_with(above)) {
                 fs::create_dir_all(own_home)?;
                 given.push(Given { at: home, from: own_home.to_owned() });
-            } else if home.starts_with("/tmp") || home.starts_with("/var/tmp") {
+            } else if ["/tmp", "/var/tmp", "/dev/shm"].iter().any(|own| home.starts_with(own)) {
                 given.push(Given::in_place(home));
             }
         }

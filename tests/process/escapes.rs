@@ -323,11 +323,14 @@ fn a_command_without_a_guard_sees_the_machine_and_one_behind_it_does_not() {
     }
 }
 
-/// A work directory in `/tmp` and a home directory there, as on a machine where somebody tries Surveil out.
+/// A work directory in a place that guarded tasks have for themselves, as on a machine where somebody tries Surveil out.
 #[test]
-fn a_tree_in_the_hidden_temporary_directory_is_seen_at_its_path() {
-    for mut machine in machines() {
-        let place = tempfile::Builder::new().tempdir_in("/tmp").unwrap();
+fn a_tree_in_a_hidden_temporary_directory_is_seen_at_its_path() {
+    for (temporary, mut machine) in ["/tmp", "/var/tmp", "/dev/shm"]
+        .into_iter()
+        .flat_map(|place| machines().into_iter().map(move |machine| (place, machine)))
+    {
+        let place = tempfile::Builder::new().tempdir_in(temporary).unwrap();
         let tree = place.path().join("w/trees/a/slot0");
         fs::create_dir_all(&tree).unwrap();
         fs::write(place.path().join("w/credential"), SECRET).unwrap();
@@ -335,12 +338,15 @@ fn a_tree_in_the_hidden_temporary_directory_is_seen_at_its_path() {
         guard.hidden.push(place.path().join("w"));
         machine.view.guard = Arc::new(guard);
         machine.view.given[0] = Given::in_place(tree.clone());
-        let mut command = machine.command("pwd; echo x >made; ls ../../..; cat ../../../credential; exit 0");
+        let script =
+            "pwd; echo x >made; ls ../../..; cat ../../../credential; ls /dev/shm/left; echo x >/dev/shm/left; exit 0";
+        let mut command = machine.command(script);
         command.directory.clone_from(&tree);
         for _ in 0..3 {
             let (_, output) = machine.slot.run(&command);
             assert_eq!(output.lines().next(), Some(tree.to_str().unwrap()));
             assert!(output.contains("trees") && !output.contains(SECRET), "{output}");
+            assert!(!output.lines().any(|line| line == "/dev/shm/left"), "{output}");
             fs::remove_file(tree.join("made")).unwrap();
             // The runner empties the temporary directory after each attempt, and so removes the tree's mount point.
             for entry in fs::read_dir(machine.path("work/t")).unwrap() {

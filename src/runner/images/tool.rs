@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(file_name("../x"), "%2e.%2fx.sif");
     }
 
-    /// S47: the variables of the runner's user, tokens among them, reach no container.
+    /// The variables of the runner's user, tokens among them, reach no container.
     #[test]
     fn a_tool_gets_the_variables_by_which_it_works_and_no_others() {
         for (name, passed) in [
