@@ -17,7 +17,7 @@ use super::event::{Action, Event, Undelivered};
 use super::executor::Executors;
 use super::guard::{AttemptGuard, Means};
 use super::heartbeat::Heartbeat;
-use super::images::Images;
+use super::images::{Images, Leftovers};
 use super::journal::Journal;
 use super::layout::Layout;
 use super::limits::{NEWS_CAPACITY, REPORT_CAPACITY, WARM_TREES};
@@ -54,10 +54,8 @@ pub(super) fn run(
     let _sweep = Sweep::start(&layout);
     let (news, from_session) = bounded(NEWS_CAPACITY);
     let (reports, from_slots) = bounded(REPORT_CAPACITY);
-    let images = Images::find(&settings.images, &layout).map_err(RunnerError::ImageTool)?.map(Arc::new);
-    if let Some(images) = &images {
-        images.remove_leftovers();
-    }
+    let images = Images::find(&settings.images, &layout).map_err(RunnerError::ImageTool)?;
+    let (_leftovers, images) = images.map(Leftovers::start).transpose().map_err(thread("image-leftover"))?.unzip();
     let heartbeat = Heartbeat::start().map_err(thread("heartbeat"))?;
     let warm = repos.warm().into_iter().collect();
     let guarded = means.into_iter().flat_map(|means| means.abilities(settings.isolation));

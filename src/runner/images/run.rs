@@ -13,7 +13,7 @@ use super::control::{Control, Told, signal_all};
 use super::error::ImageError;
 use super::fill::{Values, fill};
 use super::keeper::{Keeper, KeeperError};
-use super::tool::{ANSWER, Found, Images};
+use super::tool::{Found, Images};
 use crate::config::{TemplateWord, placeholders};
 use crate::error_chain::chain;
 use crate::model::{AttemptId, ExecutionRecord, Outcome, Recipe, Script, Tier};
@@ -208,7 +208,7 @@ impl ImageRun {
             Ok(ended) => ended,
             Err(error) => {
                 // What the supervisor did not end by the tool ends here.
-                self.images.remove(&name, ANSWER);
+                self.images.remove(&name, self.images.answer);
                 return Ok(Err(error));
             }
         };
@@ -309,10 +309,10 @@ impl ImageRun {
             limits: Limits::default(),
         };
         let ready = self.control.ready();
-        let keeper = Keeper::start(command, &ready, &self.make, self.layout.clone(), cancel, ANSWER);
+        let keeper = Keeper::start(command, &ready, &self.make, self.layout.clone(), cancel, self.images.answer);
         let tool = || self.images.tool.name.clone();
         let keeper = keeper.map_err(|error| {
-            self.images.remove(&name, ANSWER);
+            self.images.remove(&name, self.images.answer);
             match error {
                 KeeperError::Ended(ended, output) => {
                     let how = last_line(output).unwrap_or_else(|| format!("{ended:?}"));
@@ -322,7 +322,7 @@ impl ImageRun {
                     ImageError::Call { tool: tool(), image: image(), source: CallError::Cancelled }
                 }
                 KeeperError::TooLong => {
-                    let source = CallError::TooLong { program: tool(), patience: ANSWER };
+                    let source = CallError::TooLong { program: tool(), patience: self.images.answer };
                     ImageError::Call { tool: tool(), image: image(), source }
                 }
                 KeeperError::Io(source) => ImageError::Prepare { image: image(), source },
@@ -355,7 +355,7 @@ impl ImageRun {
     /// Removes the container of all commands. The container first, then the tool's processes.
     fn discard(&mut self) {
         if let Some((name, keeper)) = self.kept.take() {
-            self.images.remove(&name, ANSWER);
+            self.images.remove(&name, self.images.answer);
             drop(keeper);
         }
     }

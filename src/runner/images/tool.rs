@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, never};
 
-use super::calls::{Called, call};
+use super::calls::{CallError, Called, call};
 use super::error::ImageError;
 use super::fill::{Values, fill};
+use super::gone::Gone;
 use crate::config::{ImageTool, ImageTools, Template, TemplateWord, program_in};
 use crate::error_chain::chain;
 use crate::model::Pull;
@@ -19,7 +20,7 @@ use crate::runner::layout::Layout;
 use crate::threads;
 
 /// Time for a tool's short answers. A tool whose daemon hangs must not keep a slot.
-pub(super) const ANSWER: Duration = Duration::from_secs(30);
+const ANSWER: Duration = Duration::from_secs(30);
 /// Time to find out whether a tool can be used at all, while the runner starts.
 const CHECK: Duration = Duration::from_secs(5);
 /// Time to fetch an image.
@@ -62,11 +63,15 @@ pub(crate) struct Images {
     /// The directory for images that are files.
     files: PathBuf,
     /// The variables of the runner that the tool gets.
-    env: Vec<(OsString, OsString)>,
+    pub(super) env: Vec<(OsString, OsString)>,
     /// The same without those that only fetching needs: they may hold a password.
     pub(super) run_env: Vec<(OsString, OsString)>,
+    /// Time for the tool's short answers.
+    pub(super) answer: Duration,
     /// Held while an image is fetched, so that slots fetch it once.
     fetching: Mutex<()>,
+    /// No attempt has a container before those of an earlier process are gone: it would be taken for one of them.
+    pub(super) leftovers: Gone,
 }
 
 /// An image that is on this machine.
@@ -91,7 +96,9 @@ impl Images {
                 files: layout.images(),
                 env: env.clone(),
                 run_env: env.iter().filter(|(name, _)| !is_proxy(name)).cloned().collect(),
+                answer: ANSWER,
                 fetching: Mutex::new(()),
+                leftovers: Gone::already(),
             };
             match images.check(path) {
                 Ok(()) => return Ok(Some(images)),
@@ -129,32 +136,23 @@ impl Images {
         values
     }
 
-    /// Removes the containers that an earlier process of this runner left.
-    pub(crate) fn remove_leftovers(&self) {
-        let Some(list) = &self.tool.list else { return };
-        let names = match call(&fill(list, &self.values()), &self.env, ANSWER, &never()) {
-            Ok(called) if called.succeeded() => called.output,
-            Ok(called) => return log::warn!("{} could not list containers: {}", self.tool.name, message(&called)),
-            Err(error) => return log::warn!("could not list containers: {}", chain(&error)),
-        };
-        for name in names.split_whitespace() {
-            if self.remove(name, ANSWER) {
-                log::info!("removed the container {name}, which an earlier process of this runner left");
-            }
-        }
-    }
-
     /// Removes a container, whether it runs or not. Returns whether that worked.
     pub(super) fn remove(&self, name: &str, patience: Duration) -> bool {
+        self.remove_unless(name, patience, &never())
+    }
+
+    /// Like `remove`, but a message on `cancel`, or its disconnection, ends it.
+    pub(super) fn remove_unless(&self, name: &str, patience: Duration, cancel: &Receiver<()>) -> bool {
         let Some(stop) = &self.tool.stop else { return true };
         let mut values = self.values();
         values.set("name", name);
         let words = fill(stop, &values);
         let mut why = String::new();
         for _ in 0..REMOVALS {
-            match call(&words, &self.env, patience, &never()) {
+            match call(&words, &self.env, patience, cancel) {
                 Ok(called) if called.succeeded() => return true,
                 Ok(called) => why = message(&called),
+                Err(CallError::Cancelled) => return false,
                 Err(error) => why = chain(&error),
             }
         }
@@ -164,6 +162,8 @@ impl Images {
 
     /// Returns the image that a task names, which is fetched if the task wants that.
     pub(super) fn image(&self, image: &str, pull: Pull, cancel: &Receiver<()>) -> Result<Found, ImageError> {
+        let waited = self.leftovers.wait(cancel);
+        waited.map_err(|source| ImageError::Call { tool: self.tool.name.clone(), image: image.into(), source })?;
         if pull != Pull::Always
             && let Some(found) = self.inspect(image, cancel)?
         {
@@ -193,7 +193,7 @@ impl Images {
 
     /// Returns the image if it is on this machine.
     fn inspect(&self, image: &str, cancel: &Receiver<()>) -> Result<Option<Found>, ImageError> {
-        let called = self.call(&self.tool.inspect, image, ANSWER, cancel)?;
+        let called = self.call(&self.tool.inspect, image, self.answer, cancel)?;
         Ok(called.succeeded().then(|| found(&called.output, image)))
     }
 
@@ -246,7 +246,7 @@ fn file_name(image: &str) -> String {
 }
 
 /// Returns what a tool said, or how it ended if it said nothing.
-fn message(called: &Called) -> String {
+pub(super) fn message(called: &Called) -> String {
     match (&*called.message, called.code) {
         ("", Some(code)) => format!("exit code {code}"),
         ("", None) => "a signal ended it".into(),
@@ -270,6 +270,29 @@ mod tests {
         is(&format!("{hex}  /w/images/app 1.sif\n"), "/w/images/app 1.sif");
         is(&format!("\nsha256:{hex}\n"), "app:1");
         assert_eq!(found("<no value>", "app:1").digest, None);
+    }
+
+    #[test]
+    fn a_tool_that_does_not_answer_is_told_after_its_time() {
+        let word = |text: &str| TemplateWord::One(text.into());
+        let hangs = vec![word("sleep"), word("1000")];
+        let [inspect, pull, run] = [hangs.clone(), hangs.clone(), hangs.clone()];
+        let tool =
+            ImageTool { name: "docker".into(), check: None, inspect, pull, run, exec: None, stop: None, list: None };
+        let env = vec![("PATH".into(), std::env::var_os("PATH").unwrap())];
+        let images = Images {
+            tool,
+            instance: String::new(),
+            files: PathBuf::new(),
+            run_env: env.clone(),
+            env,
+            answer: Duration::from_millis(20),
+            fetching: Mutex::new(()),
+            leftovers: Gone::already(),
+        };
+        let error = images.image("app:1", Pull::Missing, &never()).unwrap_err();
+        assert_eq!(chain(&error), "docker failed with the image app:1: sleep did not end within 0 s");
+        assert!(!error.is_cancel());
     }
 
     #[test]

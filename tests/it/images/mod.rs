@@ -158,6 +158,9 @@ fn a_task_in_an_image_ends_as_its_own_commands_do() {
         ),
         ("seven", "run = \"exit 7\""),
         ("tool-code", "run = \"exit 125\""),
+        ("no-entry", "run = \"exit 126\""),
+        ("no-command", "run = \"no-such-program\""),
+        ("no-permission", "run = [\"./sub/keep\"]"),
         ("killed", "run = \"kill -KILL $$\""),
         ("program", "run = [\"./script\"]"),
         ("no-program", "run = [\"no-such-program\"]"),
@@ -186,6 +189,16 @@ fn a_task_in_an_image_ends_as_its_own_commands_do() {
     assert_eq!(job(&build, "seven").attempts[0].detail.as_deref(), Some("exit code 7"));
     assert_eq!(job(&build, "tool-code").attempts[0].detail.as_deref(), Some("exit code 125"));
     assert_eq!(job(&build, "killed").attempts[0].detail.as_deref(), Some("exit code 137"));
+    // podman exits with 126 and 127 for failures of its own.
+    for (task, code) in [("no-entry", 126), ("no-command", 127), ("no-permission", 126)] {
+        assert_eq!(outcomes(&build, task), ["failed"], "{task}: {}", log(task));
+        assert_eq!(job(&build, task).attempts[0].detail.as_deref(), Some(&*format!("exit code {code}")), "{task}");
+    }
+    let shown = world.surveil(&["show", &build.build.to_string()]).ok();
+    assert!(shown.contains(&format!("(podman, sha256:{digest})")), "{shown}");
+    let shown = world.surveil(&["show", &build.build.to_string(), "--json"]).ok();
+    let shown: BuildReport = serde_json::from_str(&shown).unwrap();
+    assert_eq!(job(&shown, "passes").attempts[0].execution.as_ref(), Some(execution));
     assert_eq!(log("program").lines().last(), Some("as a program"));
     assert_eq!(outcomes(&build, "no-program"), ["could_not_start"]);
     assert_eq!(outcomes(&build, "never"), ["passed"]);

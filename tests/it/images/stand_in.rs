@@ -1,25 +1,32 @@
 //! docker and apptainer, by a stand-in that records how it is called, and executes scripts on this machine itself. No
-//! daemon can be had on the machines that test Surveil, and apptainer is in few distributions.
+//! daemon can be had on the machines that test Surveil, and apptainer is in few distributions. A stand-in also hangs
+//! when a test wants that, and it is podman where its limits cannot be enforced.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
-use crate::harness::{World, job};
+use rustix::process::Signal;
 
-/// Calls itself docker or apptainer. Words without spaces are enough here.
+use crate::harness::{World, job, now, text, until};
+
+/// Calls itself docker, podman or apptainer. Words without spaces are enough here.
 const TOOL: &str = r#"#!/bin/sh
 tool=$(basename "$0")
 echo "$tool $*" >> RECORD
 digest=$(printf '%064d' 7)
 case "$tool $1" in
   "docker version") echo 27.0 ;;
-  "docker image") [ -e STATE ] && echo "example.org/app@sha256:$digest $4" ;;
-  "docker pull" | "apptainer pull")
-    case "$*" in *gone*) echo "Error: manifest unknown" >&2; exit 1 ;; esac
+  "docker ps") [ ! -p GATE ] || { read -r opened < GATE; echo "docker listed" >> RECORD; } ;;
+  "docker image" | "podman image")
+    case "$*" in *hangs*) exec sleep 1000 ;; esac
+    [ -e STATE ] && echo "example.org/app@sha256:$digest $4" ;;
+  "docker pull" | "podman pull" | "apptainer pull")
+    case "$*" in *slow-pull*) exec sleep 1000 ;; *gone*) echo "Error: manifest unknown" >&2; exit 1 ;; esac
     : > STATE
-    [ "$tool" = docker ] || echo image > "$3" ;;
-  "docker run" | "apptainer exec")
-    case "$*" in *refused*) echo "no such runtime" >&2; exit 125 ;; esac
+    [ "$tool" != apptainer ] || echo image > "$3" ;;
+  "docker run" | "podman run" | "apptainer exec")
+    case "$*" in *stuck*) exec sleep 1000 ;; *refused*) echo "no such runtime" >&2; exit 125 ;; esac
     for script; do :; done
     exec /bin/sh "$script" ;;
 esac
@@ -31,10 +38,11 @@ fn with_stand_in(tool: &str) -> (World, String, std::path::PathBuf) {
     let (bin, record) = (world.path("bin"), world.path("record"));
     fs::create_dir(&bin).unwrap();
     let program = bin.join(tool);
-    let text = TOOL.replace("RECORD", record.to_str().unwrap()).replace("STATE", world.path("state").to_str().unwrap());
-    fs::write(&program, text).unwrap();
+    let (state, gate) = (world.path("state"), world.path("gate"));
+    let body = TOOL.replace("RECORD", text(&record)).replace("STATE", text(&state)).replace("GATE", text(&gate));
+    fs::write(&program, body).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let own = format!("{:?}", program.to_str().unwrap());
+    let own = format!("{:?}", text(&program));
     let templates = surveil::config::BUILT_IN_IMAGE_TOOLS.replace(&format!("\"{tool}\", "), &format!("{own}, "));
     let file = world.path("images.toml");
     fs::write(&file, templates).unwrap();
@@ -98,6 +106,99 @@ fn apptainer_is_called_with_a_file_of_the_image() {
     );
     let run = record.lines().find(|line| line.contains(" exec ") && line.contains("--net --network=none")).unwrap();
     assert!(run.contains(&format!(" {} /bin/sh ", file.display())), "{run}");
+}
+
+/// Each limit reaches the tool in the tool's own words, and a limit that the task does not set is no word at all.
+#[test]
+fn each_tool_is_given_the_limits_of_the_task() {
+    for (tool, run) in [("podman", "podman run"), ("docker", "docker run"), ("apptainer", "apptainer exec")] {
+        let (world, templates, record) = with_stand_in(tool);
+        let repository = world.repository("app");
+        let _dispatcher = world.dispatcher(&[]);
+        let _observer = world.observer(&[&repository], &[]);
+        let _runner = world.runner("w1", &[&format!("--image-tool={tool}"), &templates, "--slots=1"]);
+        let tasks = "[task.all]\nimage = \"app:1\"\nmemory = \"64MiB\"\nprocesses = 20\ncpus = 1.5\nrun = \"true\"\n\
+                     [task.one]\nimage = \"app:1\"\nneeds = [\"all\"]\nprocesses = 7\nrun = \"true\"\n";
+        let build = world.expect(&repository.commit_tasks(tasks), "passed");
+        let record = fs::read_to_string(record).unwrap();
+        let limits: Vec<Vec<&str>> = record
+            .lines()
+            .filter(|line| line.starts_with(run))
+            .map(|line| line.split(' ').filter(|word| is_limit(word)).collect())
+            .collect();
+        let all = vec!["--memory=67108864", "--pids-limit=20", "--cpus=1.500"];
+        assert_eq!(limits, [all, vec!["--pids-limit=7"]], "{record}");
+        let execution = job(&build, "all").attempts[0].execution.as_ref().unwrap();
+        assert!(execution.not_enforced.is_empty(), "{execution:?}");
+    }
+}
+
+fn is_limit(word: &str) -> bool {
+    ["--memory", "--pids-limit", "--cpus"].iter().any(|limit| word.starts_with(limit))
+}
+
+/// A tool that does not answer keeps a slot no longer than the task wants: a cancel ends each of its calls.
+#[test]
+fn a_cancel_ends_a_tool_that_hangs() {
+    let (world, templates, record) = with_stand_in("docker");
+    let repository = world.repository("app");
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let _runner = world.runner("w1", &["--image-tool=docker", &templates, "--slots=1", "--grace=300ms"]);
+    let begun = now();
+    for (image, call) in [("hangs:1", "docker image "), ("slow-pull:1", "docker pull "), ("stuck:1", "docker run ")] {
+        let commit = repository.commit_tasks(&format!("[task.test]\nimage = \"{image}\"\nrun = \"true\"\n"));
+        let is_called = |line: &str| line.starts_with(call) && line.split(' ').any(|word| word == image);
+        until(call, || fs::read_to_string(&record).is_ok_and(|record| record.lines().any(is_called)));
+        world.surveil(&["cancel", &commit[..10]]).ok();
+        assert_eq!(world.finished(&commit).state, "cancelled");
+    }
+    until("the tool's processes are gone", || world.processes(&["SURVEIL_RUNNER=w1"]).is_empty());
+    let commit = repository.commit_tasks("[task.test]\nimage = \"stuck:1\"\ntimeout = \"300ms\"\nrun = \"true\"\n");
+    let build = world.finished(&commit);
+    assert_eq!(job(&build, "test").attempts[0].outcome.as_deref(), Some("timed_out"));
+    assert!(begun.elapsed() < HANGS, "the tool was waited for");
+}
+
+/// Less than the time after which a runner gives up on a tool that does not answer.
+const HANGS: Duration = Duration::from_secs(25);
+
+/// S22 does not delay the start: the runner takes tasks while its tool lists what an earlier process left, and an
+/// attempt with an image waits for the list, or it would be on it.
+#[test]
+fn a_runner_registers_before_its_tool_has_listed_containers() {
+    let (world, templates, record) = with_stand_in("docker");
+    let gate = world.gate("gate");
+    let repository = world.repository("app");
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let flags = ["--image-tool=docker", &templates, "--slots=2"];
+    let runner = world.runner("w1", &flags);
+    world.connected("w1");
+    let commit = repository.commit_tasks("[task.test]\nimage = \"app:1\"\nrun = \"true\"\n");
+    world.build_that("has an attempt", |build| build.jobs.iter().any(|job| !job.attempts.is_empty()));
+    world.surveil(&["cancel", &commit[..10]]).ok();
+    assert_eq!(world.finished(&commit).state, "cancelled");
+    repository.write("more", "");
+    let tasks = "[task.plain]\nrun = \"true\"\n[task.test]\nimage = \"app:1\"\nneeds = [\"plain\"]\nrun = \"true\"\n";
+    let commit = repository.commit_tasks(tasks);
+    let waits = |build: &_| job(build, "test").attempts.len() == 1;
+    world.build_that("has an attempt with an image", |build| build.commit == commit && waits(build));
+    // An orderly end does not wait for the tool either.
+    let begun = now();
+    let mut second = world.runner("w2", &flags);
+    world.connected("w2");
+    second.signal(Signal::TERM);
+    assert_eq!(second.exit_code(), 0);
+    assert!(begun.elapsed() < HANGS, "the end waited for the tool");
+    gate.open();
+    world.expect(&commit, "passed");
+    let record = fs::read_to_string(record).unwrap();
+    let calls: Vec<&str> = record.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+    let listed = calls.iter().position(|call| *call == "listed").unwrap();
+    assert!(calls[..listed].iter().all(|call| ["version", "ps"].contains(call)), "{record}");
+    assert_eq!(calls[listed + 1], "image", "{record}");
+    drop(runner);
 }
 
 /// The exit code and the text of a tool that is not there.

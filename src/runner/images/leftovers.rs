@@ -1,0 +1,53 @@
+//! The containers that an earlier process of this runner left. They are removed in a thread, so that a slow tool does
+//! not delay the registration; the first attempt with an image waits for it.
+
+use std::io;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::calls::{CallError, call};
+use super::fill::fill;
+use super::gone::Gone;
+use super::tool::{Images, message};
+use crate::error_chain::chain;
+use crate::threads::{self, Thread};
+
+/// The thread that removes the containers. Dropping it ends a call of the tool that has not been answered.
+pub(crate) struct Leftovers {
+    /// Declared first, so that it is dropped before the thread is joined.
+    _cancel: Sender<()>,
+    _thread: Thread<()>,
+}
+
+impl Leftovers {
+    /// Starts the thread, and returns it with the images that wait for it.
+    pub(crate) fn start(mut images: Images) -> io::Result<(Self, Arc<Images>)> {
+        let (cancel, cancelled) = bounded(0);
+        let (leftovers, removing) = Gone::soon();
+        images.leftovers = leftovers;
+        let images = Arc::new(images);
+        let own = images.clone();
+        let thread = threads::spawn("image-leftover", move || {
+            remove_all(&own, &cancelled);
+            drop::<Sender<()>>(removing);
+        })?;
+        Ok((Self { _cancel: cancel, _thread: thread }, images))
+    }
+}
+
+fn remove_all(images: &Images, cancel: &Receiver<()>) {
+    let tool = &images.tool;
+    let Some(list) = &tool.list else { return };
+    let names = match call(&fill(list, &images.values()), &images.env, images.answer, cancel) {
+        Ok(called) if called.succeeded() => called.output,
+        Ok(called) => return log::warn!("{} could not list containers: {}", tool.name, message(&called)),
+        Err(CallError::Cancelled) => return,
+        Err(error) => return log::warn!("could not list containers: {}", chain(&error)),
+    };
+    for name in names.split_whitespace() {
+        if images.remove_unless(name, images.answer, cancel) {
+            log::info!("removed the container {name}, which an earlier process of this runner left");
+        }
+    }
+}
