@@ -323,7 +323,7 @@ fn a_command_without_a_guard_sees_the_machine_and_one_behind_it_does_not() {
     }
 }
 
-/// A work directory in a place that guarded tasks have for themselves, as on a machine where somebody tries Surveil out.
+/// A work directory in a place that guarded tasks have for themselves, as where somebody tries Surveil out.
 #[test]
 fn a_tree_in_a_hidden_temporary_directory_is_seen_at_its_path() {
     for (temporary, mut machine) in ["/tmp", "/var/tmp", "/dev/shm"]
