@@ -110,7 +110,10 @@ fn a_token_that_cannot_be_used_is_refused_with_the_reason() {
     until("the token expires", || tokens(&world).iter().any(|row| row["state"] == "expired"));
     assert!(refused("second", &["--name=w2", "--join", &expired]).contains("has expired: join with a new one"));
     let observer = token(&world, &["--role=observer", "--repo=app"]);
-    assert!(refused("second", &["--name=w2", "--join", &observer]).contains("is for the role observer"));
+    assert!(
+        refused("second", &["--name=w2", "--join", &observer])
+            .contains("is for the role observer, and not for a runner")
+    );
     let second = token(&world, &["--role=runner"]);
     let taken = refused("second", &["--name=w1", "--join", &second]);
     assert!(taken.contains("the name w1 belongs to the credential"), "{taken}");
@@ -123,6 +126,10 @@ fn a_token_that_cannot_be_used_is_refused_with_the_reason() {
     let stranger = format!("sv1.{}.{}", once.split('.').nth(1).unwrap(), "0".repeat(64));
     let told = refused("second", &["--name=w2", "--join", &stranger]);
     assert!(told.contains("the token is not one of this dispatcher") && !told.contains("used up"), "{told}");
+    // Whoever answers without the key of the authority hears no secret, so the token is not spent.
+    let elsewhere = format!("{}.{}", second.rsplit_once('.').unwrap().0, "ab".repeat(32));
+    let told = refused("second", &["--name=w2", "--join", &elsewhere]);
+    assert!(told.contains("is not the one with this pin"), "{told}");
     let cut = runner(&world, "second", &["--join", &once[..40]]).finish_with(2);
     assert!(cut.contains("the token is not whole"), "{cut}");
     assert!(!cut.contains(&once[10..30]), "the error repeats the secret: {cut}");

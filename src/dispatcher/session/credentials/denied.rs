@@ -15,7 +15,7 @@ pub(crate) enum Denied {
     Used { id: CredentialId },
     #[error("{} {id} was revoked: join with a new one (surveil token create)", kind(*is_token))]
     Revoked { id: CredentialId, is_token: bool },
-    #[error("{id} is for the role {}, and not for an {}", role.word(), role_word(*wanted))]
+    #[error("{id} is for the role {}, and not for {}", role.word(), role_word(*wanted))]
     Role { id: CredentialId, role: AccessRole, wanted: Role },
     #[error("{id} is for the name {own}, and not for {}", Refusal::quote(wanted))]
     Name { id: CredentialId, own: String, wanted: String },
@@ -79,9 +79,9 @@ fn unused(is_token: bool) -> &'static str {
 
 fn role_word(role: Role) -> &'static str {
     match role {
-        Role::Observer => "observer",
-        Role::Runner => "runner",
-        Role::Operator => "operator",
+        Role::Observer => "an observer",
+        Role::Runner => "a runner",
+        Role::Operator => "an operator",
     }
 }
 
