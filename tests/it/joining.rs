@@ -26,7 +26,8 @@ fn runner(world: &World, machine: &str, more: &[&str]) -> Process {
     let (work, data) = (world.path(machine), world.path(&format!("{machine}-data")));
     let work = format!("--work={}", work.display());
     let mut command = world.command(&["runner", &work, "--min-free=1MiB"]);
-    command.args(more).env("SURVEIL_DATA", data);
+    // It has the pin of its token.
+    command.args(more).env("SURVEIL_DATA", data).env_remove("SURVEIL_PIN");
     world.start_command(machine, command)
 }
 
