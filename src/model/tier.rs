@@ -62,7 +62,7 @@ impl fmt::Display for TierRange {
     }
 }
 
-/// What a runner tells of its tiers.
+/// The tiers of a runner, as it tells them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TierOffer {
     pub range: TierRange,

@@ -114,12 +114,12 @@ mod tests {
     fn everything_beside_the_way_to_a_hidden_path_is_granted_and_links_are_not() {
         let place = tempfile::tempdir().unwrap();
         let path = |name: &str| place.path().join(name);
-        for directory in ["a/work/trees", "a/other", "b/data", "c/d"] {
+        for directory in ["a/hidden/trees", "a/other", "b/data", "c/d"] {
             fs::create_dir_all(path(directory)).unwrap();
         }
         fs::write(path("b/file"), "").unwrap();
-        std::os::unix::fs::symlink("work", path("a/link")).unwrap();
-        let hidden = [path("a/work"), path("b/data"), path("nothing")];
+        std::os::unix::fs::symlink("hidden", path("a/link")).unwrap();
+        let hidden = [path("a/hidden"), path("b/data"), path("nothing")];
         let mut found = Vec::new();
         list_beside(place.path(), &hidden, false, &mut found);
         assert_eq!(found, ["a/other", "b/file", "c"].map(path));

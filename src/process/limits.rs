@@ -21,7 +21,7 @@ pub struct Limits {
     pub millicpus: Option<u32>,
 }
 
-/// What became of the limits of a command.
+/// The result of the limits of a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Enforcement {
     /// Whether a process was ended because all together used more memory than they may.
@@ -39,7 +39,7 @@ pub struct Controllers {
 }
 
 impl Enforcement {
-    /// What became of the limits of this command and of a later one.
+    /// The result of the limits of this command and of a later one.
     #[must_use]
     pub fn and(self, later: Self) -> Self {
         Self { is_over_memory: self.is_over_memory || later.is_over_memory, gaps: later.gaps }

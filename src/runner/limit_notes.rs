@@ -1,4 +1,4 @@
-//! What is told of an attempt's limits: in its log, and in its record.
+//! The texts about an attempt's limits: in its log, and in its record.
 
 use crate::model::Recipe;
 use crate::process::{Ended, Enforcement, Exit, ProcessError};

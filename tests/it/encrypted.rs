@@ -53,7 +53,7 @@ fn another_machine_joins_with_one_pasted_line_and_nobody_on_the_wire_reads_a_wor
     let Some((world, machine)) = World::with_second_machine() else { return };
     let capture = world.capture();
     let _dispatcher = world.dispatcher(&[]);
-    // Whoever does not encrypt is read, until the dispatcher refuses it.
+    // A peer that does not encrypt can be read, until the dispatcher refuses it.
     let plain = world.path("plain");
     std::fs::write(&plain, "word-in-the-clear").unwrap();
     let (dispatch, plain) = (format!("--dispatch={}", world.address()), format!("--token-file={}", text(&plain)));

@@ -111,7 +111,7 @@ impl<'a> OperatorWorker<'a> {
             return Ok(());
         }
         if let Some(order) = of_admin(&message) {
-            // What the store records of them has no name.
+            // Their records in the store have no name.
             let person = self.access.person().map_or_else(|| "an operator".to_owned(), Refusal::quote);
             log::info!("{person} ordered: {order}");
         }

@@ -30,7 +30,7 @@ pub(super) struct Control {
     code: AttemptFile,
 }
 
-/// What a script told of its command.
+/// The end of a command, as its script told it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Told {
     Code(i32),

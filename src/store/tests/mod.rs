@@ -3,6 +3,7 @@
 //! implementation: a second one adds one line to the end of this file. Tests of an implementation's own matters, such
 //! as damaged files, lie with it.
 
+mod credentials;
 mod history;
 mod passes;
 mod records;
@@ -40,6 +41,7 @@ macro_rules! over {
         over! {
             $implementation, $place,
             history: any_history_reads_back_however_it_was_cut_into_batches;
+            credentials: credentials_are_replaced_forgotten_and_there_after_a_restart;
             records:
                 a_new_store_knows_of_nothing
                 unfinished_work_is_there_after_a_restart
@@ -59,7 +61,6 @@ macro_rules! over {
                 late_results_and_decisions_are_kept_beside_the_record
                 refs_of_a_first_look_are_heads_without_source_or_build
                 a_repository_remembers_where_it_was_observed
-                credentials_are_replaced_forgotten_and_there_after_a_restart
                 reasons_beyond_those_kept_once_read_back_too;
             passes:
                 the_newest_pass_of_a_task_is_found_on_its_ref

@@ -217,7 +217,7 @@ fn a_task_in_an_image_ends_as_its_own_commands_do() {
     podman.has_no_containers();
 }
 
-/// What a step installs is there for the next, and `SURVEIL_ENV` and `SURVEIL_TASKS` work.
+/// A step finds the programs that the one before installed, and `SURVEIL_ENV` and `SURVEIL_TASKS` work.
 #[test]
 fn the_steps_of_a_task_share_one_container() {
     let Some(podman) = Podman::new() else { return };
