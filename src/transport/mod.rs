@@ -32,4 +32,4 @@ pub use listener::Listener;
 pub use outbox::{LastWord, Outbox, WeakOutbox};
 pub use reader::FrameReader;
 pub use stream::Stream;
-pub use tls::{AuthorityKey, CertificateError, TlsError, TlsServer};
+pub use tls::{AuthorityKey, CertificateError, TlsError, TlsServer, pinned_client};

@@ -104,7 +104,7 @@ impl<'a> Cast<'a> {
     }
 
     pub(crate) fn add_observer(&mut self, name: &str, repository: &str) {
-        let link = Link::open(name, self.world.address(), self.witness.clone() as Arc<dyn Tap>);
+        let link = Link::open(name, self.world, self.witness.clone() as Arc<dyn Tap>);
         let path = self.world.path(repository);
         let arguments =
             vec!["observer".into(), text(&path).into(), "--branch=*".into(), "--interval=300ms".into(), link.flag()];
@@ -114,7 +114,7 @@ impl<'a> Cast<'a> {
     }
 
     pub(crate) fn add_runner(&mut self, name: &str, slots: u32) {
-        let link = Link::open(name, self.world.address(), self.witness.clone() as Arc<dyn Tap>);
+        let link = Link::open(name, self.world, self.witness.clone() as Arc<dyn Tap>);
         self.runners.push(Role::new(name, link, Vec::new()));
         let last = self.runners.len() - 1;
         let work = self.world.path(&format!("work-{name}"));

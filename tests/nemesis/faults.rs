@@ -14,7 +14,7 @@ use surveil::scheduler::RequestId;
 use crate::cast::{Cast, TERMS};
 use crate::dice::Dice;
 use crate::echo;
-use crate::harness::{Repository, World, now};
+use crate::harness::{Repository, World, is_encrypted, now, until};
 use crate::promises::history::Fact;
 use crate::proxy::{Cut, Frame, Link, Spoil, Tap, Way};
 use crate::tasks::{KnownTask, Place};
@@ -40,6 +40,7 @@ pub(crate) enum Fault {
     Silence,
     OneWay,
     TearLine,
+    Flip,
     Slow,
     Double,
     Replay,
@@ -70,6 +71,9 @@ const FAULTS: &[(Fault, u32)] = &[
     (Fault::Echo, 4),
     (Fault::SecondProcess, 2),
 ];
+
+/// A byte that is changed on its way, which nobody notices without encryption.
+const FLIP: (Fault, u32) = (Fault::Flip, 6);
 
 /// An action for a later time.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +111,7 @@ impl<'a> Nemesis<'a> {
         let place = Place::new(&world.path(""));
         let witness = Witness::new(&world.data(), place.clone());
         let cast = Cast::new(world, witness.clone());
-        let echo = Link::open("echo", world.address(), witness.clone() as Arc<dyn Tap>);
+        let echo = Link::open("echo", world, witness.clone() as Arc<dyn Tap>);
         let mut nemesis = Self {
             world,
             witness,
@@ -179,6 +183,17 @@ impl<'a> Nemesis<'a> {
         false
     }
 
+    /// Number of changed bytes that were delivered, after which no connection went on. Checks that all connections of
+    /// processes were of the kind that is tested.
+    pub(crate) fn flipped(&self) -> usize {
+        let links = || self.cast.observers.iter().chain(&self.cast.runners).map(|role| &role.link);
+        let kinds: Vec<[usize; 2]> = links().map(Link::kinds).collect();
+        let right = usize::from(is_encrypted());
+        assert!(kinds.iter().all(|kinds| kinds[right] > 0 && kinds[1 - right] == 0), "plain and encrypted: {kinds:?}");
+        until("each connection with a changed byte is over", || links().all(|link| link.flipped().is_some()));
+        links().filter_map(Link::flipped).sum()
+    }
+
     pub(crate) fn witness(&self) -> &Arc<Witness> {
         &self.witness
     }
@@ -203,9 +218,10 @@ impl<'a> Nemesis<'a> {
     }
 
     fn roll(&mut self) -> Fault {
-        let all: u32 = FAULTS.iter().map(|(_, weight)| weight).sum();
+        let faults = || FAULTS.iter().chain(is_encrypted().then_some(&FLIP));
+        let all: u32 = faults().map(|(_, weight)| weight).sum();
         let mut number = u32::try_from(self.dice.below(all as usize)).unwrap();
-        for (fault, weight) in FAULTS {
+        for (fault, weight) in faults() {
             if number < *weight {
                 return *fault;
             }
@@ -279,7 +295,7 @@ impl<'a> Nemesis<'a> {
                 self.plan(down, Later::StartObserver(observer));
                 self.cast.kill_observer(observer)
             }
-            Fault::Cut | Fault::Silence | Fault::OneWay | Fault::TearLine => self.cut(fault),
+            Fault::Cut | Fault::Silence | Fault::OneWay | Fault::TearLine | Fault::Flip => self.cut(fault),
             Fault::Slow | Fault::Double => self.spoil(fault),
             Fault::Replay => self.replay(runner),
             Fault::Echo => self.say_old_announcement(),
@@ -305,6 +321,7 @@ impl<'a> Nemesis<'a> {
             Fault::Silence => Cut::Hole(until),
             Fault::OneWay => Cut::OneWay(way, until),
             Fault::TearLine => Cut::MidLine(way, bytes),
+            Fault::Flip => Cut::Flip(way, bytes),
             _ if is_polite => Cut::Close,
             _ => Cut::Reset,
         };

@@ -4,6 +4,7 @@
 //!
 //! - `SURVEIL_NEMESIS_SECONDS=300 cargo test --release --test nemesis` runs for five minutes.
 //! - `SURVEIL_SEED=n` repeats the faults, which are all decided by dice.
+//! - `SURVEIL_TEST_TLS=1` encrypts the connections of all processes, and changes bytes on their way.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "each part looks at few kinds of facts and messages")]
 
@@ -70,7 +71,7 @@ fn no_promise_is_broken_whatever_happens_to_real_processes() {
     let witness = nemesis.witness().clone();
     let accepted: Vec<Record> = nemesis.accepted().unwrap().into_iter().map(head).collect();
     let history = witness.close(nemesis.heads(), &accepted);
-    println!("faults: {:?}", nemesis.struck);
+    println!("faults: {:?}, {} bytes changed", nemesis.struck, nemesis.flipped());
     println!(
         "{:?}, {} builds, outcomes {:?}, {} late",
         witness.tally(),

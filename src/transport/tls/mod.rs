@@ -19,6 +19,7 @@ use rustls::time_provider::TimeProvider;
 
 pub use authority::{AuthorityKey, CertificateError};
 pub use error::TlsError;
+pub use pinned::client as pinned_client;
 pub use server::TlsServer;
 
 use crate::clock;

@@ -41,8 +41,9 @@ impl fmt::Display for WrongPin {
 
 impl std::error::Error for WrongPin {}
 
-/// The client's half of a connection to the dispatcher with one of these pins.
-pub(in crate::transport) fn client(pins: &[Pin]) -> Result<ClientConnection, Error> {
+/// Makes the client's half of a connection to the dispatcher with one of these pins. Like the server's half, it is
+/// public for programs that move the bytes themselves.
+pub fn client(pins: &[Pin]) -> Result<ClientConnection, Error> {
     let provider = provider();
     let verifier = Arc::new(PinVerifier { pins: pins.to_vec(), provider: provider.clone() });
     let mut config = ClientConfig::builder_with_details(provider, Arc::new(WallClock))

@@ -47,8 +47,9 @@ impl TlsServer {
         self.pin
     }
 
-    /// The server's half of one connection.
-    pub(in crate::transport) fn connection(&self) -> Result<ServerConnection, rustls::Error> {
+    /// Makes the server's half of one connection. [`Stream`](crate::transport::Stream) moves its bytes; a program that
+    /// changes encrypted bytes on their way, such as a network with faults, moves them itself.
+    pub fn connection(&self) -> Result<ServerConnection, rustls::Error> {
         ServerConnection::new(self.config.clone())
     }
 }

@@ -192,9 +192,8 @@ impl World {
         if self.port.get() != 0 {
             command.env("SURVEIL_DISPATCH", self.address().to_string());
         }
-        // All connections are encrypted, once there is a dispatcher, if this is set for the tests. In a network of its
-        // own a world is encrypted in any case, unless its test is about plain text.
-        if std::env::var_os("SURVEIL_TEST_TLS").is_some()
+        // In a network of its own a world is encrypted in any case, unless its test is about plain text.
+        if is_encrypted()
             && self.network.is_none()
             && let Some(pin) = self.pin()
         {
@@ -273,6 +272,11 @@ impl Drop for World {
             }
         }
     }
+}
+
+/// Whether the connections of all processes are encrypted, once there is a dispatcher.
+pub(crate) fn is_encrypted() -> bool {
+    std::env::var_os("SURVEIL_TEST_TLS").is_some()
 }
 
 /// Polls until a condition holds that has no event.

@@ -1,15 +1,23 @@
-//! One connection through a link: two sockets, two pumps, and the faults that apply to it.
+//! One connection through a link: two ends, two pumps, and the faults that apply to it.
 
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustls::Connection as Secure;
 use surveil::threads;
+use surveil::transport::pinned_client;
 
+use super::end::End;
 use super::pump::{READ_EVERY, pump};
 use super::{Frame, Shared, Way, lock};
 use crate::harness::now;
+use crate::wait;
+
+/// The first byte of a TLS connection: the type of a handshake record.
+const TLS_HANDSHAKE: u8 = 22;
 
 /// A way to lose a connection.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +28,8 @@ pub(crate) enum Cut {
     Reset,
     /// A reset in the middle of the next message in this direction, after this many of its bytes.
     MidLine(Way, usize),
+    /// One encrypted byte of the next message in this direction is changed, the one at this place. The ends notice.
+    Flip(Way, usize),
     /// Nothing passes any more, without an end or a reset. Messages on their way are never delivered.
     Silent,
     /// Nothing passes in this direction until then; later all of it arrives.
@@ -30,8 +40,8 @@ pub(crate) enum Cut {
 
 pub(crate) struct Connection {
     pub(crate) number: u64,
-    pub(super) client: TcpStream,
-    pub(super) server: TcpStream,
+    pub(super) client: End,
+    pub(super) server: End,
     state: Mutex<State>,
     is_over: AtomicBool,
 }
@@ -42,6 +52,10 @@ struct State {
     held: [Option<Instant>; 2],
     /// Number of bytes after which the next message is torn, up and down.
     torn: [Option<usize>; 2],
+    /// Place of the byte of the next message that is changed, up and down.
+    flips: [Option<usize>; 2],
+    /// A changed byte was delivered.
+    is_flipped: bool,
     is_silent: bool,
     /// Messages to be inserted, up.
     injected: Vec<Frame>,
@@ -60,13 +74,65 @@ impl Connection {
             socket.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
         }
         let is_over = AtomicBool::new(false);
+        let (client, server) = (End::new(client), End::new(server));
         let connection = Arc::new(Self { number, client, server, state: Mutex::default(), is_over });
-        for way in [Way::Up, Way::Down] {
+        // The threads end with the connection, which they keep open.
+        let begin = {
             let (connection, shared) = (connection.clone(), shared.clone());
-            // They end with the connection, which they keep open.
-            threads::spawn_large("pump", move || pump(&connection, way, &shared)).unwrap().detach();
-        }
+            move || {
+                if !connection.enter(&shared) {
+                    return connection.abandon(&shared);
+                }
+                let other = {
+                    let (connection, shared) = (connection.clone(), shared.clone());
+                    move || pump(&connection, Way::Down, &shared)
+                };
+                threads::spawn_large("pump", other).unwrap().detach();
+                pump(&connection, Way::Up, &shared);
+            }
+        };
+        threads::spawn_large("pump", begin).unwrap().detach();
         connection
+    }
+
+    /// Waits for the first byte and makes both handshakes if it begins one: first with the dispatcher, so that a peer
+    /// waits for a dispatcher that stands still. Returns false if the connection is over.
+    fn enter(&self, shared: &Shared) -> bool {
+        loop {
+            while (self.is_held(Way::Up) || self.is_held(Way::Down)) && !self.is_over() {
+                wait(5);
+            }
+            if self.is_over() {
+                return false;
+            }
+            match self.client.first_byte() {
+                Ok(Some(first)) => {
+                    let is_encrypted = first == TLS_HANDSHAKE;
+                    shared.kinds[usize::from(is_encrypted)].fetch_add(1, Ordering::AcqRel);
+                    return !is_encrypted || self.encrypt(shared).is_ok();
+                }
+                Ok(None) => return true,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return false,
+            }
+            // The dispatcher gives up a peer that says nothing, and tells it so in plain text.
+            match self.server.first_byte() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                _ => return true,
+            }
+        }
+    }
+
+    fn encrypt(&self, shared: &Shared) -> io::Result<()> {
+        let (tls, goes_on) = (shared.tls(), || !self.is_over());
+        self.server.encrypt(Secure::from(pinned_client(&[tls.pin()]).unwrap()), goes_on)?;
+        self.client.encrypt(Secure::from(tls.connection().unwrap()), goes_on)
+    }
+
+    /// Ends a connection on which nothing has passed.
+    fn abandon(&self, shared: &Shared) {
+        self.end(true);
+        lock(&shared.connections).retain(|connection| !connection.is_over());
     }
 
     /// Whether the connection has ended.
@@ -83,6 +149,7 @@ impl Connection {
             Cut::Close => self.end(false),
             Cut::Reset => self.end(true),
             Cut::MidLine(way, bytes) => lock(&self.state).torn[way as usize] = Some(bytes),
+            Cut::Flip(way, place) => lock(&self.state).flips[way as usize] = Some(place),
             Cut::Silent => lock(&self.state).is_silent = true,
             Cut::OneWay(way, until) => lock(&self.state).held[way as usize] = Some(until),
             Cut::Hole(until) => lock(&self.state).held = [Some(until); 2],
@@ -116,6 +183,20 @@ impl Connection {
         lock(&self.state).torn[way as usize].take()
     }
 
+    /// Takes the place at which the next message is to be changed, if it is.
+    pub(super) fn flip(&self, way: Way) -> Option<usize> {
+        lock(&self.state).flips[way as usize].take()
+    }
+
+    /// Notes that a changed byte is delivered.
+    pub(super) fn note_flip(&self) {
+        lock(&self.state).is_flipped = true;
+    }
+
+    pub(super) fn is_flipped(&self) -> bool {
+        lock(&self.state).is_flipped
+    }
+
     /// Notes the orderly end of one direction; returns whether the other has ended already.
     pub(super) fn is_second_end(&self) -> bool {
         std::mem::replace(&mut lock(&self.state).is_half_over, true)
@@ -134,14 +215,8 @@ impl Connection {
     /// Ends the connection for both sides; the pumps notice.
     pub(super) fn end(&self, with_reset: bool) {
         self.is_over.store(true, Ordering::Release);
-        for socket in [&self.client, &self.server] {
-            if with_reset {
-                // A close without linger sends a reset, when the last handle is closed.
-                rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO)).ok();
-            } else {
-                // The connection may have ended meanwhile.
-                socket.shutdown(Shutdown::Both).ok();
-            }
+        for end in [&self.client, &self.server] {
+            end.cut(with_reset);
         }
     }
 }

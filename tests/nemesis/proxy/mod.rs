@@ -2,21 +2,27 @@
 //! reads the messages that pass and applies the faults that it is told.
 //!
 //! A link shows every message to a [`Tap`] before it forwards it. It never invents a message; it delays, tears, doubles
-//! and repeats.
+//! and repeats. If a peer encrypts, the link acts as the dispatcher towards it, with the key of the dispatcher's
+//! authority, and as a peer with the right pin towards the dispatcher. So it reads the messages, and also tears and
+//! changes encrypted bytes. It cuts and resets the connections below the encryption.
 
 mod connection;
+mod end;
 mod frames;
 mod pump;
 
 use std::collections::VecDeque;
+use std::fs;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use surveil::threads::{self, Thread};
+use surveil::transport::{AuthorityKey, TlsServer};
 
-use crate::harness::now;
+use crate::harness::{World, now};
 
 pub(crate) use connection::{Connection, Cut};
 pub(crate) use frames::Frame;
@@ -42,6 +48,9 @@ pub(crate) enum Verdict {
     Lose,
     /// This many of its bytes arrive, and the connection is reset.
     Tear(usize),
+    /// One of its encrypted bytes arrives changed: the one at this place, where 0 and 1 are the length of its first
+    /// record, counted around.
+    Flip(usize),
 }
 
 /// An observer of all messages of a link.
@@ -66,6 +75,10 @@ pub(crate) struct Link {
 pub(crate) struct Shared {
     name: String,
     dispatcher: SocketAddrV4,
+    /// The file with the key of the dispatcher's authority.
+    authority: PathBuf,
+    /// The dispatcher's half of encrypted connections.
+    tls: OnceLock<TlsServer>,
     tap: Arc<dyn Tap>,
     spoil: Mutex<Spoil>,
     /// Time until which nothing passes on any connection.
@@ -73,6 +86,10 @@ pub(crate) struct Shared {
     connections: Mutex<Vec<Arc<Connection>>>,
     /// Recent messages to the dispatcher that may be repeated.
     said: Mutex<VecDeque<Frame>>,
+    /// Number of connections in plain text, and of those that are encrypted, so far.
+    kinds: [AtomicUsize; 2],
+    /// Number of changed bytes that were delivered.
+    flipped: AtomicUsize,
     is_over: AtomicBool,
 }
 
@@ -91,19 +108,24 @@ pub(crate) struct Spoil {
 }
 
 impl Link {
-    /// Opens a way to the dispatcher at its address.
-    pub(crate) fn open(name: &str, dispatcher: SocketAddrV4, tap: Arc<dyn Tap>) -> Self {
+    /// Opens a way to the world's dispatcher.
+    pub(crate) fn open(name: &str, world: &World, tap: Arc<dyn Tap>) -> Self {
+        let dispatcher = world.address();
         let listener = TcpListener::bind((*dispatcher.ip(), 0)).unwrap();
         let SocketAddr::V4(address) = listener.local_addr().unwrap() else { unreachable!("it was bound to one") };
         let spoil = Spoil { until: now(), delay_ms: 0, trickles: false, doubles: 0, dice: 0 };
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             dispatcher,
+            authority: world.data().join("tls/authority.key"),
+            tls: OnceLock::new(),
             tap,
             spoil: Mutex::new(spoil),
             blocked: Mutex::default(),
             connections: Mutex::default(),
             said: Mutex::default(),
+            kinds: Default::default(),
+            flipped: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
         });
         let accepting = {
@@ -142,6 +164,18 @@ impl Link {
         let (Some(frame), Some(newest)) = (frame, newest) else { return false };
         newest.inject(frame);
         true
+    }
+
+    /// Number of connections so far in plain text, and encrypted.
+    pub(crate) fn kinds(&self) -> [usize; 2] {
+        [0, 1].map(|kind: usize| self.shared.kinds[kind].load(Ordering::Acquire))
+    }
+
+    /// Number of changed bytes that were delivered; `None` while a connection that got one goes on.
+    pub(crate) fn flipped(&self) -> Option<usize> {
+        let connections = lock(&self.shared.connections);
+        let goes_on = connections.iter().any(|connection| connection.is_flipped() && !connection.is_over());
+        (!goes_on).then(|| self.shared.flipped.load(Ordering::Acquire))
     }
 
     /// Ends all faults of the link. Connections that are cut stay cut.
@@ -186,6 +220,14 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 impl Shared {
+    /// The dispatcher's half of encrypted connections. Its certificate is the link's own, under the same authority.
+    fn tls(&self) -> &TlsServer {
+        self.tls.get_or_init(|| {
+            let key = AuthorityKey::from_der(&fs::read(&self.authority).unwrap()).unwrap();
+            TlsServer::new(key).unwrap()
+        })
+    }
+
     fn remember(&self, frame: &Frame) {
         let mut said = lock(&self.said);
         if said.len() == REMEMBERED {

@@ -1,10 +1,11 @@
 //! Forwards the messages of one direction, with the faults of its link.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::end::End;
 use super::frames::Splitter;
 use super::{Connection, Frame, Shared, Spoil, Verdict, Way, lock};
 use crate::harness::now;
@@ -26,12 +27,21 @@ pub(super) fn pump(connection: &Arc<Connection>, way: Way, shared: &Arc<Shared>)
         Way::Up => (&connection.client, &connection.server),
         Way::Down => (&connection.server, &connection.client),
     };
-    let mut pump = Pump { connection, way, shared, to, splitter: Splitter::default(), swallow: 0, is_open: false };
+    let mut pump = Pump {
+        connection,
+        way,
+        shared,
+        to,
+        splitter: Splitter::default(),
+        swallow: 0,
+        is_open: false,
+        is_flipped: false,
+    };
     let in_order = pump.run(from);
     shared.tap.ends(connection.number);
     if in_order {
         // The pump of the other direction forwards its remaining messages.
-        to.shutdown(Shutdown::Write).ok();
+        to.finish();
         if connection.is_second_end() {
             connection.end(false);
         }
@@ -46,18 +56,20 @@ struct Pump<'a> {
     connection: &'a Connection,
     way: Way,
     shared: &'a Shared,
-    to: &'a TcpStream,
+    to: &'a End,
     splitter: Splitter,
     /// Answers to doubled announcements, which their observer did not ask for: the second of two.
     swallow: usize,
     /// A runner has registered, so that messages may be inserted.
     is_open: bool,
+    /// A changed byte was delivered. Nothing behind it may be taken, and the other end closes the connection.
+    is_flipped: bool,
 }
 
 impl Pump<'_> {
     /// Whether the direction ended in order, by the end of its stream.
-    fn run(&mut self, mut from: &TcpStream) -> bool {
-        let mut buffer = vec![0; 64 * 1024];
+    fn run(&mut self, from: &End) -> bool {
+        let mut buffer = Vec::new();
         loop {
             while self.connection.is_held(self.way) && !self.connection.is_over() {
                 wait(5);
@@ -65,15 +77,16 @@ impl Pump<'_> {
             if self.connection.is_over() {
                 return false;
             }
-            if self.is_open && !self.say_again() {
+            if self.is_open && !self.is_flipped && !self.say_again() {
                 return false;
             }
+            buffer.clear();
             match from.read(&mut buffer) {
-                Ok(0) => {
+                Ok(true) => self.splitter.push(&buffer),
+                Ok(false) => {
                     let rest = self.splitter.rest();
                     return self.write(&rest);
                 }
-                Ok(length) => self.splitter.push(&buffer[..length]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Err(_) => return false,
             }
@@ -106,16 +119,28 @@ impl Pump<'_> {
         if self.connection.is_over() {
             return false;
         }
+        if self.is_flipped {
+            // The message must not be taken, so nobody is told that it passes.
+            return self.write(&frame.bytes);
+        }
         let verdict = self.shared.tap.passes(self.connection.number, &self.shared.name, self.way, frame);
-        let verdict = match (self.connection.torn(self.way), verdict) {
-            (Some(bytes), Verdict::Pass) => Verdict::Tear(bytes),
-            (_, verdict) => verdict,
+        let verdict = match (self.connection.torn(self.way), self.connection.flip(self.way), verdict) {
+            (Some(bytes), _, Verdict::Pass) => Verdict::Tear(bytes),
+            (None, Some(place), Verdict::Pass) => Verdict::Flip(place),
+            (_, _, verdict) => verdict,
         };
         match verdict {
             Verdict::Lose => return false,
             Verdict::Tear(bytes) => {
-                self.write(&frame.bytes[..bytes.min(frame.bytes.len() - 1)]);
+                // Whether it could be written or not, the connection is over.
+                self.to.tear(&frame.bytes, bytes.min(frame.bytes.len() - 1)).ok();
                 return false;
+            }
+            Verdict::Flip(place) => {
+                self.is_flipped = true;
+                self.connection.note_flip();
+                self.shared.flipped.fetch_add(1, Ordering::AcqRel);
+                return self.to.flip(&frame.bytes, place).is_ok();
             }
             Verdict::Pass | Verdict::Twice => {}
         }
@@ -165,16 +190,14 @@ impl Pump<'_> {
         if !trickles {
             return self.write(bytes);
         }
-        // A handful of pieces each, so that long messages do not take too long.
-        let piece = bytes.len().div_ceil(6).max(1);
-        bytes.chunks(piece).all(|piece| {
+        let pause = || {
             wait(4);
-            !self.connection.is_over() && self.write(piece)
-        })
+            if self.connection.is_over() { Err(io::Error::from(ErrorKind::BrokenPipe)) } else { Ok(()) }
+        };
+        self.to.trickle(bytes, pause).is_ok()
     }
 
     fn write(&self, bytes: &[u8]) -> bool {
-        let mut to = self.to;
-        to.write_all(bytes).is_ok()
+        self.to.write(bytes).is_ok()
     }
 }

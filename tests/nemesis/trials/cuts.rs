@@ -41,7 +41,7 @@ impl<'a> Line<'a> {
         let repository = world.repository("app");
         repository.commit_script("true");
         let observer = world.observer(&[&repository], &[]);
-        let link = Link::open("w1", world.address(), tap);
+        let link = Link::open("w1", world, tap);
         let runner = world.runner("w1", &["--slots=1", &link.flag()]);
         let line =
             Self { begun: world.tally("begun"), world, repository, link, dispatcher, runner, _observer: observer };
@@ -148,11 +148,17 @@ fn a_runner_that_hears_nothing_for_longer_than_the_timeout_keeps_its_attempt() {
     assert!(!line.runner.log().contains("lost:"), "{}", line.runner.log());
 }
 
-/// Tears the next message of one kind, once.
-#[derive(Default)]
+/// Tears the next message of one kind, once, or changes one of its bytes.
 struct Tear {
+    harm: Harm,
     next: Mutex<Option<(Way, &'static str, usize)>>,
     torn: AtomicUsize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Harm {
+    Tear,
+    Flip,
 }
 
 impl Tap for Tear {
@@ -162,13 +168,21 @@ impl Tap for Tear {
             Some((its, kind, part)) if its == way && kind == frame.kind() => {
                 *next = None;
                 self.torn.fetch_add(1, Ordering::Release);
-                // At its first byte, in the middle, before its last.
-                Verdict::Tear([0, frame.bytes.len() / 2, frame.bytes.len() - 1][part])
+                let len = frame.bytes.len();
+                match self.harm {
+                    // At its first byte, in the middle, before its last.
+                    Harm::Tear => Verdict::Tear([0, len / 2, len - 1][part]),
+                    // At its first byte, in the middle of at most a record, at the checksum.
+                    Harm::Flip => Verdict::Flip(2 + [0, len.min(RECORD_BYTES) / 2, len.min(RECORD_BYTES) + 1][part]),
+                }
             }
             _ => Verdict::Pass,
         }
     }
 }
+
+/// The most bytes of a message in a TLS record. A byte that tells the kind and a checksum of 16 bytes follow.
+const RECORD_BYTES: usize = 16_384;
 
 /// Messages that are torn, each by a runner of that name.
 const TORN: &[(Way, &str)] = &[
@@ -190,25 +204,35 @@ const TORN: &[(Way, &str)] = &[
 #[test]
 fn a_reset_in_the_middle_of_any_message_neither_loses_nor_repeats_anything() {
     // Larger than source ahead may be, so that runners ask for it.
-    resets(TORN, 40_000);
+    resets(TORN, 40_000, Harm::Tear);
+}
+
+/// S38: each kind of message has a changed byte, in either direction. An encrypted connection ends with it.
+#[test]
+fn a_changed_byte_of_any_message_ends_the_encrypted_connection_and_neither_loses_nor_repeats_anything() {
+    resets(TORN, 40_000, Harm::Flip);
 }
 
 /// The same for source that comes unasked.
 #[test]
 fn a_reset_in_the_middle_of_source_that_comes_ahead_neither_loses_nor_repeats_anything() {
-    resets(&[(Way::Down, "source_ahead")], 1);
+    resets(&[(Way::Down, "source_ahead")], 1, Harm::Tear);
 }
 
-fn resets(torn: &'static [(Way, &'static str)], noise: u32) {
+fn resets(torn: &'static [(Way, &'static str)], noise: u32, harm: Harm) {
     let world = World::new();
     let _dispatcher = world.dispatcher(&["--heartbeat-interval=250ms", "--reconnect-window=1h"]);
     let repository = world.repository("app");
     let _observer = world.observer(&[&repository], &[]);
     let begun = world.tally("begun");
+    let (pin, is_flip) = (format!("--pin={}", world.pin().unwrap()), harm == Harm::Flip);
     let lines = torn.iter().map(|(_, kind)| {
-        let tear = Arc::new(Tear::default());
-        let link = Link::open(kind, world.address(), tear.clone());
-        let runner = world.runner(kind, &["--slots=1", &format!("--label={kind}"), &link.flag()]);
+        let tear = Arc::new(Tear { harm, next: Mutex::default(), torn: AtomicUsize::new(0) });
+        let link = Link::open(kind, &world, tear.clone());
+        let (label, dispatch) = (format!("--label={kind}"), link.flag());
+        // Without encryption nobody notices a changed byte.
+        let flags = ["--slots=1", &label, &dispatch].into_iter().chain(is_flip.then_some(&*pin));
+        let runner = world.runner(kind, &flags.collect::<Vec<&str>>());
         (tear, link, runner)
     });
     let lines: Vec<_> = lines.collect();
@@ -231,8 +255,9 @@ fn resets(torn: &'static [(Way, &'static str)], noise: u32) {
         let noise = (0..noise).map(|n| format!("{:x}", (n + part as u32).wrapping_mul(2_654_435_761)));
         repository.write("part", &noise.collect::<String>());
         let commit = repository.commit_tasks(&tasks);
-        for ((_, kind), (tear, ..)) in torn.iter().zip(&lines) {
+        for ((_, kind), (tear, link, _)) in torn.iter().zip(&lines) {
             until(kind, || tear.torn.load(Ordering::Acquire) == part + 1);
+            until("the connection is over", || link.flipped() == Some(if is_flip { part + 1 } else { 0 }));
         }
         let build = world.expect(&commit, "passed");
         for (_, kind) in torn {

@@ -241,7 +241,7 @@ fn an_announcement_whose_acknowledgement_died_with_the_dispatcher_is_one_build()
     let (thief, loot) = Thief::new("build");
     let mut dispatcher = world.dispatcher(&[]);
     let repository = world.repository("app");
-    let link = Link::open("o1", world.address(), thief.clone());
+    let link = Link::open("o1", &world, thief.clone());
     let mut commits = vec![repository.commit_script("true")];
     let observer = world.observer(&[&repository], &[&link.flag()]);
     observer.says(&format!("{} accepted", &commits[0][..7]));
@@ -271,7 +271,7 @@ fn a_result_whose_acknowledgement_died_with_the_dispatcher_counts_once() {
     let (thief, loot) = Thief::new("attempt");
     let mut dispatcher = world.dispatcher(&[]);
     let repository = world.repository("app");
-    let link = Link::open("w1", world.address(), thief.clone());
+    let link = Link::open("w1", &world, thief.clone());
     let _observer = world.observer(&[&repository], &[]);
     let _runner = world.runner("w1", &["--slots=1", &link.flag()]);
     let begun = world.tally("begun");
