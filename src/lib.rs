@@ -29,6 +29,7 @@ pub mod fuzz;
 #[doc(hidden)]
 pub mod git;
 mod locked;
+mod log_limiter;
 #[doc(hidden)]
 pub mod observer;
 #[doc(hidden)]

@@ -19,7 +19,6 @@ pub(crate) mod fuzz;
 mod grants;
 mod limits;
 mod listening;
-mod log_limiter;
 mod logs;
 mod metrics;
 mod mirrors;

@@ -16,7 +16,7 @@ use crate::runner::fuzz::{heard_by_runner, left_by_an_earlier_run};
 
 use observer::heard_by_observer;
 
-pub use crate::dispatcher::fuzz::log_in_pieces;
+pub use crate::dispatcher::fuzz::{first_bytes, log_in_pieces};
 pub use git::{objects, pack};
 
 /// Parses a task file, which any commit may bring.
@@ -114,5 +114,6 @@ mod tests {
         each_seed("recovery", recovery);
         each_seed("logs", log_in_pieces);
         each_seed("tokens", token);
+        each_seed("opening", first_bytes);
     }
 }

@@ -55,6 +55,8 @@ pub(super) const QUIET: Duration = Duration::from_millis(25);
 pub(super) const TEXT_BYTES: usize = 1024;
 /// The fetches after which a slot repacks between two attempts, if it is never idle.
 pub(super) const UNTIDIED_FETCHES: u32 = 50;
+/// Lines about refused calls that a listening runner logs in ten seconds. A few tell as much as all of them.
+pub(super) const REFUSED_LINES: u32 = 20;
 /// The length beyond which the journal is rewritten without the attempts that are over.
 pub(super) const JOURNAL_BYTES: u64 = 1024 * 1024;
 

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_channel::{Receiver, Sender, after, bounded, select};
 use subtle::ConstantTimeEq;
 
-use super::limits::{ACCEPT_PAUSE, CALL, CALLERS, GREETING};
+use super::limits::{ACCEPT_PAUSE, CALL, CALLERS, GREETING, REFUSED_LINES};
+use crate::clock;
 use crate::error_chain::chain;
+use crate::log_limiter::LogLimiter;
 use crate::protocol::hello::Call;
 use crate::protocol::limits::MAX_HELLO_BYTES;
 use crate::threads::{self, Thread};
@@ -64,6 +66,8 @@ impl Drop for Callers {
 fn accept(listener: &Listener, key: &Arc<str>, encrypt: &Encrypt, taken: &Sender<IncomingCall>) {
     let waiting = Arc::new(AtomicUsize::new(0));
     let mut greeters: Vec<(Stream, Thread<()>)> = Vec::new();
+    // Whoever reaches the port can call, as often as they like.
+    let lines = Arc::new(LogLimiter::new(REFUSED_LINES));
     loop {
         let stream = match listener.accept() {
             Ok(Some(stream)) => stream,
@@ -77,15 +81,22 @@ fn accept(listener: &Listener, key: &Arc<str>, encrypt: &Encrypt, taken: &Sender
         };
         greeters.retain(|(_, greeter)| !greeter.is_finished());
         if waiting.load(Ordering::Relaxed) >= CALLERS {
-            log::warn!("too many callers: the call of {} is refused", stream.peer());
+            if lines.is_due(clock::now()) {
+                log::warn!("too many callers: the call of {} is refused", stream.peer());
+            }
             stream.close();
             continue;
         }
         waiting.fetch_add(1, Ordering::Relaxed);
         let (key, encrypt, taken) = (key.clone(), encrypt.clone(), taken.clone());
-        let (count, caller) = (waiting.clone(), stream.clone());
+        let (count, caller, lines) = (waiting.clone(), stream.clone(), lines.clone());
         let greeter = threads::spawn("call", move || {
-            hear_caller(caller, &key, &encrypt, &taken);
+            if let Err(why) = hear_caller(&caller, &key, &encrypt, &taken) {
+                if lines.is_due(clock::now()) {
+                    log::warn!("a call was refused: {why}");
+                }
+                caller.close();
+            }
             count.fetch_sub(1, Ordering::Relaxed);
         });
         match greeter {
@@ -103,14 +114,9 @@ fn accept(listener: &Listener, key: &Arc<str>, encrypt: &Encrypt, taken: &Sender
     }
 }
 
-fn hear_caller(caller: Stream, key: &str, encrypt: &Encrypt, taken: &Sender<IncomingCall>) {
-    let stream = match encrypt(&caller) {
-        Ok(stream) => stream,
-        Err(error) => {
-            log::warn!("a call was refused: {}", chain(&error));
-            return caller.close();
-        }
-    };
+/// Passes the call on if the caller shows the key. Fails with the reason why not.
+fn hear_caller(caller: &Stream, key: &str, encrypt: &Encrypt, taken: &Sender<IncomingCall>) -> Result<(), String> {
+    let stream = encrypt(caller).map_err(|error| chain(&error))?;
     let mut reader = FrameReader::new(stream.clone());
     let call = reader.set_timeout(Some(GREETING)).and_then(|()| reader.read::<Call>(MAX_HELLO_BYTES));
     match call {
@@ -119,14 +125,9 @@ fn hear_caller(caller: Stream, key: &str, encrypt: &Encrypt, taken: &Sender<Inco
                 // Another accepted call is waiting already.
                 unwanted.into_inner().stream.close();
             }
+            Ok(())
         }
-        Ok(Some(Call::Dialled { .. })) => {
-            log::warn!("{} called with a wrong key", stream.peer());
-            stream.close();
-        }
-        Ok(None) | Err(_) => {
-            log::warn!("{} called without saying who it is", stream.peer());
-            stream.close();
-        }
+        Ok(Some(Call::Dialled { .. })) => Err(format!("{} shows a wrong key", stream.peer())),
+        Ok(None) | Err(_) => Err(format!("{} does not say who it is, so it is no dispatcher", stream.peer())),
     }
 }

@@ -85,9 +85,9 @@ impl LineBuffer {
         self.start == self.end
     }
 
-    /// The first byte that was not used yet.
-    pub(super) fn first(&self) -> Option<u8> {
-        self.bytes[self.start..self.end].first().copied()
+    /// The bytes that were not used yet.
+    pub(super) fn unread(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
     }
 
     /// The space for the next read. It is never empty if [`LineBuffer::take_line`] was called before.

@@ -88,7 +88,12 @@ impl FrameReader {
         if self.buffer.is_empty() && self.fill(&mut deadline)? == 0 {
             return Ok(None);
         }
-        Ok(self.buffer.first())
+        Ok(self.unread().first().copied())
+    }
+
+    /// The bytes that have arrived and were not read.
+    pub fn unread(&self) -> &[u8] {
+        self.buffer.unread()
     }
 
     /// Returns the bytes that have arrived and were not read.

@@ -11,6 +11,7 @@ mod closed_pipes;
 mod durability;
 mod encrypted;
 mod failures;
+mod foreign;
 mod happy_path;
 mod images;
 mod joining;

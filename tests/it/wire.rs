@@ -28,18 +28,6 @@ fn whatever_is_no_hello_is_answered_and_closed() {
         let why = wire.expect_refusal("malformed");
         assert!(why.contains("docs/protocol.md"), "{why}");
     }
-    // Clients of other protocols get one line that a person can read, and those of HTTP get it as an answer.
-    for (words, answer) in [
-        ("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"),
-        ("POST /x HTTP/1.1\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"),
-        ("SSH-2.0-OpenSSH_9.9\r\n", "this port is for the observers, runners and commands of Surveil"),
-        ("hello\n", "this port is for"),
-    ] {
-        let mut wire = Wire::dial(&world);
-        wire.send(words.as_bytes()).unwrap();
-        let said = String::from_utf8(wire.rest().unwrap()).unwrap();
-        assert!(said.starts_with(answer) && said.contains("see docs/protocol.md\r\n"), "{said}");
-    }
     // A TLS hello that is none gets an alert.
     let mut wire = Wire::dial(&world);
     wire.send(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00").unwrap();

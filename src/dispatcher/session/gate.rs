@@ -1,6 +1,6 @@
 //! The way in: the first byte of a connection tells what it speaks. `{` begins the protocol in plain text, which only
 //! this machine and networks that the operator named may use; 22 begins a TLS handshake, with the protocol inside; a
-//! letter begins a protocol of others, such as HTTP or SSH.
+//! letter begins a protocol of others, such as HTTP or SSH, also inside of TLS. Any other byte begins nothing.
 //!
 //! Reads no message: the session reads hello from what is returned here.
 
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{SessionError, explain};
+use super::foreign::Foreign;
 use crate::dispatcher::limits;
 use crate::dispatcher::listening::Listening;
 use crate::dispatcher::tokens::Tokens;
@@ -33,8 +34,8 @@ pub(crate) struct Gate {
 pub(super) enum Entrance {
     /// It speaks the protocol, plain or encrypted.
     Protocol(FrameReader),
-    /// It speaks another protocol, and was told so.
-    Foreign,
+    /// It speaks another protocol, and was told so. Has the name of that for the log.
+    Foreign(String),
     /// It ended before it said anything.
     Left,
 }
@@ -51,16 +52,28 @@ impl Gate {
     #[inline(never)]
     pub(super) fn enter(&self, stream: &mut Stream, begun: impl FnOnce()) -> Result<Entrance, SessionError> {
         let mut reader = reader(stream)?;
-        let Some(first) = reader.peek().map_err(explain)? else { return Ok(Entrance::Left) };
+        let Some(mut first) = first_byte(&mut reader)? else { return Ok(Entrance::Left) };
         if first == TLS_HANDSHAKE && !stream.is_encrypted() {
             begun();
             *stream = self.encrypt_beside(stream, reader.into_unread()).map_err(SessionError::Transport)?;
-            return Ok(Entrance::Protocol(self::reader(stream)?));
+            reader = self::reader(stream)?;
+            let Some(inner) = first_byte(&mut reader)? else { return Ok(Entrance::Left) };
+            first = inner;
         }
-        if first.is_ascii_alphabetic() {
+        if let Some(foreign) = Foreign::of(reader.unread()) {
             // The answer fits into a fresh socket. A peer that is gone needs none.
-            stream.write_at_once(foreign_answer(first).as_bytes()).ok();
-            return Ok(Entrance::Foreign);
+            stream.write_at_once(foreign.answer().as_bytes()).ok();
+            let around = if stream.is_encrypted() { " over TLS" } else { "" };
+            return Ok(Entrance::Foreign(format!("{}{around}", foreign.name())));
+        }
+        // JSON allows blanks before the brace. Any other byte is refused at once, and not at the end of a line, which
+        // may never come.
+        if !matches!(first, b'{' | b' ' | b'\t' | b'\r' | b'\n') {
+            let text = format!(
+                "a connection begins with `{{` or with a TLS handshake, and not with the byte {first:#04x}: see \
+                 docs/protocol.md for what may be said here"
+            );
+            return Err(Refusal::new(ErrorCode::Malformed, text).into());
         }
         if !stream.is_encrypted() && !self.listening.takes_plain_text(stream.peer_ip()) {
             return Err(Refusal::new(ErrorCode::NotAllowed, PLAIN_TEXT).into());
@@ -112,69 +125,18 @@ fn reader(stream: &Stream) -> Result<FrameReader, SessionError> {
     Ok(reader)
 }
 
-/// Returns one readable line for a client of another protocol, in the form of HTTP if it may be one of that. The first
-/// letters of the methods of HTTP are those of no other protocol that people try.
-fn foreign_answer(first: u8) -> String {
-    const LINE: &str = "this port is for the observers, runners and commands of Surveil, see docs/protocol.md\r\n";
-    if b"GHPDCOT".contains(&first) {
-        let len = LINE.len();
-        format!(
-            "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n\
-             {LINE}"
-        )
-    } else {
-        LINE.to_owned()
-    }
+/// Waits for the first byte, which stays unread. Returns `None` if the peer left without a word.
+fn first_byte(reader: &mut FrameReader) -> Result<Option<u8>, SessionError> {
+    reader.peek().map_err(|error| {
+        let TransportError::TimedOut(waited) = error else { return explain(error) };
+        let text = format!("the peer said nothing for {} s: the connection is given up", waited.as_secs());
+        Refusal::new(ErrorCode::Malformed, text).into()
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::dispatcher::data_dir::DataDir;
-    use crate::model::Pin;
-    use crate::transport::AuthorityKey;
-
-    fn gate() -> Gate {
-        let place = tempfile::tempdir().unwrap();
-        let tokens = Tokens::load(&DataDir::open(place.path()).unwrap()).unwrap();
-        let tls = TlsServer::new(AuthorityKey::generate().unwrap()).unwrap();
-        let listening = Listening {
-            address: "127.0.0.1:9000".parse().unwrap(),
-            pin: Pin::new([1; 32]),
-            plain_text_from: vec!["10.0.0.0/8".parse().unwrap()],
-        };
-        Gate::new(tokens, tls, listening)
-    }
-
-    /// Returns the kind of a connection that sends these bytes and ends, or its refusal.
-    fn enter(gate: &Gate, bytes: &[u8]) -> (Result<Entrance, SessionError>, Vec<u8>) {
-        let (here, there) = Stream::pair();
-        there.write_at_once(bytes).unwrap();
-        there.finish();
-        let result = gate.enter(&mut here.clone(), || {});
-        here.finish();
-        let mut reader = FrameReader::new(there);
-        let answer = reader.peek().unwrap().map(|_| reader.into_unread()).unwrap_or_default();
-        (result, answer)
-    }
-
-    #[test]
-    fn clients_of_http_get_an_answer_that_they_understand_and_others_a_line() {
-        let gate = gate();
-        for (bytes, is_http) in
-            [("GET / HTTP/1.1\r\n", true), ("OPTIONS *", true), ("SSH-2.0-x\r\n", false), ("x", false)]
-        {
-            let (entrance, answer) = enter(&gate, bytes.as_bytes());
-            assert!(matches!(entrance, Ok(Entrance::Foreign)), "{bytes}");
-            let answer = String::from_utf8(answer).unwrap();
-            assert_eq!(answer.starts_with("HTTP/1.1 400 "), is_http, "{answer}");
-            let line = answer.split("\r\n\r\n").last().unwrap();
-            assert_eq!(line.lines().count(), 1, "{answer}");
-        }
-        assert!(matches!(enter(&gate, b"").0, Ok(Entrance::Left)));
-    }
+    use super::super::fuzz::gate;
 
     #[test]
     fn a_runner_elsewhere_is_not_called_in_plain_text() {
@@ -189,32 +151,6 @@ mod tests {
         ] {
             let checked = gate.check_plain_call(&address.parse().unwrap());
             assert_eq!(checked.is_ok(), is_allowed, "{address}");
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-        /// S23. No beginning panics or hangs, and only TLS and letters keep the bytes from the protocol's reader.
-        #[test]
-        fn any_first_bytes_have_an_end(
-            first in any::<u8>(),
-            rest in prop::collection::vec(any::<u8>(), 0..600),
-            is_hello in any::<bool>(),
-        ) {
-            let gate = gate();
-            // The header of a record that may be whole, or anything.
-            let mut bytes = if is_hello { vec![22, 3, 1, 0, (rest.len() % 256) as u8] } else { vec![first] };
-            bytes.extend(&rest);
-            let (entrance, _) = enter(&gate, &bytes);
-            let is_tls_error = matches!(entrance, Err(SessionError::Transport(TransportError::Tls { .. })));
-            let is_foreign = matches!(entrance, Ok(Entrance::Foreign));
-            prop_assert_eq!(is_tls_error, bytes[0] == TLS_HANDSHAKE);
-            prop_assert_eq!(is_foreign, bytes[0].is_ascii_alphabetic());
-            if !is_tls_error && !is_foreign {
-                let Ok(Entrance::Protocol(reader)) = entrance else { panic!("it is the protocol's") };
-                prop_assert_eq!(reader.into_unread(), bytes);
-            }
         }
     }
 }

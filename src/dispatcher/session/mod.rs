@@ -8,6 +8,11 @@ mod connection;
 pub(crate) mod credentials;
 mod error;
 mod expansion;
+mod foreign;
+// Compiled as a part of this module, so that it sees what is private here.
+#[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/dispatcher_gate.rs"]
+pub(crate) mod fuzz;
 mod gate;
 mod log_stream;
 mod observer;

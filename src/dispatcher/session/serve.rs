@@ -153,9 +153,9 @@ impl Shared {
     ) -> Result<Option<(Box<Hello>, FrameReader)>, SessionError> {
         let mut reader = match self.gate.enter(stream, || self.sessions.begin_handshake(id))? {
             Entrance::Protocol(reader) => reader,
-            Entrance::Foreign => {
+            Entrance::Foreign(name) => {
                 if self.refused.is_due(clock::now()) {
-                    log::warn!("connection from {} refused: it speaks another protocol", stream.peer());
+                    log::warn!("connection from {} refused: it speaks {name}", stream.peer());
                 }
                 stream.hang_up(REFUSAL_WAIT);
                 return Ok(None);

@@ -10,7 +10,7 @@ use super::admission::Admission;
 use crate::clock;
 use crate::dispatcher::capacity::Capacity;
 use crate::dispatcher::limits;
-use crate::dispatcher::log_limiter::LogLimiter;
+use crate::log_limiter::LogLimiter;
 use crate::model::SessionId;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::threads::{self, Thread};

@@ -10,13 +10,13 @@ use crate::dispatcher::DispatcherError;
 use crate::dispatcher::capacity::Capacity;
 use crate::dispatcher::core::CoreHandle;
 use crate::dispatcher::data_dir::DataDir;
-use crate::dispatcher::log_limiter::LogLimiter;
 use crate::dispatcher::logs::{LogSender, ToLogs};
 use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::operations::{OperationError, Operations};
 use crate::dispatcher::session::credentials::Credentials;
 use crate::dispatcher::trust::TrustJudge;
 use crate::dispatcher::warnings::Warnings;
+use crate::log_limiter::LogLimiter;
 use crate::model::SessionId;
 use crate::store::Readers;
 

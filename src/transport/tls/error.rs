@@ -22,6 +22,9 @@ pub enum TlsError {
     /// The first bytes of the peer are no TLS.
     #[error("the peer does not speak TLS: is it a dispatcher, and as new as this program?")]
     NotTls,
+    /// The peer is too old, or its settings are odd.
+    #[error("the peer does not speak TLS 1.3, or has no cipher in common with this program")]
+    Incompatible(#[source] Error),
     /// The peer gave up; mostly because of its pin.
     #[error("the peer broke off: {0}")]
     Refused(&'static str),
@@ -51,6 +54,7 @@ impl TlsError {
                 | CertificateError::NotValidYetContext { .. },
             ) => Self::Dates(error),
             Error::InvalidMessage(_) => Self::NotTls,
+            Error::PeerIncompatible(_) => Self::Incompatible(error),
             Error::AlertReceived(alert) => Self::Refused(alert_text(*alert)),
             _ => Self::Failed(error),
         }
@@ -63,7 +67,8 @@ fn alert_text(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::CertificateExpired => "its clock says that the certificate has expired",
         AlertDescription::CertificateUnknown | AlertDescription::UnknownCA | AlertDescription::BadCertificate => {
-            "it does not accept the certificate, so its pin is that of another dispatcher"
+            "it does not accept the certificate: its pin is that of another dispatcher, or it is a browser or another \
+             client of HTTPS"
         }
         AlertDescription::ProtocolVersion => "it does not speak TLS 1.3",
         AlertDescription::HandshakeFailure => "it has no cipher in common with this program",

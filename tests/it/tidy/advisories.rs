@@ -72,6 +72,20 @@ fn no_package_has_a_version_that_is_known_to_be_bad() {
     }
 }
 
+/// The fuzz targets are a workspace of their own. If its lock file is behind, they do not build with `--locked`.
+#[test]
+fn the_fuzz_targets_lock_what_the_program_locks() {
+    let [ours, fuzz] = locks().map(|lock| packages(&lock));
+    let manifest: toml::Table = fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let dependencies = manifest["dependencies"].as_table().unwrap().keys();
+    let missing: Vec<&String> = dependencies.filter(|name| !fuzz.iter().any(|(other, _)| other == *name)).collect();
+    assert!(missing.is_empty(), "{missing:?} is not in tests/fuzz/Cargo.lock: copy Cargo.lock there and build");
+    let is_ours = |name: &str| ours.iter().any(|(other, _)| other == name);
+    let differs = |package: &&(String, String)| is_ours(&package.0) && !ours.contains(package);
+    let differing: Vec<_> = fuzz.iter().filter(differs).collect();
+    assert!(differing.is_empty(), "{differing:?} is another version than in Cargo.lock");
+}
+
 /// A row with a misspelt name would never refuse anything.
 #[test]
 fn each_row_of_the_advisories_concerns_a_package_of_ours() {

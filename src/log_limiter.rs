@@ -1,5 +1,5 @@
 //! A rate limit for log lines about events that may happen a thousand times a second. A few lines tell as much as all
-//! of them, and unauthenticated connections cannot fill the disk.
+//! of them, and unauthenticated connections cannot fill the disk. Reads no clock: the caller says when it is.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
