@@ -2,36 +2,34 @@
 //! and environment are those of an attempt, but there is no server and no log file. The tasks' output goes to standard
 //! output as they write it.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use crossbeam_channel::{Receiver, Sender, bounded};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crossbeam_channel::{Receiver, bounded};
 
 use super::local_build::{Done, LocalBuild};
 use super::output::{bold, painted};
 use super::run_place::{Origin, Prepared, RunPlace};
+use super::task_output::pass_on;
 use super::{CliError, ExitCode, Output, human, interrupt};
 use crate::clock;
 use crate::config::{default_runner_name, defaults, parse_written, work_dir};
+use crate::model::output::add_outputs;
 use crate::model::reason::{ErrorReason, TaskFailure, TimeoutReason};
 use crate::model::words::{attempt_detail, outcome_detail};
-use crate::model::{Ability, Ending, JobState, Outcome, TaskSpec, Verdict};
+use crate::model::{Ability, Ending, JobState, Outcome, Outputs, TaskName, TaskSpec, Verdict};
 use crate::process::{Command, Limits, ProgressCallbacks, Supervisor, detect_isolation};
 use crate::quoting::shell_word;
 use crate::runner::{
-    AttemptFacts, AttemptPlaces, NextCommand, OwnTemporary, StepEnv, StepRun, WRITTEN_TASKS, WrittenTasks,
-    attempt_environment, inherited, outcome_of, set_all, step_environment, working_directory,
+    AttemptFacts, AttemptPlaces, NextCommand, OUTPUT_FILE, OutputFile, OwnTemporary, StepEnv, StepRun, WRITTEN_TASKS,
+    WrittenTasks, attempt_environment, inherited, outcome_of, set_all, step_environment, working_directory,
 };
-use crate::threads::{self, Thread};
-
-/// Largest piece of a task's output that is copied at a time.
-const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The event of which a local run's tasks are told.
 const TRY: &str = "try";
@@ -91,6 +89,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     // The exit code is the verdict, so the tasks run to their end also if nobody reads.
     out.outlive_reader();
     let mut local = LocalRun {
+        outputs: HashMap::new(),
         writes_to: None,
         written: None,
         joined: Vec::new(),
@@ -129,6 +128,8 @@ struct LocalRun {
     origin: Origin,
     temporary: OwnTemporary,
     grace_ms: u64,
+    /// The outputs of the newest attempt of each task that has run.
+    outputs: HashMap<TaskName, Outputs>,
     /// The file for further tasks of the present attempt, if its task may write some.
     writes_to: Option<WrittenTasks>,
     /// The text of that file, once the attempt has passed.
@@ -200,6 +201,7 @@ impl LocalRun {
         let temporary = self.temporary.make().map_err(CliError::machine("make a temporary directory"))?;
         let file = (!task.recipe.steps.is_empty()).then(|| StepEnv::beside(&temporary));
         self.writes_to = task.recipe.expand.then(|| WrittenTasks::beside(&temporary));
+        let (output_file, mut outputs) = (OutputFile::beside(&temporary), Outputs::new());
         let mut run = StepRun::new(&task.recipe);
         let (mut changes, mut begun) = (Vec::new(), None);
         while let Some(command) = run.next(begun.map_or(0, |begun| clock::now().since(begun))) {
@@ -208,14 +210,13 @@ impl LocalRun {
                 out.line(bold(format_args!("--> {heading}")))?;
             }
             let (mut outcome, duration_ms) =
-                self.command(task, number, &command, (&temporary, file.as_ref(), &changes))?;
-            match file.as_ref().map_or(Ok(Vec::new()), StepEnv::read) {
-                Ok(set) => set_all(&mut changes, set),
-                Err(why) => {
-                    log::warn!("{}: {why}", task.name);
-                    if outcome == Outcome::Passed {
-                        outcome = Outcome::Failed(1);
-                    }
+                self.command(task, number, &command, (&temporary, &output_file, file.as_ref(), &changes))?;
+            let set = file.as_ref().map_or(Ok(()), |file| file.read().map(|set| set_all(&mut changes, set)));
+            let told = output_file.read().map(|told| outputs = told);
+            for why in [set, told].into_iter().filter_map(Result::err) {
+                log::warn!("{}: {why}", task.name);
+                if outcome == Outcome::Passed {
+                    outcome = Outcome::Failed(1);
                 }
             }
             if let Some(step) = command.step {
@@ -229,6 +230,7 @@ impl LocalRun {
             }
             run.ended(&command, outcome, duration_ms, 0..0);
         }
+        self.outputs.insert(task.name.clone(), outputs);
         self.temporary.clear();
         let (outcome, steps) = run.finish();
         let written = self.writes_to.take().filter(|_| outcome == Outcome::Passed);
@@ -246,7 +248,7 @@ impl LocalRun {
         task: &TaskSpec,
         number: u32,
         command: &NextCommand<'_>,
-        (temporary, file, changes): (&Path, Option<&StepEnv>, &[(OsString, OsString)]),
+        (temporary, outputs, file, changes): (&Path, &OutputFile, Option<&StepEnv>, &[(OsString, OsString)]),
     ) -> Result<(Outcome, u64), CliError> {
         let could_not_start = |why| Ok((Outcome::CouldNotStart(why), 0));
         let directory = match working_directory(self.place.directory(), command.dir) {
@@ -254,6 +256,7 @@ impl LocalRun {
             Err(why) => return could_not_start(why),
         };
         let mut env = self.environment(task, number, (&directory, temporary));
+        set_all(&mut env, vec![(OUTPUT_FILE.into(), outputs.path().into())]);
         if let (Some(step), Some(file)) = (command.step, file)
             && let Err(why) = step_environment(&mut env, step, file, changes)
         {
@@ -325,56 +328,11 @@ impl LocalRun {
         let inherited = inherited(std::env::vars_os());
         let (root, ceiling) = (self.place.directory(), self.place.ceiling());
         let places = AttemptPlaces { root, directory, ceiling, temporary };
-        attempt_environment(&inherited, &facts, &places, &task.recipe.env)
+        let mut needed = Outputs::new();
+        let of_needs = task.placement.needs.iter().filter_map(|need| self.outputs.get(&need.task));
+        of_needs.for_each(|outputs| add_outputs(&mut needed, outputs.clone()));
+        attempt_environment(&inherited, &facts, &places, [&needed, &task.recipe.env])
     }
-}
-
-/// Starts a thread that copies a pipe to standard output until all its writers are gone. If nothing comes for the time
-/// `quiet`, the thread sends a message to `end`, once, and returns true in the end. The time in which nobody reads
-/// standard output does not count.
-fn pass_on(
-    mut reader: io::PipeReader,
-    quiet: Option<Duration>,
-    end: Sender<()>,
-) -> Result<Thread<Result<bool, CliError>>, CliError> {
-    threads::spawn("output", move || {
-        let mut out = Output::stdout();
-        // A task does not notice that its output is read no more, as under a runner.
-        out.outlive_reader();
-        let mut chunk = vec![0; CHUNK_BYTES];
-        let (mut is_line_open, mut was_quiet) = (false, false);
-        loop {
-            if let Some(quiet) = quiet.filter(|_| !was_quiet)
-                && is_quiet_for(&reader, quiet)
-            {
-                was_quiet = true;
-                // Without a receiver the command has ended.
-                let _ = end.send(());
-            }
-            match reader.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(len) => {
-                    is_line_open = chunk.get(len - 1) != Some(&b'\n');
-                    // If standard output cannot be written, this thread ends and closes the pipe, so that the task
-                    // gets the error in turn.
-                    out.bytes(&chunk[..len])?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(CliError::machine("read a task's output")(error)),
-            }
-        }
-        if is_line_open {
-            out.bytes(b"\n")?;
-        }
-        Ok(was_quiet)
-    })
-    .map_err(CliError::machine("start a thread"))
-}
-
-/// Whether nothing can be read for this long. A pipe that is closed can be read.
-fn is_quiet_for(reader: &io::PipeReader, quiet: Duration) -> bool {
-    let Ok(quiet) = Timespec::try_from(quiet) else { return false };
-    matches!(poll(&mut [PollFd::new(reader, PollFlags::IN)], Some(&quiet)), Ok(0))
 }
 
 /// Returns the ending that an outcome means, the word that tells it best, and the words to print after that.

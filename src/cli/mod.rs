@@ -61,6 +61,7 @@ mod stored;
 mod submission;
 mod table;
 mod task_order;
+mod task_output;
 mod typed_place;
 
 use std::ffi::OsString;

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use rustc_hash::FxHashMap;
 
 use super::data_dir::LogPlace;
-use crate::model::{AttemptId, BranchName, BuildSource, CommitId, StreamId, StreamKind};
+use crate::model::output::{MAX_NEEDED_OUTPUT_BYTES, add_outputs};
+use crate::model::{AttemptId, BranchName, BuildSource, CommitId, Outputs, StreamId, StreamKind};
 use crate::scheduler::Lease;
 use crate::threads;
 
@@ -25,6 +26,31 @@ pub(crate) struct Grant {
 pub(crate) struct RepoPlace {
     pub(crate) url: Option<String>,
     pub(crate) default_branch: Option<BranchName>,
+}
+
+/// The facts that a lease tells besides those of the scheduler.
+#[derive(Debug)]
+pub(crate) struct LeaseFacts<'a> {
+    pub(crate) place: &'a RepoPlace,
+    /// The outputs of the needed tasks, or the reason why the attempt cannot get them.
+    pub(crate) needed: Result<Outputs, String>,
+}
+
+impl LeaseFacts<'_> {
+    /// Puts the outputs of needed tasks together, in the order of `needs`: a later value takes the place of an earlier
+    /// one of the same name.
+    pub(crate) fn needed(of_tasks: impl IntoIterator<Item = Outputs>) -> Result<Outputs, String> {
+        let mut all = Outputs::new();
+        of_tasks.into_iter().for_each(|outputs| add_outputs(&mut all, outputs));
+        let bytes: usize = all.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if bytes > MAX_NEEDED_OUTPUT_BYTES {
+            let limit = MAX_NEEDED_OUTPUT_BYTES >> 10;
+            return Err(format!(
+                "the outputs of the tasks that it needs are {bytes} bytes together, and a task gets at most {limit} KiB"
+            ));
+        }
+        Ok(all)
+    }
 }
 
 /// The numbers of bytes that are stored of streams.
@@ -60,5 +86,21 @@ impl Grants {
 
     pub(crate) fn of(&self, attempt: AttemptId) -> Option<Grant> {
         threads::lock(&self.0).get(&attempt).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_of_a_later_need_win_and_all_together_are_bounded() {
+        let of = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+        let both = LeaseFacts::needed([of("A", "1"), of("A", "2"), of("B", "3")]);
+        assert_eq!(both, Ok([of("A", "2"), of("B", "3")].concat()));
+        let long = "x".repeat(MAX_NEEDED_OUTPUT_BYTES / 2);
+        assert!(LeaseFacts::needed([of("A", &long), of("A", &long), of("A", &long)]).is_ok());
+        let why = LeaseFacts::needed([of("A", &long), of("B", &long)]).unwrap_err();
+        assert!(why.contains("65538 bytes together") && why.contains("at most 64 KiB"), "{why}");
     }
 }

@@ -57,6 +57,7 @@ pub(crate) fn fold(counters: &mut Counters, record: &Record) {
         | Record::TaskGiven { .. }
         | Record::RunnerSaved(_)
         | Record::StepsEnded { .. }
+        | Record::OutputsSet { .. }
         | Record::AttemptExecuted { .. }
         | Record::ScheduleSaved(_)
         | Record::Decided(_) => {}

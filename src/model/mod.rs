@@ -19,6 +19,7 @@ mod job;
 mod moment;
 mod name;
 mod network;
+pub mod output;
 mod pin;
 mod plan;
 mod plan_choice;
@@ -60,6 +61,7 @@ pub use name::{
     TaskNameError, is_of_cell,
 };
 pub use network::{Network, NetworkError};
+pub use output::Outputs;
 pub use pin::{Pin, PinError};
 pub use plan::{BuildSettings, ForWritten, MAX_PRIORITY, Plan, PlannedTask, Supersede, WrongInputs};
 pub use plan_choice::{ChangeJudge, Changes};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::reason::DecisionKind;
 use super::{
-    Attempt, AttemptId, Build, BuildId, CommitId, Ending, ExecutionRecord, Job, JobId, LogSummary, Outcome, RefName,
-    RepoName, Runner, RunnerId, Schedule, StepRecord, TaskSpec, Verdict, WallTime,
+    Attempt, AttemptId, Build, BuildId, CommitId, Ending, ExecutionRecord, Job, JobId, LogSummary, Outcome, Outputs,
+    RefName, RepoName, Runner, RunnerId, Schedule, StepRecord, TaskName, TaskSpec, Verdict, WallTime,
 };
 
 /// One fact to make durable. Records of one batch are committed together, in order.
@@ -35,6 +35,8 @@ pub enum Record {
     StepsEnded { attempt: AttemptId, steps: Vec<StepRecord> },
     /// How an attempt was executed, before its outcome.
     AttemptExecuted { attempt: AttemptId, execution: Box<ExecutionRecord> },
+    /// The outputs of an attempt, before its outcome. `task` is its job's.
+    OutputsSet { build: BuildId, job: JobId, task: TaskName, attempt: AttemptId, outputs: Outputs },
     /// A result for a lease that is no longer held: evidence, which changes no verdict.
     LateResult { attempt: AttemptId, outcome: Outcome, at: WallTime },
     /// The job waits for a runner, perhaps again, with its present counters.

@@ -289,6 +289,7 @@ pub(crate) mod tests {
             log_path: String::new(),
             steps: Vec::new(),
             execution: None,
+            outputs: Vec::new(),
         }
     }
 

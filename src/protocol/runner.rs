@@ -112,6 +112,9 @@ pub enum FromRunner {
         /// The file of further tasks that a task with `expand` wrote; absent if it wrote none. Only with `passed`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tasks: Option<Box<WrittenFile>>,
+        /// The outputs of the attempt, as pairs of a name and a value. None by default.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        outputs: Vec<(String, String)>,
     },
     /// States that the runner finishes the attempts that it holds and takes no new ones. No answer.
     Draining,
@@ -203,6 +206,13 @@ pub struct Runtask {
     /// known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// The outputs of the tasks that this one needs, as pairs of a name and a value: variables for the attempt. None by
+    /// default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<(String, String)>,
+    /// The reason why the attempt cannot get these outputs. It then could not start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs_missing: Option<String>,
     /// A task that cannot be read spoils this attempt alone, not the session; the error says what is wrong with it.
     #[serde(serialize_with = "serialize_task", deserialize_with = "deserialize_task")]
     pub task: Result<WireTask, String>,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::limits::{EXCLUSIVE_END_MS, EXCLUSIVE_START_MS};
 use crate::model::reason::LossReason;
 use crate::model::{
-    AttemptId, BuildId, CommitId, ExecutionRecord, LogSummary, Moment, Outcome, Recipe, RefName, RepoName, StepRecord,
-    StreamKind, StreamSummary, TaskName,
+    AttemptId, BuildId, CommitId, ExecutionRecord, LogSummary, Moment, Outcome, Outputs, Recipe, RefName, RepoName,
+    StepRecord, StreamKind, StreamSummary, TaskName,
 };
 
 /// An attempt to execute.
@@ -35,6 +35,8 @@ pub(super) struct Assignment {
     pub(super) commit: CommitId,
     /// The place from which the observer reads the repository, if the dispatcher knows it.
     pub(super) url: Option<String>,
+    /// The outputs of the needed tasks, or the reason why the attempt cannot get them.
+    pub(super) needed: Result<Outputs, String>,
     pub(super) task: TaskName,
     pub(super) recipe: Arc<Recipe>,
 }
@@ -76,12 +78,15 @@ pub(super) struct AttemptResult {
     pub(super) execution: Option<Box<ExecutionRecord>>,
     /// The file of further tasks, or the reason why it cannot be sent. `None` if there is none.
     pub(super) written: Option<Box<Result<String, String>>>,
+    /// `None` if there are none.
+    pub(super) outputs: Option<Box<Outputs>>,
 }
 
 impl AttemptResult {
     /// The result of an attempt with no stream but its log.
     pub(super) fn new(outcome: Outcome, duration_ms: Option<u64>, log: LogSummary) -> Self {
-        Self { outcome, duration_ms, log, streams: Vec::new(), steps: Vec::new(), execution: None, written: None }
+        let (streams, steps, outputs) = (Vec::new(), Vec::new(), None);
+        Self { outcome, duration_ms, log, streams, steps, execution: None, written: None, outputs }
     }
 
     /// The result of an attempt whose process was never started.

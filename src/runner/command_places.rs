@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::output_file::OutputFile;
 use super::step_env::StepEnv;
 use super::written_tasks::WrittenTasks;
 use crate::process::View;
@@ -12,6 +13,8 @@ pub(super) struct CommandPlaces<'a> {
     pub(super) directories: &'a Directories,
     /// `SURVEIL_ENV`, if the task has steps.
     pub(super) file: Option<&'a StepEnv>,
+    /// `SURVEIL_OUTPUT`.
+    pub(super) outputs: &'a OutputFile,
     /// `SURVEIL_TASKS`, if the task may write further ones.
     pub(super) written: Option<&'a WrittenTasks>,
 }

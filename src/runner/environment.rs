@@ -66,13 +66,13 @@ pub fn inherited(own: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<(Os
     own.into_iter().filter(|(name, _)| !is_foreign(name)).collect()
 }
 
-/// Returns the attempt's environment, each name once: the inherited variables, then Surveil's own, then the task's. A
-/// later value wins.
+/// Returns the attempt's environment, each name once: the inherited variables, then Surveil's own, then those of
+/// `given`: the outputs of needed tasks, and the task's own. A later value wins.
 pub fn attempt_environment(
     inherited: &[(OsString, OsString)],
     facts: &AttemptFacts<'_>,
     places: &AttemptPlaces<'_>,
-    task: &[(String, String)],
+    given: [&[(String, String)]; 2],
 ) -> Vec<(OsString, OsString)> {
     let mut environment = inherited.to_vec();
     let mut set = |name: &str, value: &OsStr| match environment.iter_mut().find(|(n, _)| n == name) {
@@ -114,7 +114,7 @@ pub fn attempt_environment(
     set("SURVEIL_ROOT", places.root.as_os_str());
     set("PWD", places.directory.as_os_str());
     set("TMPDIR", places.temporary.as_os_str());
-    for (name, value) in task {
+    for (name, value) in given.into_iter().flatten() {
         set(name, OsStr::new(value));
     }
     environment
@@ -170,7 +170,7 @@ mod tests {
         ];
         let inherited = inherited(own.map(|(name, value)| (name.into(), value.into())));
         let [root, directory, ceiling, temporary] = ["/w/t", "/w/t/a", "/w", "/w/tmp/0"].map(Path::new);
-        attempt_environment(&inherited, facts, &AttemptPlaces { root, directory, ceiling, temporary }, task)
+        attempt_environment(&inherited, facts, &AttemptPlaces { root, directory, ceiling, temporary }, [&[], task])
     }
 
     #[track_caller]

@@ -93,3 +93,5 @@ pub(super) const EXCLUSIVE_START_MS: u64 = 1_000;
 pub(super) const EXCLUSIVE_CHECK_MS: u64 = 500;
 /// The longest file `SURVEIL_ENV` that is read. Linux starts no program with a longer variable than twice that.
 pub(super) const STEP_ENV_BYTES: u64 = 64 * 1024;
+/// The longest file `SURVEIL_OUTPUT` that is read: the outputs, and lines that a later one replaces.
+pub(super) const OUTPUT_FILE_BYTES: u64 = 64 * 1024;

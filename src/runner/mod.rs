@@ -3,7 +3,7 @@
 //!
 //! One thread decides: `core.rs`, which owns the pure `machine/`. The other threads wait on its behalf: the session's
 //! reader and writer (`session.rs`), `heartbeat`, `upload`, a thread for each slot, and a thread for each slot's
-//! output. Only `translate.rs` sees both the wire and the model.
+//! output. Only `translate/` sees both the wire and the model.
 //!
 //! The runner never reports a failure of its own as a failure of the task: such an attempt is lost.
 
@@ -33,6 +33,7 @@ mod limits;
 mod listening;
 mod machine;
 mod output;
+mod output_file;
 mod own_temporary;
 mod read_times;
 mod recovery;
@@ -52,6 +53,7 @@ mod temporary;
 mod tests;
 mod translate;
 mod upload;
+mod variable_lines;
 mod working_directory;
 mod workspace;
 mod written_tasks;
@@ -62,6 +64,7 @@ use crossbeam_channel::Receiver;
 
 pub use environment::{AttemptFacts, AttemptPlaces, attempt_environment, inherited};
 pub use error::RunnerError;
+pub use output_file::{OutputFile, VARIABLE as OUTPUT_FILE};
 pub use own_temporary::OwnTemporary;
 pub use step_env::{StepEnv, set_all, step_environment};
 pub use steps::{NextCommand, StepRun, outcome_of};

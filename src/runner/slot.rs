@@ -25,6 +25,7 @@ use super::images::{ImageMeans, ImageRun};
 use super::limit_notes::limit_notes;
 use super::limits;
 use super::output::SlotOutput;
+use super::output_file::{OutputFile, VARIABLE as OUTPUT_FILE};
 use super::slot_common::{Common, SlotReport, SlotWork};
 use super::spool::{Spool, SpoolWriter};
 use super::step_env::{StepEnv, set_all, step_environment};
@@ -36,7 +37,7 @@ use super::written_tasks::{VARIABLE as WRITTEN_TASKS, WrittenTasks};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::model::reason::{LossReason, TimeoutReason};
-use crate::model::{Ability, LogSummary, Moment, Outcome, StreamId, Tier};
+use crate::model::{Ability, LogSummary, Moment, Outcome, Outputs, StreamId, Tier};
 use crate::process::{Command, Ended, Enforcement, Exit, Limits, ProcessError, ProgressCallbacks, Usage};
 use crate::threads::{self, Thread};
 
@@ -214,6 +215,7 @@ impl Slotted {
         let beside = image.as_ref().map_or_else(|| directories.beside.clone(), ImageRun::beside);
         let file = (!recipe.steps.is_empty()).then(|| StepEnv::beside(&beside));
         let written = recipe.expand.then(|| WrittenTasks::beside(&beside));
+        let (output_file, mut outputs) = (OutputFile::beside(&beside), Outputs::new());
         let mut run = StepRun::new(recipe);
         let mut log = AttemptLog::new(assignment.attempt, writer, self.common.uploads.clone());
         if let Some(image) = &image {
@@ -227,7 +229,8 @@ impl Slotted {
             }
             let begun = *begun.get_or_insert_with(clock::now);
             let from = log.position();
-            let places = CommandPlaces { tree, directories, file: file.as_ref(), written: written.as_ref() };
+            let (file_of_step, written) = (file.as_ref(), written.as_ref());
+            let places = CommandPlaces { tree, directories, file: file_of_step, outputs: &output_file, written };
             let (ended, was_quiet) = match self.command(assignment, &command, &places, &changes) {
                 Ok(process) => self.run_process(work, &process, image.as_mut(), &mut log)?,
                 Err(why) => (Ok(Ended::before_start(Exit::CouldNotStart(why))), false),
@@ -258,13 +261,15 @@ impl Slotted {
                 lost = Some(outcome);
                 break;
             }
-            match file.as_ref().map_or(Ok(Vec::new()), StepEnv::read) {
-                Ok(set) => set_all(&mut changes, set),
-                Err(why) if outcome == Outcome::Passed => {
-                    log.line(&format!("surveil: {why}; so the step has failed"));
+            let set = file.as_ref().map_or(Ok(()), |file| file.read().map(|set| set_all(&mut changes, set)));
+            let told = output_file.read().map(|told| outputs = told);
+            for why in [set, told].into_iter().filter_map(Result::err) {
+                if outcome == Outcome::Passed {
+                    log.line(&format!("surveil: {why}; so the {noun} has failed"));
                     outcome = Outcome::Failed(1);
+                } else {
+                    log.line(&format!("surveil: {why}"));
                 }
-                Err(why) => log.line(&format!("surveil: {why}")),
             }
             run.ended(&command, outcome, ended.duration_ms, section);
         }
@@ -276,6 +281,9 @@ impl Slotted {
         result.execution = Some(Box::new(execution));
         if result.outcome == Outcome::Passed {
             result.written = written.and_then(|written| written.read()).map(Box::new);
+        }
+        if !matches!(result.outcome, Outcome::Lost(_) | Outcome::Cancelled) {
+            result.outputs = Some(Box::new(outputs)).filter(|outputs| !outputs.is_empty());
         }
         Ok(result)
     }
@@ -366,7 +374,8 @@ impl Slotted {
         places: &CommandPlaces<'_>,
         changes: &[(OsString, OsString)],
     ) -> Result<Command, String> {
-        let CommandPlaces { tree, directories, file, written } = *places;
+        let CommandPlaces { tree, directories, file, outputs, written } = *places;
+        let needed = assignment.needed.as_ref().map_err(String::clone)?;
         let temporary = &*directories.temporary;
         let directory = working_directory(tree, command.dir)?;
         let before = assignment.before.map(|commit| commit.to_string());
@@ -392,7 +401,8 @@ impl Slotted {
         let places = AttemptPlaces { root: tree, directory: &directory, ceiling, temporary };
         // A container has the variables of its image, and none of this machine's.
         let inherited = if assignment.recipe.image.is_some() { &[] } else { &*self.common.inherited };
-        let mut env = attempt_environment(inherited, &facts, &places, &assignment.recipe.env);
+        let mut env = attempt_environment(inherited, &facts, &places, [needed, &assignment.recipe.env]);
+        set_all(&mut env, vec![(OUTPUT_FILE.into(), outputs.path().into())]);
         if let (Some(step), Some(file)) = (command.step, file) {
             step_environment(&mut env, step, file, changes)?;
         }

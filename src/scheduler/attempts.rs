@@ -151,6 +151,7 @@ impl Scheduler {
             self.lose(turn, attempt, LossReason::RunnerStopped);
         } else {
             self.tables.update(runner, turn.now, |member| member.health.succeed());
+            self.keep_outputs(turn, attempt);
             let at = turn.at;
             turn.persist(Record::AttemptFinished { attempt, outcome: outcome.clone(), log, duration_ms, at });
             self.judge(turn, attempt, &outcome);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::model::reason::NamedJobs;
 use crate::model::{
     AttemptId, BuildId, BuildSource, CommitId, ExecutionRecord, Incarnation, Isolation, JobId, Label, LogSummary,
-    Outcome, Plan, RefName, RepoName, RunnerId, RunnerName, SessionId, SpawnId, StepRecord, TierOffer, WholeBuild,
+    Outcome, Outputs, Plan, RefName, RepoName, RunnerId, RunnerName, SessionId, SpawnId, StepRecord, TierOffer,
+    WholeBuild,
 };
 
 /// The number of a request. The dispatcher chooses it, and the scheduler puts it into the reply.
@@ -43,6 +44,8 @@ pub enum Event {
     /// A passed task wrote further tasks. `plan` is made of them, or the mistake in their file. The result of the
     /// attempt follows.
     TasksWritten { session: SessionId, attempt: AttemptId, plan: Box<Result<Plan, String>> },
+    /// The attempt has these outputs, which count with its result. It comes just before that.
+    OutputsWritten { session: SessionId, attempt: AttemptId, outputs: Outputs },
     /// A result arrived, and its log is complete and durable.
     AttemptFinished {
         session: SessionId,

@@ -23,9 +23,9 @@
 //!
 //! `handle.rs` passes each event to its file: `intake.rs` has what observers and operators ask for, `again.rs` the
 //! orders by which finished builds go on, `cancels.rs` the builds that are cancelled without an operator, `members.rs`
-//! the runners, `drains.rs` the drains of operators, `attempts.rs` the leases, `jobs.rs` the jobs and builds,
-//! `spawns.rs` the runners that are started on demand. `state.rs` has the state. Leases, runners, the queue and all
-//! deadlines are in `tables/`, which keeps them in step.
+//! the runners, `drains.rs` the drains of operators, `attempts.rs` the leases, `outputs.rs` the outputs of attempts,
+//! `jobs.rs` the jobs and builds, `spawns.rs` the runners that are started on demand. `state.rs` has the state. Leases,
+//! runners, the queue and all deadlines are in `tables/`, which keeps them in step.
 
 mod again;
 mod attempts;
@@ -42,6 +42,7 @@ mod intake;
 mod invariants;
 mod jobs;
 mod members;
+mod outputs;
 mod policy;
 mod questions;
 mod refs;

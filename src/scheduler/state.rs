@@ -11,7 +11,8 @@ use super::tables::{Demand, InLine, LaneKey, LiveLease, OwnLines, Standing, Star
 use crate::model::reason::LostWith;
 use crate::model::{
     AcceptedHead, Attempt, AttemptId, BuildId, BuildSettings, BuildSource, Condition, Job, JobId, JobState, Line,
-    Moment, Plan, PoolId, RefName, RepoName, Runner, RunnerId, RunnerName, ScheduleRule, SpawnId, TaskSpec, WallTime,
+    Moment, Outputs, Plan, PoolId, RefName, RepoName, Runner, RunnerId, RunnerName, ScheduleRule, SpawnId, TaskSpec,
+    WallTime,
 };
 
 /// A schedule of one branch, under its name.
@@ -131,6 +132,8 @@ pub(super) struct LiveJob {
     pub is_retry: bool,
     /// The tasks that this attempt of it wrote, or the mistake in their file. They count with its result.
     pub written: Option<(AttemptId, Box<Result<Plan, String>>)>,
+    /// The outputs of this attempt of it. They count with its result.
+    pub outputs: Option<Box<(AttemptId, Outputs)>>,
     /// Its place among the queued jobs of its repository.
     pub standing: Standing,
     /// The lines in which it takes turns with others. A held job is in none.
@@ -174,6 +177,7 @@ impl LiveJob {
             troubles: None,
             is_retry: false,
             written: None,
+            outputs: None,
             needs,
             needed_by: Vec::new(),
         }

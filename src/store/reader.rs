@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::error::StoreError;
 use crate::model::{
     Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, ExecutionRecord, Job, JobStateKind,
-    ObservedRefs, Outcome, RefName, RepoName, Runner, StepRecord, TaskName, TaskSpec, Trust, WallTime, WholeBuild,
+    ObservedRefs, Outcome, Outputs, RefName, RepoName, Runner, StepRecord, TaskName, TaskSpec, Trust, WallTime,
+    WholeBuild,
 };
 
 /// Opens readers of one store. Cheap to clone: everybody who reads gets one.
@@ -68,6 +69,12 @@ pub trait Reader: Debug + Send {
 
     /// Returns how a build's attempts were executed, those of which it is known.
     fn executions(&self, build: BuildId) -> Result<Vec<(AttemptId, ExecutionRecord)>, StoreError>;
+
+    /// Returns the outputs of a build's attempts, those that have some.
+    fn outputs(&self, build: BuildId) -> Result<Vec<(AttemptId, Outputs)>, StoreError>;
+
+    /// Returns the outputs of one task of a build: those of its newest attempt. Empty if that has none.
+    fn outputs_of(&self, build: BuildId, task: &TaskName) -> Result<Outputs, StoreError>;
 
     /// Returns the order of what happened to a build.
     fn sequence(&self, build: BuildId) -> Result<Sequence, StoreError>;

@@ -13,6 +13,7 @@ mod history;
 mod local;
 mod matrix;
 mod orders;
+mod outputs;
 mod repositories;
 mod runners;
 mod schedules;

@@ -124,6 +124,7 @@ impl Book {
             | Record::ScheduleSaved(_)
             | Record::LateResult { .. }
             | Record::StepsEnded { .. }
+            | Record::OutputsSet { .. }
             | Record::AttemptExecuted { .. }
             | Record::Decided(_) => {}
         }

@@ -107,6 +107,7 @@ impl Fold {
             }
             // Evidence and reasons: no restart depends on them.
             Record::LateResult { .. }
+            | Record::OutputsSet { .. }
             | Record::AttemptExecuted { .. }
             | Record::StepsEnded { .. }
             | Record::Decided(_) => {}

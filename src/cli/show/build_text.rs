@@ -9,6 +9,9 @@ use crate::cli::{CliError, Output, human};
 use crate::model::{EndingKind, JobStateKind};
 use crate::protocol::operator::{AttemptReport, BuildReport, ExecutionReport, JobReport, StepReport};
 
+/// Characters of an output that are shown.
+const OUTPUT_CHARS: usize = 60;
+
 /// Whether the cells of a matrix are one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Folding {
@@ -143,10 +146,12 @@ fn print_job(
     if job.attempts.len() > 1 || kind != Some(JobStateKind::Finished(EndingKind::Passed)) {
         for attempt in &job.attempts {
             out.line(format_args!("    {}", attempt_line(attempt)))?;
-            step_lines(attempt).iter().try_for_each(|line| out.line(format_args!("      {line}")))?;
+            let more = step_lines(attempt).into_iter().chain(output_lines(attempt));
+            more.into_iter().try_for_each(|line| out.line(format_args!("      {line}")))?;
         }
     } else if let [only] = job.attempts.as_slice() {
-        step_lines(only).iter().try_for_each(|line| out.line(format_args!("    {line}")))?;
+        let more = step_lines(only).into_iter().chain(output_lines(only));
+        more.into_iter().try_for_each(|line| out.line(format_args!("    {line}")))?;
     }
     if is_held(job) && held_needs.is_empty() {
         out.line(format_args!("    {}", hints.of_held(build, job)))?;
@@ -191,6 +196,19 @@ fn step_lines(attempt: &AttemptReport) -> Vec<String> {
         format!("{state} {:widest$}  {}", one_line(&step.name), facts.join(", ")).trim_end().to_owned()
     };
     attempt.steps.iter().map(line).collect()
+}
+
+/// Formats a line for each output of an attempt: `output VERSION=1.2.3`. Long values are cut: JSON has all of them.
+fn output_lines(attempt: &AttemptReport) -> Vec<String> {
+    let line = |(name, value): &(String, String)| {
+        let value = one_line(value);
+        let shown = match value.char_indices().nth(OUTPUT_CHARS) {
+            Some((end, _)) => format!("{}…", &value[..end]),
+            None => value,
+        };
+        format!("output {}={shown}", one_line(name))
+    };
+    attempt.outputs.iter().map(line).collect()
 }
 
 /// Formats the ending's word, its reason, and the duration behind `preposition`.
@@ -273,6 +291,14 @@ b12 passed in 12 s, 3 min ago
         let line = "on w1, used more than `memory = \"1GiB\"`, guarded (mount namespace), 203 MiB of memory, 1.9 s of \
                     processor time, not enforced: cpus (x), 10 B in";
         assert!(text.contains(line), "{text}");
+    }
+
+    #[test]
+    fn outputs_of_an_attempt_stand_below_it_each_on_one_line() {
+        let outputs = vec![("VERSION".into(), "1.2.3".into()), ("NOTES".into(), format!("a\nb{}", "x".repeat(200)))];
+        let text = shown(&build(12, "passed", vec![job("t", "passed", vec![AttemptReport { outputs, ..attempt(1) }])]));
+        let lines: Vec<&str> = text.lines().skip_while(|line| !line.contains("3.2 s, on w1")).skip(1).collect();
+        assert_eq!(lines, ["    output VERSION=1.2.3", &format!("    output NOTES=a b{}…", "x".repeat(57))], "{text}");
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub(crate) fn attempt(number: u32) -> AttemptReport {
         log_path: format!("/d/logs/b12/test.{number}.log"),
         steps: Vec::new(),
         execution: None,
+        outputs: Vec::new(),
     }
 }
 

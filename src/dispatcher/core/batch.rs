@@ -12,7 +12,7 @@ use super::rest::Rest;
 use super::watcher::{Watcher, changed_build};
 use crate::clock;
 use crate::dispatcher::data_dir::DataDir;
-use crate::dispatcher::grants::{Grant, RepoPlace};
+use crate::dispatcher::grants::{Grant, LeaseFacts, RepoPlace};
 use crate::dispatcher::limits;
 use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::metrics::{self, Counters};
@@ -407,16 +407,20 @@ impl Core {
     fn send(&mut self, session: SessionId, message: RunnerCommand) -> Result<(), StoreError> {
         self.peers.entitle(session, &message);
         let Some(peer) = self.peers.by_session.get(&session) else { return Ok(()) };
-        let mut place = None;
+        let mut facts = None;
         if let RunnerCommand::Lease(lease) = &message {
             let (pulse, store, repo) = (&self.pulse, &self.store, &lease.source.repo);
+            let reader = &self.reader;
+            let needed = lease.task.placement.needs.iter().map(|need| reader.outputs_of(lease.build, &need.task));
+            let needed = pulse.excused(|| needed.collect::<Result<Vec<_>, _>>())?;
             let read = || {
                 let default_branch = store.observed_refs(repo)?.default_branch;
                 Ok(RepoPlace { url: store.repo_source(repo)?, default_branch })
             };
-            place = Some(self.places.of(repo, || pulse.excused(read))?);
+            let place = self.places.of(repo, || pulse.excused(read))?;
+            facts = Some(LeaseFacts { place, needed: LeaseFacts::needed(needed) });
         }
-        if peer.outbox.gather(message, &peer.stored, place) {
+        if peer.outbox.gather(message, &peer.stored, facts) {
             self.addressed.push(session);
         }
         Ok(())

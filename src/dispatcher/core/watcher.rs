@@ -56,6 +56,7 @@ pub(super) fn changed_build(scheduler: &Scheduler, record: &Record) -> Option<Bu
         | Record::AttemptFinished { .. }
         | Record::LateResult { .. }
         | Record::StepsEnded { .. }
+        | Record::OutputsSet { .. }
         | Record::AttemptExecuted { .. }
         | Record::Decided(_) => None,
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::dispatcher::data_dir::{DataDir, LogPlace};
 use crate::model::{
     Attempt, AttemptId, Build, BuildState, Decision, Ending, EndingKind, ExecutionRecord, Job, JobId, JobState,
-    JobStateKind, RunnerId, RunnerName, StepRecord,
+    JobStateKind, Outputs, RunnerId, RunnerName, StepRecord,
 };
 use crate::store::{Reader, StoreError};
 
@@ -42,6 +42,8 @@ pub(crate) struct AttemptView {
     pub(crate) steps: Vec<StepRecord>,
     /// How it was executed, once it has ended, if its runner told it.
     pub(crate) execution: Option<ExecutionRecord>,
+    /// Its outputs, once it has ended.
+    pub(crate) outputs: Outputs,
     /// The runner's name, or its number if the store does not know it.
     pub(crate) runner: RunnerName,
     pub(crate) log: PathBuf,
@@ -112,13 +114,15 @@ impl<'a> Views<'a> {
         }
         let mut executions: HashMap<AttemptId, ExecutionRecord> =
             self.reader.executions(build.id)?.into_iter().collect();
+        let mut outputs: HashMap<AttemptId, Outputs> = self.reader.outputs(build.id)?.into_iter().collect();
         let jobs = all.into_iter().map(|job| {
             let attempts = attempts.remove(&job.id).unwrap_or_default().into_iter();
             let view = |attempt: Attempt| {
                 let steps = steps.remove(&attempt.id).filter(|_| attempt.outcome.is_some());
                 let execution = executions.remove(&attempt.id).filter(|_| attempt.outcome.is_some());
+                let outputs = outputs.remove(&attempt.id).filter(|_| attempt.outcome.is_some()).unwrap_or_default();
                 let view = self.attempt(&build, &job, (attempt, steps.unwrap_or_default()));
-                AttemptView { execution, ..view }
+                AttemptView { execution, outputs, ..view }
             };
             let attempts = attempts.map(view).collect();
             JobView { job, attempts }
@@ -145,7 +149,8 @@ impl<'a> Views<'a> {
         let log = self.data.log(&LogPlace::of(build, job, attempt.number));
         // A task that printed nothing has no file.
         let log_bytes = std::fs::metadata(&log).map_or(0, |meta| meta.len());
-        AttemptView { runner: self.runner(attempt.runner), attempt, steps, execution: None, log, log_bytes }
+        let (runner, outputs) = (self.runner(attempt.runner), Outputs::new());
+        AttemptView { runner, attempt, steps, execution: None, outputs, log, log_bytes }
     }
 
     /// Returns the name of a runner.

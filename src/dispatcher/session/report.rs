@@ -158,7 +158,7 @@ fn job(view: JobView) -> wire::JobReport {
 }
 
 fn attempt(view: AttemptView) -> wire::AttemptReport {
-    let AttemptView { attempt, steps, execution, runner, log, log_bytes } = view;
+    let AttemptView { attempt, steps, execution, outputs, runner, log, log_bytes } = view;
     wire::AttemptReport {
         attempt: attempt.id.0,
         number: attempt.number,
@@ -180,6 +180,7 @@ fn attempt(view: AttemptView) -> wire::AttemptReport {
             not_enforced: it.not_enforced,
             exceeded: it.exceeded,
         }),
+        outputs,
     }
 }
 

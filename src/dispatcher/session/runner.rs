@@ -157,6 +157,7 @@ impl RunnerSession {
             steps,
             execution,
             tasks,
+            outputs,
         } = message
         else {
             return Ok(true);
@@ -181,6 +182,13 @@ impl RunnerSession {
                 .and_then(|text| expansion::plan(&self.session, source, (grant.log.build, &grant.log.task), text));
             // It comes to the core before the result, and is forgotten if that never counts.
             let event = Event::TasksWritten { session, attempt, plan: Box::new(plan) };
+            if !self.session.shared.core.send(ToCore::Event(event)) {
+                return Ok(false);
+            }
+        }
+        if !outputs.is_empty() {
+            // As with written tasks: first the outputs, then the result with which they count.
+            let event = Event::OutputsWritten { session, attempt, outputs: translate::outputs(outputs)? };
             if !self.session.shared.core.send(ToCore::Event(event)) {
                 return Ok(false);
             }

@@ -1,7 +1,7 @@
 //! The outbox of a runner in words of the model: commands of the core and acknowledgements of the logs thread become
 //! messages here.
 
-use crate::dispatcher::grants::{RepoPlace, StoredBytes};
+use crate::dispatcher::grants::{LeaseFacts, StoredBytes};
 use crate::dispatcher::translate;
 use crate::model::{CommitId, RepoName, StreamId};
 use crate::protocol::hello::{ErrorCode, Refusal};
@@ -30,10 +30,10 @@ impl RunnerOutbox {
     }
 
     /// Gathers a command, which is sent at the next [`RunnerOutbox::flush`]. Returns true if it is the first since the
-    /// last one. `stored` has the stored bytes of streams, for a runner that registers with attempts; `place` is
-    /// what is known of a lease's repository.
-    pub(crate) fn gather(&self, command: RunnerCommand, stored: &StoredBytes, place: Option<&RepoPlace>) -> bool {
-        let message = translate::to_runner(command, stored, place);
+    /// last one. `stored` has the stored bytes of streams, for a runner that registers with attempts; `facts`
+    /// what a lease tells besides.
+    pub(crate) fn gather(&self, command: RunnerCommand, stored: &StoredBytes, facts: Option<LeaseFacts<'_>>) -> bool {
+        let message = translate::to_runner(command, stored, facts);
         let message = if self.takes_cells { message } else { translate::with_plain_name(message) };
         self.outbox.gather_message(&message)
     }

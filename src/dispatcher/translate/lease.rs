@@ -1,6 +1,6 @@
 //! The messages to a runner: commands of the scheduler, among them the lease of an attempt. Nothing is checked here.
 
-use crate::dispatcher::grants::{RepoPlace, StoredBytes};
+use crate::dispatcher::grants::{LeaseFacts, StoredBytes};
 use crate::git::without_secrets;
 use crate::model::reason::RefusalReason;
 use crate::model::{AttemptId, BranchName, StreamId, Trust};
@@ -8,9 +8,9 @@ use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::runner::{LogOffset, Runtask, StreamName, ToRunner, WireTask};
 use crate::scheduler::{Lease, RunnerCommand};
 
-/// Returns the message for a command of the scheduler. `stored` has the number of stored bytes of each stream, `place`
-/// what is known of a lease's repository.
-pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes, place: Option<&RepoPlace>) -> ToRunner {
+/// Returns the message for a command of the scheduler. `stored` has the number of stored bytes of each stream, `facts`
+/// what a lease tells besides.
+pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes, facts: Option<LeaseFacts<'_>>) -> ToRunner {
     match message {
         RunnerCommand::Registered { held, gone, drained } => {
             let offset = |lease: &Lease| {
@@ -23,7 +23,7 @@ pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes, place: Opt
             let reason = RefusalReason::NameTaken { runner };
             ToRunner::Error(Refusal::new(ErrorCode::NameTaken, reason.to_string()).because(reason.code()))
         }
-        RunnerCommand::Lease(lease) => ToRunner::Runtask(Box::new(runtask(&lease, place))),
+        RunnerCommand::Lease(lease) => ToRunner::Runtask(Box::new(runtask(&lease, facts))),
         RunnerCommand::Cancel { attempt } => ToRunner::Cancel { attempt: attempt.0 },
         RunnerCommand::Recorded { attempt } => ToRunner::Ok { attempt: attempt.0 },
         RunnerCommand::Stale { attempt } => ToRunner::Stale { attempt: attempt.0 },
@@ -46,7 +46,13 @@ fn numbers(attempts: Vec<AttemptId>) -> Vec<u64> {
     attempts.into_iter().map(|attempt| attempt.0).collect()
 }
 
-fn runtask(lease: &Lease, place: Option<&RepoPlace>) -> Runtask {
+fn runtask(lease: &Lease, facts: Option<LeaseFacts<'_>>) -> Runtask {
+    let (place, needed) = facts.map(|facts| (facts.place, facts.needed)).unzip();
+    let (outputs, outputs_missing) = match needed {
+        Some(Ok(outputs)) => (outputs, None),
+        Some(Err(why)) => (Vec::new(), Some(why)),
+        None => (Vec::new(), None),
+    };
     let trigger = &lease.source.trigger;
     let (branch, reference) = trigger.reference.written();
     Runtask {
@@ -65,6 +71,8 @@ fn runtask(lease: &Lease, place: Option<&RepoPlace>) -> Runtask {
         commit: lease.source.commit.to_string(),
         // A store may have the credentials that an observer of another make once told.
         url: place.and_then(|place| place.url.as_deref()).map(without_secrets),
+        outputs,
+        outputs_missing,
         task: Ok(WireTask { name: lease.task.name.to_string(), recipe: lease.task.recipe.clone() }),
     }
 }

@@ -18,7 +18,7 @@ pub(crate) use lease::{to_runner, with_plain_name};
 pub(crate) use observer::{ancestors, build_source, existing, observed_refs, patterns};
 pub(crate) use pieces::{log_ack, stream, times_of_piece};
 pub(crate) use register::{attempts, joined};
-pub(crate) use results::{execution, log_summary, outcome, steps, streams};
+pub(crate) use results::{execution, log_summary, outcome, outputs, steps, streams};
 pub(crate) use tokens::new_token;
 
 /// Returns the refusal of a field with an invalid value; it ends the session.

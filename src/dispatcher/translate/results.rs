@@ -3,8 +3,9 @@
 
 use super::pieces::stream;
 use super::{cut, malformed};
+use crate::model::output::{add_outputs, wrong_outputs};
 use crate::model::reason::{LossReason, TimeoutReason};
-use crate::model::{ExecutionRecord, LogSummary, Outcome, StepRecord, StreamKind, StreamSummary};
+use crate::model::{ExecutionRecord, LogSummary, Outcome, Outputs, StepRecord, StreamKind, StreamSummary};
 use crate::protocol::hello::Refusal;
 use crate::protocol::limits::{MAX_STEP_NAME_BYTES, MAX_STEPS, MAX_STREAMS};
 use crate::protocol::runner::{Execution, StepEnd, StreamEnd};
@@ -92,6 +93,16 @@ pub(crate) fn steps(steps: Vec<StepEnd>, log_bytes: u64) -> Result<Vec<StepRecor
             Ok(StepRecord { name, outcome, duration_ms, log: log_start..log_end })
         };
     steps.into_iter().map(read).collect()
+}
+
+/// Returns the outputs that a result names.
+pub(crate) fn outputs(outputs: Vec<(String, String)>) -> Result<Outputs, Refusal> {
+    let mut all = Outputs::new();
+    add_outputs(&mut all, outputs);
+    match wrong_outputs(&all) {
+        Some(why) => Err(malformed(why)),
+        None => Ok(all),
+    }
 }
 
 /// Returns how an attempt was executed, with texts of a bounded length and number.

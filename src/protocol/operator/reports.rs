@@ -202,6 +202,9 @@ pub struct AttemptReport {
     /// How it was executed, once it has ended. Absent if its runner told nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution: Option<ExecutionReport>,
+    /// Its outputs, once it has ended, as pairs of a name and a value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<(String, String)>,
 }
 
 /// How an attempt was executed.

@@ -24,6 +24,7 @@ pub(super) fn assignment(attempt: u64) -> Assignment {
         slots: 1,
         before: None,
         url: None,
+        needed: Ok(Vec::new()),
         commit: "ab".repeat(20).parse().unwrap(),
         task: TaskName::new("test").unwrap(),
         recipe: Recipe::new(Script::Shell("true".into())).into(),

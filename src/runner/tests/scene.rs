@@ -310,6 +310,8 @@ pub(super) fn runtask(attempt: u64, commit: &str, script: &str) -> ToRunner {
         before: Some("1".repeat(40)),
         url: Some("https://me:secret@h/app.git".into()),
         commit: commit.to_owned(),
+        outputs: Vec::new(),
+        outputs_missing: None,
         task: Ok(WireTask {
             name: "test".into(),
             recipe: Arc::new(Recipe {

@@ -7,6 +7,7 @@ mod expansion;
 mod holds;
 mod lines;
 mod losses;
+mod outputs;
 mod plans;
 mod refs;
 mod reruns;

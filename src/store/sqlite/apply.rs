@@ -9,8 +9,8 @@ use rusqlite::{CachedStatement, Connection};
 
 use super::failure::{Fault, Kind};
 use super::tables::{
-    Interned, attempts, builds, decisions, executions, heads, jobs, joined, late_results, outcomes, patterns, runners,
-    schedules, steps,
+    Interned, attempts, builds, decisions, executions, heads, jobs, joined, late_results, outcomes, outputs, patterns,
+    runners, schedules, steps,
 };
 use super::values::signed;
 use crate::model::{Build, BuildId, BuildSource, Job, Record};
@@ -63,6 +63,9 @@ impl<'a> Batch<'a> {
             }
             Record::StepsEnded { attempt, steps } => Ok(steps::insert(self.conn, *attempt, steps)?),
             Record::AttemptExecuted { attempt, execution } => Ok(executions::insert(self.conn, *attempt, execution)?),
+            Record::OutputsSet { build, job, task, attempt, outputs } => {
+                Ok(outputs::insert(self.conn, *attempt, (*build, *job, task), outputs)?)
+            }
             Record::LateResult { attempt, outcome, at } => {
                 let seq = self.interned.sequence.next(self.conn)?;
                 Ok(late_results::insert(self.conn, *attempt, outcome, (*at, seq))?)
@@ -117,6 +120,7 @@ pub(super) fn describe(record: &Record) -> String {
         Record::AttemptFinished { attempt, outcome, .. } => format!("the outcome {} of {attempt}", outcome.word()),
         Record::StepsEnded { attempt, .. } => format!("the steps of {attempt}"),
         Record::AttemptExecuted { attempt, .. } => format!("how {attempt} was executed"),
+        Record::OutputsSet { attempt, .. } => format!("the outputs of {attempt}"),
         Record::LateResult { attempt, .. } => format!("a late result of {attempt}"),
         Record::JobQueued { job, .. } => format!("{job} queued"),
         Record::JobWaiting { job } => format!("{job} waiting"),

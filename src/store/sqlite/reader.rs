@@ -8,13 +8,13 @@ use rusqlite::Connection;
 
 use super::tables::specs::Tasks;
 use super::tables::{
-    attempts, builds, credentials, decisions, executions, forgotten, heads, jobs, late_results, meta, passes, repos,
-    runners, schedules, steps,
+    attempts, builds, credentials, decisions, executions, forgotten, heads, jobs, late_results, meta, outputs, passes,
+    repos, runners, schedules, steps,
 };
 use super::{check, connection, failure, lock, schema, wal};
 use crate::model::{
     Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, ExecutionRecord, Job, JobStateKind,
-    ObservedRefs, RepoName, Runner, StepRecord, TaskName, WallTime, WholeBuild,
+    ObservedRefs, Outputs, RepoName, Runner, StepRecord, TaskName, WallTime, WholeBuild,
 };
 use crate::store::{self, LateResult, PassScope, Readers, Rule, Scope, Sequence, StoreError, Surveyed, TaskPass};
 
@@ -66,6 +66,7 @@ impl Reader {
         let attempts = attempts::of_build(&self.conn, build.id)?;
         steps::of_build(&self.conn, build.id)?;
         executions::of_build(&self.conn, build.id)?;
+        outputs::of_build(&self.conn, build.id)?;
         Ok(Some(WholeBuild { build, jobs, attempts }))
     }
 
@@ -95,6 +96,8 @@ impl store::Reader for Reader {
         job_counts(build: BuildId) -> Vec<(JobStateKind, u64)> = jobs::counts, "read jobs from";
         steps(build: BuildId) -> Vec<(AttemptId, StepRecord)> = steps::of_build, "read steps from";
         executions(build: BuildId) -> Vec<(AttemptId, ExecutionRecord)> = executions::of_build, "read executions from";
+        outputs(build: BuildId) -> Vec<(AttemptId, Outputs)> = outputs::of_build, "read outputs from";
+        outputs_of(build: BuildId, task: &TaskName) -> Outputs = outputs::of_task, "read outputs from";
         attempt(id: AttemptId) -> Option<Attempt> = attempts::read, "read an attempt from";
         decisions(build: BuildId) -> Vec<(Option<u64>, Decision)> = decisions::of_build, "read decisions from";
         late_results(build: BuildId) -> Vec<LateResult> = late_results::of_build, "read late results from";

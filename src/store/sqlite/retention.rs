@@ -41,6 +41,7 @@ fn delete(conn: &Connection, build: BuildId) -> rusqlite::Result<()> {
             "late_results WHERE attempt",
             "steps WHERE attempt",
             "executions WHERE attempt",
+            "outputs WHERE attempt",
             "outcomes WHERE attempt",
             "attempts WHERE id",
         ] {

@@ -26,13 +26,28 @@ pub(super) const APPLICATION_ID: i32 = 0x5352_564c;
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 const MIGRATIONS: &[&str] = &[
-    FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH, ELEVENTH, TWELFTH, THIRTEENTH,
-    FOURTEENTH, FIFTEENTH, SIXTEENTH,
+    FIRST,
+    SECOND,
+    THIRD,
+    FOURTH,
+    FIFTH,
+    SIXTH,
+    SEVENTH,
+    EIGHTH,
+    NINTH,
+    TENTH,
+    ELEVENTH,
+    TWELFTH,
+    THIRTEENTH,
+    FOURTEENTH,
+    FIFTEENTH,
+    SIXTEENTH,
+    SEVENTEENTH,
 ];
 
 /// The digest of the tables and indexes that the migrations make. To make them anew for each start, to compare with,
 /// would take longer than the rest of the start.
-const DEFINITIONS: u32 = 2_356_205_921;
+const DEFINITIONS: u32 = 550_284_272;
 
 /// The SQL of each table and index, by name.
 type Definitions = BTreeMap<String, Option<String>>;
@@ -248,6 +263,15 @@ CREATE TABLE executions (attempt INTEGER PRIMARY KEY, body TEXT NOT NULL, seal I
 const SIXTEENTH: &str = "
 -- asked_by: the name of the person who asked for a manual build or a try; NULL if it is not known.
 ALTER TABLE builds ADD COLUMN asked_by TEXT;
+";
+
+const SEVENTEENTH: &str = "
+-- The outputs of attempts, as JSON. build, job, task: those of the attempt. No row for an attempt without outputs.
+CREATE TABLE outputs (
+    attempt INTEGER PRIMARY KEY, build INTEGER NOT NULL, job INTEGER NOT NULL, task TEXT NOT NULL, body TEXT NOT NULL,
+    seal INTEGER NOT NULL
+) STRICT;
+CREATE INDEX outputs_by_task ON outputs (build, task);
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

@@ -19,6 +19,7 @@ pub(super) mod joined;
 pub(super) mod late_results;
 pub(super) mod meta;
 pub(super) mod outcomes;
+pub(super) mod outputs;
 pub(super) mod passes;
 pub(super) mod patterns;
 pub(super) mod ranges;

@@ -22,7 +22,7 @@ const BACK_TO_1: &str = "DROP TABLE forgotten; PRAGMA user_version = 1";
 /// Makes of a store without drained runners and schedules one of version 5. A branch's name must not meet that of
 /// another on the way.
 const BACK_TO_5: &str = "ALTER TABLE runners DROP COLUMN drained; ALTER TABLE runners DROP COLUMN ending;
-DROP TABLE executions;
+DROP TABLE executions; DROP TABLE outputs;
 DROP TABLE schedules; DROP TABLE credentials; DROP TABLE joined; DROP TABLE steps; DROP TABLE patterns;
 ALTER TABLE heads DROP COLUMN noted;
 ALTER TABLE builds DROP COLUMN asked_by;

@@ -1,0 +1,41 @@
+//! Stories of outputs.
+
+use super::*;
+
+impl Story {
+    fn tells(&mut self, session: u64, attempt: u64) -> Vec<String> {
+        let outputs = vec![("A".to_owned(), "1".to_owned())];
+        self.tell(Event::OutputsWritten { session: SessionId(session), attempt: AttemptId(attempt), outputs })
+    }
+}
+
+#[test]
+fn outputs_are_recorded_with_the_result_of_the_attempt_that_wrote_them() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("test")]);
+    assert!(story.tells(1, 1).is_empty(), "nothing counts before the result");
+    let lines = story.finish(1, 1, Outcome::Failed(1));
+    assert_eq!(lines[..2], ["a1 has 1 outputs", "a1 failed"], "those of a failure, too");
+}
+
+#[test]
+fn outputs_of_an_attempt_that_is_lost_or_of_another_runner_count_nowhere() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("test")]);
+    story.join(2, "w2", 1);
+    assert!(story.tells(2, 1).is_empty());
+    assert!(!story.finish(1, 1, Outcome::Lost("no disk".into())).iter().any(|line| line.contains("outputs")));
+
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("test")]);
+    story.join(2, "w2", 1);
+    story.tells(1, 1);
+    let lost = story.finish(1, 1, Outcome::Lost("no disk".into()));
+    assert!(!lost.iter().any(|line| line.contains("outputs")), "{lost:?}");
+    let again = story.finish(2, 2, Outcome::Passed);
+    assert_eq!(again[0], "a2 passed");
+    assert!(!again.iter().any(|line| line.contains("outputs")), "of the attempt before: {again:?}");
+}
