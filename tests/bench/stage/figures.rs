@@ -20,6 +20,10 @@ impl Sample {
         self.at(0.5)
     }
 
+    pub(crate) fn most(&self) -> f64 {
+        self.at(1.0)
+    }
+
     /// The value that this share of the sample does not exceed.
     fn at(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();

@@ -107,10 +107,12 @@ impl Stage {
         self.address.clone().expect("a dispatcher was started")
     }
 
-    /// Starts the dispatcher and waits until it listens. Returns how long that took.
+    /// Starts the dispatcher and waits until it listens, at the address of the one before it. Returns how long that
+    /// took.
     pub(crate) fn start_dispatcher(&mut self, flags: &[&str]) -> (usize, Duration) {
         let begun = clock::instant();
-        let at = self.start("dispatcher", &[&["dispatcher", "--port", "0", "--spawn", "0"], flags].concat());
+        let port = self.address.as_ref().map_or(0, |address| address.port).to_string();
+        let at = self.start("dispatcher", &[&["dispatcher", "--port", &port, "--spawn", "0"], flags].concat());
         let log = self.processes[at].log.clone();
         let port = wait_for("the dispatcher", || {
             let text = fs::read_to_string(&log).ok()?;
