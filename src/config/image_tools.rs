@@ -19,12 +19,13 @@ const ORDER: [&str; 3] = ["podman", "docker", "apptainer"];
 const NONE: &str = "none";
 
 /// The words between braces that a template may have.
-const PLACEHOLDERS: [&str; 14] = [
+const PLACEHOLDERS: [&str; 15] = [
     "image",
     "file",
     "name",
     "instance",
     "tree",
+    "objects",
     "temporary",
     "control",
     "script",
@@ -273,7 +274,9 @@ mod tests {
         for tool in ImageTools::from_text(None, None).unwrap().tools {
             let run = words(&tool.run);
             assert!(!run.iter().any(|word| word.starts_with("--env=") || *word == "-e" || *word == "--rm"), "{run:?}");
-            for place in ["{tree}", "{temporary}", "{control}", "{script}", "{image}", "={memory}", "={network}"] {
+            for place in
+                ["{tree}", "{objects}", "{temporary}", "{control}", "{script}", "{image}", "={memory}", "={network}"]
+            {
                 assert!(run.iter().any(|word| word.contains(place)), "{place} in {run:?}");
             }
             let (is_named, can_stop) = (run.contains(&"--name={name}"), tool.stop.is_some());

@@ -2,6 +2,7 @@
 //! occur that git would never write.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -93,7 +94,7 @@ fn compare(objects: &Objects, odb: &Odb<'_>, tree: Oid, directory: &Path, is_roo
         expected.insert(entry.name, entry);
     }
     let mut found: Vec<_> = fs::read_dir(directory).expect("it was checked out").flatten().collect();
-    found.retain(|entry| !(is_root && entry.file_name() == "keep"));
+    found.retain(|entry| !(is_root && [OsStr::new("keep"), OsStr::new(".git")].contains(&&*entry.file_name())));
     for entry in &found {
         let name = entry.file_name();
         let wanted = expected.remove(name.as_bytes()).unwrap_or_else(|| panic!("{name:?} is not in the tree"));

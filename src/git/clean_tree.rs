@@ -112,8 +112,10 @@ mod tests {
         let mut clean = CleanTree::new(&source, first, parent.path()).unwrap();
         for _ in 0..2 {
             clean.bring().unwrap();
-            let names: Vec<_> = fs::read_dir(clean.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-            assert_eq!(names, ["a"]);
+            let mut names: Vec<_> =
+                fs::read_dir(clean.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort_unstable();
+            assert_eq!(names, [".git", "a"]);
             fs::write(clean.path().join("a"), "changed").unwrap();
             fs::create_dir(clean.path().join("product")).unwrap();
         }

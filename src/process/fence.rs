@@ -62,7 +62,8 @@ impl Fence {
             rules = grant(rules, &path, if is_kernel { AccessFs::from_read(KNOWN) } else { usual })?;
         }
         for given in &view.given {
-            rules = grant(rules, &given.from, usual)?;
+            let access = if given.is_read_only { AccessFs::from_read(KNOWN) } else { usual };
+            rules = grant(rules, &given.from, access)?;
         }
         Ok(rules)
     }

@@ -25,7 +25,7 @@ pub struct Guard {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
     pub guard: Arc<Guard>,
-    /// Directories that the command sees and may write, whatever the guard says. They exist.
+    /// Directories that the command sees, whatever the guard says. They exist.
     pub given: Vec<Given>,
 }
 
@@ -36,13 +36,21 @@ pub struct Given {
     pub at: PathBuf,
     /// Its path outside.
     pub from: PathBuf,
+    /// Whether the command may only read it.
+    pub is_read_only: bool,
 }
 
 impl Given {
-    /// A directory that the command sees at its own path.
+    /// A directory that the command sees at its own path, and may write.
     #[must_use]
     pub fn in_place(path: PathBuf) -> Self {
-        Self { at: path.clone(), from: path }
+        Self { at: path.clone(), from: path, is_read_only: false }
+    }
+
+    /// A directory that the command sees at its own path, and may not write.
+    #[must_use]
+    pub fn to_read(path: PathBuf) -> Self {
+        Self { is_read_only: true, ..Self::in_place(path) }
     }
 }
 

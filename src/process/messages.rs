@@ -110,7 +110,9 @@ pub(super) fn encode_run(command: &Command, limits: Limits) -> Vec<u8> {
         None => message.byte(0),
         Some(View { given, guard: _ }) => {
             let message = message.byte(1).count(given.len());
-            given.iter().fold(message, |message, given| message.path(&given.at).path(&given.from))
+            given.iter().fold(message, |message, given| {
+                message.path(&given.at).path(&given.from).byte(given.is_read_only.into())
+            })
         }
     };
     // No limit is 0.
@@ -147,7 +149,8 @@ fn decode_run(fields: &mut Fields<'_>) -> Option<Command> {
     let view = match fields.byte()? {
         0 => None,
         1 => {
-            let given = (0..fields.u32()?).map(|_| Some(Given { at: fields.path()?, from: fields.path()? }));
+            let given = (0..fields.u32()?)
+                .map(|_| Some(Given { at: fields.path()?, from: fields.path()?, is_read_only: fields.byte()? != 0 }));
             Some(View { guard: Arc::default(), given: given.collect::<Option<_>>()? })
         }
         _ => return None,
@@ -349,8 +352,9 @@ mod tests {
             let guard = Guard { hidden: hidden.clone(), user_namespace, by_landlock, is_sealed, is_offline };
             check_order(&Order::Serve(Isolation::PidNamespace, Some(Arc::new(guard))));
         }
-        let tmp = Given { at: "/tmp".into(), from: OsStr::from_bytes(b"/\xfe").into() };
-        let view = View { guard: Arc::default(), given: vec![Given::in_place("/g/h".into()), tmp] };
+        let tmp = Given { at: "/tmp".into(), from: OsStr::from_bytes(b"/\xfe").into(), is_read_only: false };
+        let given = vec![Given::in_place("/g/h".into()), tmp, Given::to_read("/r".into())];
+        let view = View { guard: Arc::default(), given };
         let limits = Limits { memory_bytes: Some(u64::MAX), processes: Some(1), millicpus: Some(2) };
         check_order(&Order::Run(Command { view: Some(view), limits, ..sample(Script::Shell("x".into())) }));
         check_order(&Order::Cancel);

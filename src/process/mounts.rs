@@ -76,6 +76,7 @@ struct Hidden {
 struct Shown {
     at: PathBuf,
     from: PathBuf,
+    is_read_only: bool,
     /// Device and inode: another directory may have taken the path since.
     identity: (u64, u64),
 }
@@ -166,11 +167,17 @@ impl Mounts {
         for shown in wanted {
             self.make_mount_point(&shown.at)?;
             rustix::mount::mount_bind_recursive(&shown.from, &shown.at)?;
-            let at = shown.at.clone();
+            let (at, is_read_only) = (shown.at.clone(), shown.is_read_only);
             self.shown.push(shown);
             // A command may leave a file there that would be more than its user for whoever executes it.
-            let added = MountFlags::NOSUID | MountFlags::NODEV;
-            let removed = if self.is_sealed { MountFlags::RDONLY } else { MountFlags::empty() };
+            let mut added = MountFlags::NOSUID | MountFlags::NODEV;
+            let mut removed = MountFlags::empty();
+            match is_read_only {
+                true => added |= MountFlags::RDONLY,
+                // The mount is a copy of one that was sealed.
+                false if self.is_sealed => removed |= MountFlags::RDONLY,
+                false => {}
+            }
             let flags = flags_of(&at)?.difference(removed) | added;
             rustix::mount::mount_remount(&at, MountFlags::BIND | flags, "")?;
         }
@@ -193,7 +200,8 @@ impl Mounts {
     fn shown_at(&self, given: &Given) -> io::Result<Shown> {
         let from = self.source(&given.from);
         let meta = fs::metadata(&from)?;
-        Ok(Shown { at: given.at.clone(), from, identity: (meta.dev(), meta.ino()) })
+        let (at, is_read_only) = (given.at.clone(), given.is_read_only);
+        Ok(Shown { at, from, is_read_only, identity: (meta.dev(), meta.ino()) })
     }
 
     /// The innermost hidden directory that holds the path.

@@ -182,19 +182,21 @@ impl AttemptGuard {
     }
 
     /// Returns the view of an attempt: it sees its tree and its own temporary directories, and the home directory. A
-    /// sealed one has the home directory `home` in its place.
-    pub(super) fn view(&self, tree: &Path, places: &Places, recipe: &Recipe, own_home: &Path) -> io::Result<View> {
+    /// sealed one has the home directory of `sources` in its place. It may read the objects of its repository.
+    pub(super) fn view(&self, tree: &Path, places: &Places, recipe: &Recipe, sources: Sources) -> io::Result<View> {
+        let Sources { objects, own_home } = sources;
         let is_sealed = self.tier(recipe) == Tier::Sealed;
         let containers = CONTAINER_SERVICES.iter().filter(|_| is_sealed).map(Path::new);
         let hidden = self.hidden.iter().map(PathBuf::as_path).chain(containers);
         let mut hidden: Vec<PathBuf> = hidden.filter_map(|path| path.canonicalize().ok()).collect();
         hidden.sort();
         hidden.dedup();
-        let mut given = vec![Given::in_place(places.told.clone()), Given::in_place(tree.to_owned())];
+        let mut given =
+            vec![Given::in_place(places.told.clone()), Given::in_place(tree.to_owned()), Given::to_read(objects)];
         let by_landlock = matches!(self.means, Means::Landlock);
         if !by_landlock {
-            given.push(Given { at: "/tmp".into(), from: places.tmp.clone() });
-            given.push(Given { at: "/var/tmp".into(), from: places.var_tmp.clone() });
+            let given_at = |at: &str, from: &Path| Given { at: at.into(), ..Given::in_place(from.to_owned()) };
+            given.extend([given_at("/tmp", &places.tmp), given_at("/var/tmp", &places.var_tmp)]);
         }
         // Else it is `/tmp`.
         if places.temporary != Path::new("/tmp") {
@@ -202,8 +204,8 @@ impl AttemptGuard {
         }
         if let Some(home) = self.home.as_ref().filter(|_| !by_landlock).and_then(|home| home.canonicalize().ok()) {
             if is_sealed || hidden.iter().any(|above| home.starts_with(above)) {
-                fs::create_dir_all(own_home)?;
-                given.push(Given { at: home, from: own_home.to_owned() });
+                fs::create_dir_all(&own_home)?;
+                given.push(Given { at: home, ..Given::in_place(own_home) });
             } else if ["/tmp", "/var/tmp", "/dev/shm"].iter().any(|own| home.starts_with(own)) {
                 given.push(Given::in_place(home));
             }
@@ -212,6 +214,14 @@ impl AttemptGuard {
         let guard = Arc::new(guard);
         Ok(View { guard, given })
     }
+}
+
+/// The directories of a repository in the runner's work directory that guarded attempts have.
+pub(super) struct Sources {
+    /// The objects of its store.
+    pub(super) objects: PathBuf,
+    /// The home directory of attempts that do not see the one of the runner's user.
+    pub(super) own_home: PathBuf,
 }
 
 /// The directories of one guarded attempt.

@@ -157,6 +157,11 @@ impl Layout {
         self.root.join("stores").join(format!("{repo}.git"))
     }
 
+    /// Returns the directory of the objects in that repository, which the git of an attempt reads.
+    pub(super) fn objects(&self, repo: &RepoName) -> PathBuf {
+        self.store(repo).join("objects")
+    }
+
     /// Returns the list of the commits that the store has completely, newest last.
     pub(super) fn recent(&self, repo: &RepoName) -> PathBuf {
         self.root.join("stores").join(format!("{repo}.recent"))

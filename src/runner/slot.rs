@@ -20,7 +20,7 @@ use super::boottime;
 use super::command_places::{CommandPlaces, Directories};
 use super::environment::{AttemptFacts, AttemptPlaces, attempt_environment};
 use super::executor::Execute;
-use super::guard::{AttemptGuard, Scratch, guard_note};
+use super::guard::{AttemptGuard, Scratch, Sources, guard_note};
 use super::images::{ImageMeans, ImageRun};
 use super::limit_notes::limit_notes;
 use super::limits;
@@ -178,7 +178,8 @@ impl Slotted {
         let images = self.common.images.as_ref();
         let (make, layout) = (&self.common.executors.tools, &self.common.layout);
         let temporary = &directories.temporary;
-        let means = ImageMeans { images, attempt, tree: &tree, temporary, make, layout };
+        let objects = &layout.objects(&assignment.repo);
+        let means = ImageMeans { images, attempt, tree: &tree, objects, temporary, make, layout };
         let image = ImageRun::prepare(&assignment.recipe, means, &work.cancelled).inspect_err(|_| {
             // So the loss counts among those after the start, which are limited: the image may be nowhere.
             drop(self.common.reports.send(SlotReport::Started(attempt)));
@@ -198,7 +199,9 @@ impl Slotted {
             return Ok(Directories { beside: temporary.clone(), temporary, view: None });
         };
         let places = self.scratch.make()?;
-        let view = guard.view(tree, &places, recipe, &self.common.layout.home(&assignment.repo))?;
+        let (repo, layout) = (&assignment.repo, &self.common.layout);
+        let sources = Sources { objects: layout.objects(repo), own_home: layout.home(repo) };
+        let view = guard.view(tree, &places, recipe, sources)?;
         Ok(Directories { beside: places.told.join("attempt"), temporary: places.temporary, view: Some(view) })
     }
 
@@ -219,7 +222,10 @@ impl Slotted {
         let mut run = StepRun::new(recipe);
         let mut log = AttemptLog::new(assignment.attempt, writer, self.common.uploads.clone());
         if let Some(image) = &image {
-            log.line(&format!("surveil: {}", image.heading()));
+            [Some(image.heading()), image.note()]
+                .iter()
+                .flatten()
+                .for_each(|line| log.line(&format!("surveil: {line}")));
         }
         let (mut changes, mut begun, mut duration_ms, mut lost) = (Vec::new(), None, None, None);
         let (mut used, mut enforcement): (Option<Usage>, _) = (None, Enforcement::default());

@@ -24,6 +24,7 @@ mod steps;
 mod stored;
 mod subdirectories;
 mod submitting;
+mod task_repository;
 mod tasks;
 mod telling;
 mod terminal;

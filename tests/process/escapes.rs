@@ -15,6 +15,8 @@ use crate::harness::{Slot, program};
 
 /// What no task may read.
 const SECRET: &str = "the-credential";
+/// A file that every task may read, and none may change.
+const OBJECT: &str = "work/stores/app.git/objects/object";
 /// What a script prints when it has done what it must not be able to do.
 const ESCAPED: &str = "escaped";
 
@@ -40,6 +42,7 @@ impl Machine {
             "work/t",
             "work/v",
             "work/homes/app",
+            "work/stores/app.git/objects",
             "data/tokens",
         ] {
             fs::create_dir_all(path(directory)).unwrap();
@@ -51,6 +54,7 @@ impl Machine {
         {
             fs::write(path(file), SECRET).unwrap();
         }
+        fs::write(path(OBJECT), "an object").unwrap();
         // An attempt before may have left these.
         symlink(path("work/credential"), path("work/trees/app/slot0/link")).unwrap();
         symlink("../slot1", path("work/trees/app/slot0/up")).unwrap();
@@ -63,12 +67,13 @@ impl Machine {
             return None;
         }
         let mut given = vec![Given::in_place(path("work/trees/app/slot0")), Given::in_place(path("work/tmp/0"))];
+        given.push(Given::to_read(path("work/stores/app.git/objects")));
         if !by_landlock {
-            given.push(Given { at: "/tmp".into(), from: path("work/t") });
-            given.push(Given { at: "/var/tmp".into(), from: path("work/v") });
+            given.push(Given { at: "/tmp".into(), ..Given::in_place(path("work/t")) });
+            given.push(Given { at: "/var/tmp".into(), ..Given::in_place(path("work/v")) });
         }
         if is_sealed {
-            given.push(Given { at: home(), from: path("work/homes/app") });
+            given.push(Given { at: home(), ..Given::in_place(path("work/homes/app")) });
         }
         let view = View { guard, given };
         let outsider = std::process::Command::new("sleep")
@@ -93,6 +98,7 @@ impl Machine {
             ("DATA", self.path("data")),
             ("TOKEN", self.path("token")),
             ("TREE", self.path("work/trees/app/slot0")),
+            ("OBJECT", self.path(OBJECT)),
             ("OUTSIDER", self.outsider.id().to_string().into()),
             ("RUNNER", std::process::id().to_string().into()),
         ];
@@ -111,6 +117,7 @@ impl Machine {
             for file in ["work/credential", "work/trees/app/slot1/source", "data/surveil.db", "data/tokens/runner"] {
                 assert_eq!(fs::read_to_string(self.path(file)).unwrap(), SECRET, "{shown}");
             }
+            assert_eq!(fs::read_to_string(self.path(OBJECT)).unwrap(), "an object", "{shown}");
             assert!(!self.path("data/new").exists() && !self.path("work/new").exists(), "{shown}");
         }
     }
@@ -194,6 +201,13 @@ const TRIES: &[(&str, &str)] = &[
     (
         "the data",
         "echo x >$DATA/surveil.db && echo escaped; touch $DATA/new $WORK/new && echo escaped; rm -rf $DATA $WORK",
+    ),
+    (
+        "an object that it may read",
+        "test \"$(cat $OBJECT)\" = 'an object' || echo escaped; o=${OBJECT%/*}; chmod u+w $OBJECT; echo x >$OBJECT; \
+         echo x >>$OBJECT; truncate -s 0 $OBJECT; mv $OBJECT $o/new; ln $OBJECT own && echo x >own; rm -rf $o; \
+         touch $o/new && echo escaped; mount -o remount,rw,bind $o; echo x >$OBJECT; \
+         unshare -Urm sh -c \"mount -o remount,rw,bind $o; umount $o; echo x >$OBJECT\"",
     ),
     (
         "a file for more than its user",

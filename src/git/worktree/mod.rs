@@ -1,14 +1,17 @@
-//! A directory that is brought to exactly one commit at a time, for attempts to run in. It has no `.git`. Called by the
-//! runner, while nothing else is at work in the directory.
+//! A directory that is brought to exactly one commit at a time, for attempts to run in, with a `.git` of its own. The
+//! runner calls it, while nothing else is at work in the directory.
 //!
 //! The plan of the directory, and how each file looked when its content was last right, is kept in memory only:
 //! attempts could change a file beside the directory. So after a restart all contents are compared once. Files are
 //! written as they are in the commit; no filter program is run.
 
+mod dot_git;
+mod index;
 mod keep;
 mod pass;
 mod plan;
 mod removal;
+mod stamp;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -19,24 +22,30 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, open};
+use rustix::io::Errno;
 
+use self::dot_git::DOT_GIT;
 use self::keep::Keep;
 use self::pass::{Pass, make_room};
-use self::plan::{Directory, Planner, Time};
+use self::plan::{Directory, Node, Planned, Planner};
+use self::removal::open_directory;
+use self::stamp::Time;
 use super::error::GitError;
-use super::objects::incomplete;
+use super::objects::{Objects, incomplete};
 use super::pack_store::PackStore;
 use crate::model::CommitId;
 
 /// Quarantined trees of the same name are told apart by a number up to this. Nobody looks at more of them.
 const QUARANTINE_MAX: u32 = 10_000;
 
-/// A directory that is brought to exactly one commit at a time. It has no `.git`; a note of the commit lies beside it.
+/// A directory that is brought to exactly one commit at a time. A note of the commit lies beside it.
 pub struct WorkTree {
     path: PathBuf,
     /// The parent directory, through which the tree is reached: attempts may replace the tree itself by something else.
     above: OwnedFd,
     store_path: PathBuf,
+    /// The directory of the store's objects, without links: the task's git reads them there.
+    objects_path: PathBuf,
     store: PackStore,
     note_path: PathBuf,
     note: File,
@@ -61,6 +70,7 @@ impl WorkTree {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let above = open(&parent, flags, Mode::empty()).map_err(io::Error::from);
         let above = above.map_err(GitError::io("open", &parent))?;
+        let objects_path = store.join("objects");
         let mut note_path = OsString::from(&path);
         note_path.push(".index");
         let note_path = PathBuf::from(note_path);
@@ -72,6 +82,7 @@ impl WorkTree {
         Ok(Self {
             path,
             above,
+            objects_path: fs::canonicalize(&objects_path).map_err(GitError::io("open", &objects_path))?,
             store_path: store.to_owned(),
             store: opened,
             note_path,
@@ -84,8 +95,8 @@ impl WorkTree {
     }
 
     /// Makes the directory exactly the commit's tree: restores changed files and removes untracked and ignored ones,
-    /// except `keep` (paths relative to the directory, never outside it). Then verifies the result. Only the difference
-    /// to the commit before is written.
+    /// except `keep` (paths relative to the directory, never outside it). Then verifies the result, and gives it a
+    /// `.git`. Only the difference to the commit before is written.
     pub fn check_out(&mut self, commit: CommitId, keep: &[String]) -> Result<(), GitError> {
         let keep = Keep::parse(keep)?;
         // The old note is removed first: if the process ends within the checkout, no note may claim a commit.
@@ -181,16 +192,51 @@ impl WorkTree {
             let root = &path.clone();
             let mut pass = Pass { objects, odb: &odb, handed_over, commit, root, path, has_touched: false };
             let passed = pass.run(self.above.as_fd(), self.name(), planned, keep);
-            has_touched |= pass.has_touched;
+            let is_changed = pass.has_touched;
+            let passed = passed.and_then(|()| self.bring_dot_git(objects, commit, planned, is_changed));
+            has_touched |= is_changed || matches!(passed, Ok(true));
             // `with` may run this again on a fresh handle, which must not continue from half a plan.
             if passed.is_err() {
                 plan = None;
             }
-            passed
+            passed.map(drop)
         })?;
         self.plan = plan.unwrap_or_default();
         self.is_planned = true;
         Ok(has_touched)
+    }
+
+    /// Brings the `.git` to the commit, when everything else is as planned. `is_changed` tells whether a file beside it
+    /// was written or compared. Returns whether the `.git` was not as it should be.
+    fn bring_dot_git(
+        &self,
+        objects: &Objects,
+        commit: CommitId,
+        plan: &mut Directory,
+        is_changed: bool,
+    ) -> Result<bool, GitError> {
+        let found = objects.commit(commit)?;
+        let failed =
+            |errno: Errno| GitError::Io { action: "open directory", path: self.path.clone(), source: errno.into() };
+        let root = open_directory(self.above.as_fd(), self.name()).map_err(failed)?;
+        let Some(Planned { node: Node::Repository(known), .. }) = plan.entries.get_mut(DOT_GIT) else {
+            unreachable!("every plan of a root has it");
+        };
+        let mut dot_git = std::mem::take(known);
+        let of = dot_git::Commit {
+            id: commit,
+            tree: found.tree_id(),
+            is_shallow: found.first_parent().is_some(),
+            format: objects.format(),
+            objects: &self.objects_path,
+            root: &self.path,
+            handed_over: self.handed_over,
+        };
+        let touched = dot_git.bring(root.as_fd(), &of, is_changed, || index::encode(plan, objects.format()))?;
+        if let Some(planned) = plan.entries.get_mut(DOT_GIT) {
+            planned.node = Node::Repository(dot_git);
+        }
+        Ok(touched)
     }
 
     /// Notes the commit, and the file system's time at which the tree is handed over.

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::mem::take;
 
 use git2::{Odb, Oid};
-use rustix::fs::Stat;
 
+use super::dot_git::{DOT_GIT, DotGit};
+use super::stamp::Stamp;
 use crate::git::error::{GitError, shown_path};
 use crate::git::objects::{EntryKind, Objects, entries};
 use crate::model::CommitId;
@@ -24,7 +25,9 @@ const NAME_BYTES_MAX: usize = 255;
 pub(super) struct Directory {
     /// The tree that the entries were made from. `None` for a submodule's directory, which is empty, and for an unknown
     /// state.
-    tree: Option<Oid>,
+    pub(super) tree: Option<Oid>,
+    /// The commit of a submodule, whose directory this is.
+    pub(super) submodule: Option<Oid>,
     pub(super) entries: BTreeMap<Vec<u8>, Planned>,
     /// The permissions that the directory was made with.
     pub(super) mode: Option<u32>,
@@ -57,11 +60,21 @@ pub(super) enum Node {
     Directory(Directory),
     File(FileRecord),
     Link(FileRecord),
+    /// The `.git` of the tree. No commit has such an entry.
+    Repository(DotGit),
 }
 
 impl Default for Node {
     fn default() -> Self {
         Self::Directory(Directory::default())
+    }
+}
+
+impl Node {
+    fn submodule(commit: Oid) -> Self {
+        let mut directory = Directory::default();
+        directory.submodule = Some(commit);
+        Self::Directory(directory)
     }
 }
 
@@ -74,36 +87,6 @@ pub(super) struct FileRecord {
     pub(super) seen: Option<Stamp>,
     /// Whether the plan before had other content here, so that comparing the file is not worth the time.
     pub(super) is_changed: bool,
-}
-
-/// Metadata that shows if a file was touched. The change time (ctime) cannot be set back by a program that changes the
-/// file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) device: u64,
-    pub(super) inode: u64,
-    pub(super) mode: u32,
-    pub(super) links: u64,
-    pub(super) size: i64,
-    pub(super) modified: Time,
-    pub(super) changed: Time,
-}
-
-/// Seconds and nanoseconds of a file system's clock.
-pub(super) type Time = (i64, u64);
-
-impl Stamp {
-    pub(super) fn of(stat: &Stat) -> Self {
-        Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            mode: stat.st_mode,
-            links: stat.st_nlink,
-            size: stat.st_size,
-            modified: (stat.st_mtime, stat.st_mtime_nsec),
-            changed: (stat.st_ctime, stat.st_ctime_nsec),
-        }
-    }
 }
 
 /// The source of the trees, and the commit that is planned.
@@ -177,7 +160,7 @@ impl Planner<'_> {
                     Node::default()
                 }
                 // git leaves an empty directory for a submodule that is not initialised.
-                (EntryKind::Submodule, _) => Node::default(),
+                (EntryKind::Submodule, _) => Node::submodule(entry.id),
                 (EntryKind::File | EntryKind::Executable, Some(Node::File(before))) => {
                     Node::File(before.or_new(entry.id, is_executable))
                 }
@@ -187,13 +170,18 @@ impl Planner<'_> {
             };
             planned.push((entry.name.to_vec(), Planned { node, is_found: false }));
         }
+        if above.is_empty() {
+            let before = known.get_mut(DOT_GIT).map(|known| take(&mut known.node));
+            let before = if let Some(Node::Repository(before)) = before { before } else { DotGit::default() };
+            planned.push((DOT_GIT.to_vec(), Planned { node: Node::Repository(before), is_found: false }));
+        }
         // A tree is already sorted except for directories, so sorting costs little, and makes building the map cheap.
         planned.sort_by(|(left, _), (right, _)| left.cmp(right));
         if let Some(twice) = planned.windows(2).find(|two| two[0].0 == two[1].0) {
             return Err(self.refuse_below(above, &name, &twice[0].0, "is there twice"));
         }
         let entries = planned.into_iter().collect();
-        Ok(Level { name, path_bytes, directory: Directory { tree: Some(tree), entries, mode }, left })
+        Ok(Level { name, path_bytes, directory: Directory { tree: Some(tree), submodule: None, entries, mode }, left })
     }
 
     /// Refuses an entry of the directory `name` of the last of these levels.

@@ -37,6 +37,8 @@ pub(crate) struct ImageMeans<'a> {
     pub(crate) images: Option<&'a Arc<Images>>,
     pub(crate) attempt: AttemptId,
     pub(crate) tree: &'a Path,
+    /// The objects of the repository, which the task's git reads.
+    pub(crate) objects: &'a Path,
     pub(crate) temporary: &'a Path,
     /// Makes the executor of the tool's process. It must be one that sees the tool's pids as the machine does.
     pub(crate) make: &'a MakeExecutor,
@@ -80,14 +82,15 @@ impl ImageRun {
     }
 
     fn new(recipe: &Recipe, image: &str, means: ImageMeans<'_>, cancel: &Receiver<()>) -> Result<Self, ImageError> {
-        let ImageMeans { images, attempt, tree, temporary, make, layout } = means;
+        let ImageMeans { images, attempt, tree, objects, temporary, make, layout } = means;
         let images = images.ok_or_else(|| ImageError::NoTool { image: image.into() })?.clone();
         let found = images.image(image, recipe.pull, cancel)?;
         let prepare = |source| ImageError::Prepare { image: image.into(), source };
         let control = Control::make(temporary).map_err(prepare)?;
         let mut values = images.values();
         values.set("image", &*found.word);
-        for (name, path) in [("tree", tree), ("temporary", temporary), ("control", control.directory())] {
+        let places = [("tree", tree), ("objects", objects), ("temporary", temporary), ("control", control.directory())];
+        for (name, path) in places {
             values.set(name, bindable(path)?);
         }
         values.set("script", bindable(control.script())?);
@@ -126,6 +129,19 @@ impl ImageRun {
         format!("image {} ({digest}), by {}", self.image, self.images.name())
     }
 
+    /// Returns the line behind the heading, if git finds no objects in the container.
+    pub(crate) fn note(&self) -> Option<String> {
+        let name = self.images.name();
+        let text = format!("git finds no objects in this image: the template of {name} has no {{objects}}");
+        (!self.uses("objects")).then_some(text)
+    }
+
+    /// Whether the tool's template for a container has this placeholder.
+    fn uses(&self, placeholder: &str) -> bool {
+        let mut words = self.images.tool.run.iter().flat_map(TemplateWord::words);
+        words.any(|word| placeholders(word).any(|name| name == placeholder))
+    }
+
     /// Returns the record of the attempt. It has no figures: the processes that could be measured are the tool's, and
     /// with a daemon none of them is the task's. The tool enforces the limits, or ends; a template of the operator may
     /// lack one.
@@ -137,9 +153,7 @@ impl ImageRun {
             ("processes", recipe.processes.is_some()),
             ("cpus", recipe.millicpus.is_some()),
         ];
-        let words = || self.images.tool.run.iter().flat_map(TemplateWord::words);
-        let is_used = |key: &str| words().any(|word| placeholders(word).any(|name| name == key));
-        let gaps = asked.into_iter().filter(|(key, is_asked)| *is_asked && !is_used(key));
+        let gaps = asked.into_iter().filter(|(key, is_asked)| *is_asked && !self.uses(key));
         let not_enforced =
             gaps.map(|(key, _)| format!("{key} (the template of {} has no {{{key}}})", self.images.name()));
         let (exceeded, not_enforced) = (String::new(), not_enforced.collect());

@@ -210,5 +210,5 @@ fn a_task_that_closes_its_tree_to_everybody_does_not_spoil_the_next() {
     world.expect(&first, "passed");
     let second = repository.commit_script("ls -A");
     let build = world.expect(&second, "passed");
-    assert_eq!(world.log_of(&build, "test"), ".surveil.toml\n");
+    assert_eq!(world.log_of(&build, "test"), ".git\n.surveil.toml\n");
 }

@@ -12,7 +12,7 @@ const NOT_GUARDED: &str = "its attempts are not guarded";
 fn script(world: &World) -> String {
     let (data, work) = (world.data(), world.path("work-w1"));
     format!(
-        "for f in {data}/surveil.db {data}/tokens/runner {work}/journal {work}/stores {work}/spool; do
+        "for f in {data}/surveil.db {data}/tokens/runner {work}/journal {work}/stores/app.git/HEAD {work}/spool; do
            test -e $f && echo \"seen ${{f##*/}}\"
          done
          echo \"$(ls -A /tmp | grep -c left) in /tmp, $(ls -A /var/tmp | grep -c left) in /var/tmp\"
@@ -48,7 +48,7 @@ fn a_task_sees_its_tree_but_no_file_of_surveil_and_what_it_leaves_in_tmp_is_gone
         if is_guarded {
             assert_eq!([&*log, &*again], ["0 in /tmp, 0 in /var/tmp\nworks\n"; 2], "{tier}");
         } else {
-            let all = "seen surveil.db\nseen runner\nseen journal\nseen stores\nseen spool\n";
+            let all = "seen surveil.db\nseen runner\nseen journal\nseen HEAD\nseen spool\n";
             assert!(log.starts_with(all) && again.starts_with(all), "{log}{again}");
         }
         let files = |name: &str| fs::read_dir(world.path("work-w1/tmp").join(name)).map_or(0, Iterator::count);

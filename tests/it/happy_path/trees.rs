@@ -4,7 +4,7 @@ use crate::harness::{Repository, World};
 
 /// Lists every file but the kept one, prints a file of the commit, and then leaves files behind.
 const LOOK_AND_SOIL: &str = "\
-find . -type f -o -type l | grep -v ./cache/ | sort
+find . -type f -o -type l | grep -v -e ./cache/ -e ./.git/ | sort
 cat tracked
 cat cache/count 2>/dev/null || true
 mkdir -p cache ignored deep/er

@@ -73,7 +73,8 @@ fn docker_is_called_with_what_the_task_asks_for() {
     let run = record.lines().find(|line| line.starts_with("docker run ") && line.contains("--network=none")).unwrap();
     let own = format!("--user={}:{}", rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let label = format!("--label=surveil.work={}", world.path("work-w1").display());
-    for word in ["--pull=never", "--entrypoint=/bin/sh app:1 ", &own, &label] {
+    let objects = format!("--volume={0}:{0}:ro ", world.path("work-w1").join("stores/app.git/objects").display());
+    for word in ["--pull=never", "--entrypoint=/bin/sh app:1 ", &own, &label, &objects] {
         assert!(run.contains(word), "{word} in {run}");
     }
     assert!(!run.contains("--memory") && !run.contains("--rm "), "{run}");

@@ -13,7 +13,8 @@ use rustix::fs::{AtFlags, Mode, OFlags, fstat, openat, readlinkat, statat, symli
 use super::{Pass, Sort};
 use crate::git::error::GitError;
 use crate::git::large::{LARGE_BYTES, LargeObject};
-use crate::git::worktree::plan::{FileRecord, Stamp};
+use crate::git::worktree::plan::FileRecord;
+use crate::git::worktree::stamp::Stamp;
 
 /// Size of the pieces in which a file is compared.
 const COMPARED_BYTES: usize = 64 * 1024;

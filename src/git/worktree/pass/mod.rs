@@ -15,8 +15,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat
 use rustix::io::{Errno, Result as SysResult};
 
 use super::keep::Keep;
-use super::plan::{Directory, Node, Time, unfit};
+use super::plan::{Directory, Node, unfit};
 use super::removal::{list, open_directory, remove};
+use super::stamp::Time;
 use crate::git::error::GitError;
 use crate::git::objects::Objects;
 use crate::model::CommitId;
@@ -180,7 +181,7 @@ impl Pass<'_> {
         for (name, kind) in list(open.as_fd()).map_err(|errno| self.failed("list", errno))? {
             if let Some(planned) = plan.entries.get_mut(&name) {
                 planned.is_found = match &mut planned.node {
-                    Node::Directory(_) => kind == FileType::Directory,
+                    Node::Directory(_) | Node::Repository(_) => kind == FileType::Directory,
                     Node::File(record) => {
                         kind == FileType::RegularFile && self.is_right(open, &name, record, Sort::File)?
                     }
@@ -215,7 +216,7 @@ impl Pass<'_> {
                 Node::Directory(_) => left.push((name.clone(), true)),
                 Node::File(record) if !is_found => self.write_file(open, name, record)?,
                 Node::Link(record) if !is_found => self.write_link(open, name, record)?,
-                Node::File(_) | Node::Link(_) => {}
+                Node::File(_) | Node::Link(_) | Node::Repository(_) => {}
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Tests of work trees: the content is exactly the commit's, whatever a task left, and nothing outside is touched.
 
 mod difference;
+mod dot_git;
 mod hostile;
 
 use std::fs;
@@ -8,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::process::Command;
 
 use super::*;
-use crate::git::tests::support::{Repo, deliver, sealed};
+use crate::git::tests::support::{Repo, deliver, git_in, sealed};
 
 /// A repository, its store, and a work tree of the store.
 struct Fixture {
@@ -78,6 +79,8 @@ impl Fixture {
             .status();
         assert!(status.unwrap().success());
         assert_eq!(content_of(&self.place), content_of(&expected));
+        let status = git_in(&self.place, &["status", "--porcelain=v2", "--branch"]);
+        assert_eq!(status, format!("# branch.oid {commit}\n# branch.head (detached)"));
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -88,8 +91,15 @@ impl Fixture {
 /// Damage done to a path.
 type Act<'a> = &'a dyn Fn(&Path);
 
-/// The content of a directory: for each path its kind, whether it is executable, and its bytes.
+/// The content of a work tree without its `.git`.
 fn content_of(directory: &Path) -> Vec<(PathBuf, char, Vec<u8>)> {
+    let mut found = everything_in(directory);
+    found.retain(|(path, ..)| !path.starts_with(".git"));
+    found
+}
+
+/// The content of a directory: for each path its kind, whether it is executable, and its bytes.
+fn everything_in(directory: &Path) -> Vec<(PathBuf, char, Vec<u8>)> {
     let mut found = Vec::new();
     let mut pending = vec![directory.to_owned()];
     while let Some(at) = pending.pop() {
