@@ -61,7 +61,7 @@ impl Scheduler {
             .collect();
         let fresh = |(job, task): (JobId, PlannedTask)| {
             let state = first_state(&task);
-            Job { id: job, build, task: Arc::new(task.spec), state, attempts: 0, failures: 0, losses: 0 }
+            Job { id: job, build, task: self.tasks.share(task.spec), state, attempts: 0, failures: 0, losses: 0 }
         };
         let mut jobs: Vec<Job> = (first..).map(JobId).zip(tasks).map(fresh).collect();
         hold_dependents(&mut jobs);

@@ -103,7 +103,7 @@ impl Scheduler {
         let chosen: Vec<_> = (first..).map(JobId).zip(&tasks).filter_map(because).collect();
         let fresh = |(job, task): (JobId, PlannedTask)| {
             let state = first_state(&task);
-            Job { id: job, build: id, task: Arc::new(task.spec), state, attempts: 0, failures: 0, losses: 0 }
+            Job { id: job, build: id, task: self.tasks.share(task.spec), state, attempts: 0, failures: 0, losses: 0 }
         };
         let mut jobs: Vec<Job> = (first..).map(JobId).zip(tasks).map(fresh).collect();
         hold_dependents(&mut jobs);

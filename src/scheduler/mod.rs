@@ -47,6 +47,7 @@ mod policy;
 mod questions;
 mod refs;
 mod restore;
+mod same_tasks;
 mod schedules;
 mod spawns;
 mod state;

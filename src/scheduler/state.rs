@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::health::Health;
 use super::policy::{self, Policy};
+use super::same_tasks::SameTasks;
 use super::tables::{Demand, InLine, LaneKey, LiveLease, OwnLines, Standing, Started, Tables};
 use crate::model::reason::LostWith;
 use crate::model::{
@@ -40,6 +41,8 @@ pub struct Scheduler {
     pub(super) builds: BTreeMap<BuildId, LiveBuild>,
     /// All jobs of unfinished builds. In boxes, so that the table is small and grows without moving them.
     pub(super) jobs: FxHashMap<JobId, Box<LiveJob>>,
+    /// The tasks of jobs, so that equal ones are one.
+    pub(super) tasks: SameTasks,
     /// Leases, runners, the queue and all deadlines.
     pub(super) tables: Tables,
     /// Every runner ever seen, by name, with the drain that is in force.
@@ -68,6 +71,7 @@ impl Scheduler {
             schedule_changes: 0,
             builds: BTreeMap::new(),
             jobs: FxHashMap::default(),
+            tasks: SameTasks::default(),
             tables: Tables::default(),
             known_runners: HashMap::new(),
             past_health: HashMap::new(),

@@ -30,9 +30,10 @@ use crate::transport::{Frame, Outbox, WeakOutbox};
 /// Thousands of idle runners wait in here, each with a stack of its own. So whatever is called rarely is not inlined:
 /// its room would be added to every stack.
 #[inline(never)]
-pub(super) fn serve(session: Session) -> Result<(), SessionError> {
+pub(super) fn serve(mut session: Session) -> Result<(), SessionError> {
     let (outbox, last_word) = Outbox::new(session.id, session.stream.clone());
-    let Some(mut runner) = join(session, outbox)? else { return Ok(()) };
+    let Some(first) = first(&mut session, &outbox)? else { return Ok(()) };
+    let Some(mut runner) = join(session, outbox, first)? else { return Ok(()) };
     let end = runner.read_all();
     let (core, session) = (runner.session.shared.core.clone(), runner.session.id);
     drop(runner);
@@ -41,14 +42,19 @@ pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     end
 }
 
-/// Reads what a runner says of itself and tells the core. Returns `None` if the runner has left, or if the dispatcher
-/// ends.
+/// Reads the first message, or returns `None` if the runner has left. Reading needs much room on the stack, so it is
+/// not done within [`join`], which needs much itself.
 #[inline(never)]
-fn join(mut session: Session, outbox: Outbox) -> Result<Option<Box<RunnerSession>>, SessionError> {
-    let Some(first) = session.next(&outbox)? else { return Ok(None) };
-    let takes_source = matches!(first, FromRunner::Register { takes_source: true, .. });
-    let takes_cells = matches!(first, FromRunner::Register { takes_cells: true, .. });
-    let mut joined = translate::joined(session.id, &session.hello, first)?;
+fn first(session: &mut Session, outbox: &Outbox) -> Result<Option<Box<FromRunner>>, SessionError> {
+    Ok(session.next(outbox)?.map(Box::new))
+}
+
+/// Tells the core what a runner says of itself. Returns `None` if the dispatcher ends.
+#[inline(never)]
+fn join(session: Session, outbox: Outbox, first: Box<FromRunner>) -> Result<Option<Box<RunnerSession>>, SessionError> {
+    let takes_source = matches!(*first, FromRunner::Register { takes_source: true, .. });
+    let takes_cells = matches!(*first, FromRunner::Register { takes_cells: true, .. });
+    let mut joined = translate::joined(session.id, &session.hello, *first)?;
     joined.labels = session.access.labels(joined.labels).map_err(|denied| denied.refusal())?;
     let Some(stored) = stored_logs(&session, &joined.holding) else { return Ok(None) };
     let has = takes_source.then(|| joined.warm.iter().cloned().collect());
