@@ -2,6 +2,7 @@
 //! session owns one. It never writes and does not interpret messages.
 
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -56,21 +57,35 @@ impl FrameReader {
     /// it does after [`TransportError::LineTooLong`] and [`FrameReader::skip_line`]. After any other error the session
     /// cannot go on.
     pub fn read<M: DeserializeOwned>(&mut self, max_line: usize) -> Result<Option<M>, TransportError> {
+        match self.next_line(max_line)? {
+            Some(line) => self.decode(line).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Waits for the next line. Apart from [`FrameReader::decode`], because both take much room on the stack, and
+    /// thousands of threads wait in here.
+    #[inline(never)]
+    fn next_line(&mut self, max_line: usize) -> Result<Option<Range<usize>>, TransportError> {
         let mut deadline = Deadline::new(self.timeout);
         self.pass_over_line(&mut deadline)?;
         self.pass_over_skipped(&mut deadline)?;
-        let line = loop {
+        loop {
             match self.buffer.take_line(max_line) {
-                Ok(Some(line)) => break line,
+                Ok(Some(line)) => return Ok(Some(line)),
                 Ok(None) => {}
                 Err(_) => return Err(TransportError::LineTooLong { max: max_line }),
             }
             if self.fill(&mut deadline)? == 0 {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(TransportError::EndOfStream) };
             }
-        };
+        }
+    }
+
+    #[inline(never)]
+    fn decode<M: DeserializeOwned>(&mut self, line: Range<usize>) -> Result<M, TransportError> {
         match codec::decode(self.buffer.line(line)) {
-            Ok(message) => Ok(Some(message)),
+            Ok(message) => Ok(message),
             Err(CodecError::UnknownType { bytes, .. }) if bytes > MAX_PAYLOAD_BYTES as u64 => {
                 Err(TransportError::PayloadTooLong { len: bytes })
             }
