@@ -16,6 +16,7 @@ mod keeper;
 mod leftovers;
 mod run;
 mod tool;
+mod watch;
 
 pub(super) use leftovers::Leftovers;
 pub(super) use run::{ImageMeans, ImageRun};

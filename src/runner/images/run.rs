@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, bounded, never};
 
-use super::calls::{CallError, call};
+use super::calls::CallError;
 use super::control::{Control, Told, signal_all};
 use super::error::ImageError;
 use super::fill::{Values, fill};
 use super::keeper::{Keeper, KeeperError};
 use super::tool::{Found, Images};
+use super::watch::{Cause, Watch};
 use crate::config::{TemplateWord, placeholders};
 use crate::error_chain::chain;
 use crate::model::{AttemptId, ExecutionRecord, Outcome, Recipe, Script, Tier};
@@ -23,10 +24,6 @@ use crate::runner::executor::{Execute, MakeExecutor};
 use crate::runner::layout::Layout;
 use crate::threads;
 
-/// Time to remove a container whose task was told to end. Its processes are swept afterwards in any case.
-const REMOVAL: Duration = Duration::from_secs(2);
-/// Time in which the tool must end after its container was removed.
-const GOODBYE: Duration = Duration::from_secs(1);
 /// Time of a command whose end a watcher decides: none.
 const ENDLESS_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
 /// Time between TERM and KILL for a tool whose container is gone.
@@ -62,7 +59,7 @@ pub(crate) struct ImageRun {
     make: MakeExecutor,
     layout: Arc<Layout>,
     /// Declared last, so that it is removed when no container uses it.
-    control: Control,
+    control: Arc<Control>,
 }
 
 impl ImageRun {
@@ -86,7 +83,7 @@ impl ImageRun {
         let images = images.ok_or_else(|| ImageError::NoTool { image: image.into() })?.clone();
         let found = images.image(image, recipe.pull, cancel)?;
         let prepare = |source| ImageError::Prepare { image: image.into(), source };
-        let control = Control::make(temporary).map_err(prepare)?;
+        let control = Arc::new(Control::make(temporary).map_err(prepare)?);
         let mut values = images.values();
         values.set("image", &*found.word);
         let places = [("tree", tree), ("objects", objects), ("temporary", temporary), ("control", control.directory())];
@@ -228,18 +225,17 @@ impl ImageRun {
         };
         // Processes of the tool are no leftovers of the task, and the task's own end with its container.
         let ended = Ended { leftovers: 0, ..ended };
-        if let Some(exit) = cause {
-            return Ok(Ok(Ended { exit, ..ended }));
-        }
-        let exit = match ended.exit {
-            Exit::Cancelled | Exit::TimedOut => ended.exit,
-            ref other @ (Exit::Code(_) | Exit::Signal(_) | Exit::CouldNotStart(_)) => self.exit(command, other)?,
+        let exit = match (cause, &ended.exit) {
+            (Some(Cause::Task(exit)), _) => exit,
+            (None, Exit::Cancelled | Exit::TimedOut) => ended.exit,
+            (Some(Cause::Tool), exit) | (None, exit) => self.exit(command, exit)?,
         };
         Ok(Ok(Ended { exit, ..ended }))
     }
 
     /// Executes the tool's process. The container is removed by the tool before the tool is ended: when the command is
-    /// cancelled, or has taken too long. Returns also why the container was removed, if it was.
+    /// cancelled, or has taken too long, or when the tool goes on after the command. Returns also why the container was
+    /// removed, if it was.
     fn watched(
         &mut self,
         tool: &Command,
@@ -248,11 +244,12 @@ impl ImageRun {
         output: File,
         cancel: &Receiver<()>,
         progress: ProgressCallbacks<'_>,
-    ) -> Result<(Result<Ended, ProcessError>, Option<Exit>), ImageError> {
+    ) -> Result<(Result<Ended, ProcessError>, Option<Cause>), ImageError> {
         let (stop, stopped) = bounded(1);
         let (running, over) = bounded(0);
         let watch = Watch {
             images: self.images.clone(),
+            control: self.control.clone(),
             name: name.to_owned(),
             terminate: self.terminating(name),
             timeout: Duration::from_millis(command.timeout_ms),
@@ -384,56 +381,6 @@ impl ImageRun {
 impl Drop for ImageRun {
     fn drop(&mut self) {
         self.discard();
-    }
-}
-
-/// Ends a container when its command is cancelled or has taken too long.
-struct Watch {
-    images: Arc<Images>,
-    name: String,
-    terminate: Vec<String>,
-    timeout: Duration,
-    grace: Duration,
-    cancel: Receiver<()>,
-    also_cancel: Receiver<()>,
-    /// Disconnected when the tool's process has ended.
-    over: Receiver<()>,
-    /// Ends the tool's process.
-    stop: Sender<()>,
-}
-
-impl Watch {
-    /// Returns why the container was ended; `None` if the command ended by itself.
-    fn run(mut self) -> Option<Exit> {
-        let timeout = after(self.timeout);
-        let cause = loop {
-            select! {
-                recv(self.over) -> _ => return None,
-                recv(self.cancel) -> _ => break Exit::Cancelled,
-                // Its disconnection means nothing.
-                recv(self.also_cancel) -> message => match message {
-                    Ok(()) => break Exit::Cancelled,
-                    Err(_) => self.also_cancel = never(),
-                },
-                recv(timeout) -> _ => break Exit::TimedOut,
-            }
-        };
-        let grace = after(self.grace);
-        let asked = !self.terminate.is_empty()
-            && call(&self.terminate, &self.images.run_env, self.grace, &self.over)
-                .is_ok_and(|called| called.succeeded());
-        if asked {
-            select! {
-                recv(self.over) -> _ => return Some(cause),
-                recv(grace) -> _ => {}
-            }
-        }
-        self.images.remove(&self.name, REMOVAL);
-        select! {
-            recv(self.over) -> _ => {}
-            recv(after(GOODBYE)) -> _ => self.stop.send(()).unwrap_or_default(),
-        }
-        Some(cause)
     }
 }
 

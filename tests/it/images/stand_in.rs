@@ -17,6 +17,7 @@ echo "$tool $*" >> RECORD
 digest=$(printf '%064d' 7)
 case "$tool $1" in
   "docker version") echo 27.0 ;;
+  "docker rm") [ ! -e HANGING ] || exec sleep 1000 ;;
   "docker ps") [ ! -p GATE ] || { read -r opened < GATE; echo "docker listed" >> RECORD; } ;;
   "docker image" | "podman image")
     case "$*" in *hangs*) exec sleep 1000 ;; esac
@@ -38,8 +39,10 @@ fn with_stand_in(tool: &str) -> (World, String, std::path::PathBuf) {
     let (bin, record) = (world.path("bin"), world.path("record"));
     fs::create_dir(&bin).unwrap();
     let program = bin.join(tool);
-    let (state, gate) = (world.path("state"), world.path("gate"));
-    let body = TOOL.replace("RECORD", text(&record)).replace("STATE", text(&state)).replace("GATE", text(&gate));
+    let body = TOOL.replace("RECORD", text(&record));
+    let body = [("STATE", "state"), ("GATE", "gate"), ("HANGING", "hanging")]
+        .into_iter()
+        .fold(body, |body, (word, name)| body.replace(word, text(&world.path(name))));
     fs::write(&program, body).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let own = format!("{:?}", text(&program));
@@ -159,6 +162,29 @@ fn a_cancel_ends_a_tool_that_hangs() {
     let build = world.finished(&commit);
     assert_eq!(job(&build, "test").attempts[0].outcome.as_deref(), Some("timed_out"));
     assert!(begun.elapsed() < HANGS, "the tool was waited for");
+}
+
+/// The task has passed, and that counts: the tool that cannot remove its container is ended, and the slot is free.
+#[test]
+fn a_tool_that_hangs_behind_a_task_that_passed_keeps_no_slot() {
+    let (world, templates, _) = with_stand_in("docker");
+    let repository = world.repository("app");
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let runner = world.runner("w1", &["--image-tool=docker", &templates, "--slots=2"]);
+    fs::write(world.path("hanging"), "").unwrap();
+    let tasks = "[task.passes]\nimage = \"app:1\"\nrun = \"echo passed\"\n\
+                 [task.fails]\nimage = \"app:1\"\nrun = \"exit 3\"\n\
+                 [task.next]\nneeds = [\"passes\"]\nrun = \"true\"\n";
+    let commit = repository.commit_tasks(tasks);
+    let build = world.finished(&commit);
+    for (task, outcome) in [("passes", "passed"), ("fails", "failed"), ("next", "passed")] {
+        let attempts = &job(&build, task).attempts;
+        assert_eq!((attempts.len(), attempts[0].outcome.as_deref()), (1, Some(outcome)), "{task}");
+    }
+    assert_eq!(job(&build, "fails").attempts[0].detail.as_deref(), Some("exit code 3"));
+    runner.says("docker did not end within 10 s of the command in surveil-");
+    until("the tool's processes are gone", || world.processes(&["SURVEIL_RUNNER=w1"]).is_empty());
 }
 
 /// Less than the time after which a runner gives up on a tool that does not answer.
