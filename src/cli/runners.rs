@@ -10,6 +10,7 @@ use super::operator_flags::OperatorFlags;
 use super::report::present;
 use super::table::{Column, Table, one_line};
 use super::{CliError, ExitCode, Output, human};
+use crate::clock;
 use crate::model::{Ability, Tier, TierRange};
 use crate::protocol::operator::{FromOperator, RunnerReport, RunnersReport, ToOperator};
 
@@ -46,12 +47,15 @@ fn print(report: &RunnersReport, out: &mut Output) -> Result<(), CliError> {
         table.row(row(runner));
     }
     table.print(out)?;
+    let now = clock::wall().0;
     for (means, runners) in by_means(&report.runners) {
         out.line(one_line(&format!("guarded by {means}: {}", runners.join(", "))))?;
     }
     for runner in &report.runners {
         if let Some(detail) = &runner.detail {
-            out.line(one_line(&format!("{} is {detail}", runner.name)))?;
+            let ordered = runner.ordered_ms.filter(|_| runner.drained);
+            let since = ordered.map(|at| format!(" (ordered {})", human::ago(at, now))).unwrap_or_default();
+            out.line(one_line(&format!("{} is {detail}{since}", runner.name)))?;
         }
     }
     Ok(())
@@ -138,6 +142,8 @@ mod tests {
                 state: "connected".into(),
                 connected: true,
                 drained: false,
+                ordered_by: None,
+                ordered_ms: None,
                 detail: Some("in quarantine for 4 s more".into()),
                 reason_code: None,
                 slots: 4,
@@ -170,7 +176,9 @@ mod tests {
                 state: "drained".into(),
                 connected: false,
                 drained: true,
-                detail: Some("drained by an operator: no jobs until `surveil resume w1`".into()),
+                ordered_by: Some("alice".into()),
+                ordered_ms: Some(clock::wall().0 - 3 * 60 * 1000),
+                detail: Some("drained by alice: no jobs until `surveil resume w1`".into()),
                 reason_code: None,
                 slots: 0,
                 busy: 0,
@@ -189,7 +197,7 @@ mod tests {
             collected.text(),
             "STATE    RUNNER  SLOTS BUSY  RUNNING  TIERS  HEARD          LABELS  ISOLATION\n\
              drained  w1      -           -               not connected\n\
-             w1 is drained by an operator: no jobs until `surveil resume w1`\n"
+             w1 is drained by alice: no jobs until `surveil resume w1` (ordered 3 min ago)\n"
         );
     }
 
@@ -200,6 +208,8 @@ mod tests {
             state: "connected".into(),
             connected: true,
             drained: false,
+            ordered_by: None,
+            ordered_ms: None,
             detail: None,
             reason_code: None,
             slots: 16,

@@ -222,6 +222,8 @@ mod tests {
             slots: 2,
             busy,
             labels: Vec::new(),
+            ordered_by: None,
+            ordered_ms: None,
             detail: None,
             reason_code: None,
             isolation: "subreaper".into(),

@@ -194,9 +194,10 @@ const COLUMNS: &[Column] = &[
     Column::value("ROLE", 0),
     Column::text("NAME", 0, (10, 24)),
     Column::text("FOR", 2, (10, 30)),
-    Column::value("EXPIRES", 3),
-    Column::value("USED", 4),
-    Column::value("FROM", 5),
+    Column::value("EXPIRES", 4),
+    Column::value("USED", 5),
+    Column::value("FROM", 6),
+    Column::text("LAST ORDER", 3, (16, 40)),
 ];
 
 fn print(report: &TokensReport, out: &mut Output) -> Result<(), CliError> {
@@ -229,5 +230,54 @@ fn row(token: &TokenReport, now: i64) -> Vec<String> {
         if token.state == "valid" { format!("in {}", human::roughly(left)) } else { "-".to_owned() },
         used,
         token.joined_by.clone().unwrap_or_default(),
+        last_order(token, now),
     ]
+}
+
+/// Formats `revoked 2 min ago by alice`, or when and by whom a join token was created. A peer that joined did so by
+/// itself.
+fn last_order(token: &TokenReport, now: i64) -> String {
+    let (what, at, by) = match (token.revoked_ms, token.uses_left) {
+        (Some(at), _) => ("revoked", at, &token.revoked_by),
+        (None, Some(_)) => ("created", token.created_ms, &token.created_by),
+        (None, None) => return String::new(),
+    };
+    let by = by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    format!("{what} {}{by}", human::ago(at, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_order_about_a_token_says_who_gave_it_if_that_is_known() {
+        let minutes = |count: i64| count * 60 * 1000;
+        let token = TokenReport {
+            id: "7f3k".into(),
+            kind: "token".into(),
+            role: "runner".into(),
+            state: "valid".into(),
+            name: None,
+            labels: vec![],
+            repos: vec![],
+            created_ms: 0,
+            created_by: Some("alice".into()),
+            revoked_ms: None,
+            revoked_by: None,
+            expires_ms: minutes(60),
+            uses_left: Some(1),
+            joined_by: None,
+            used_ms: None,
+            sessions: 0,
+        };
+        assert_eq!(last_order(&token, minutes(5)), "created 5 min ago by alice");
+        let of_before = TokenReport { created_by: None, ..token.clone() };
+        assert_eq!(last_order(&of_before, minutes(5)), "created 5 min ago");
+        let revoked = TokenReport { revoked_ms: Some(minutes(2)), revoked_by: Some("bob".into()), ..token.clone() };
+        assert_eq!(last_order(&revoked, minutes(5)), "revoked 3 min ago by bob");
+        assert_eq!(last_order(&TokenReport { revoked_by: None, ..revoked }, minutes(5)), "revoked 3 min ago");
+        let joined = TokenReport { uses_left: None, used_ms: Some(0), ..token };
+        assert_eq!(last_order(&joined, minutes(5)), "");
+    }
 }

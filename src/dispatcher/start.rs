@@ -146,7 +146,7 @@ impl Dispatcher {
             ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
             uses: 1,
         };
-        let created = shared.credentials.create(new, vec![self.pin.to_string()]);
+        let created = shared.credentials.create(new, None, vec![self.pin.to_string()]);
         created.map(|(_, token)| token).map_err(|denied| DispatcherError::JoinToken { why: denied.to_string() })
     }
 

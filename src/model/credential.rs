@@ -81,9 +81,13 @@ pub struct Credential {
     /// The SHA-256 of the secret.
     pub hash: [u8; 32],
     pub created_at: WallTime,
+    /// The name of the person who created the join token, if it is known.
+    pub created_by: Option<String>,
     /// The time of the last use, correct to about a day.
     pub last_used: WallTime,
     pub revoked_at: Option<WallTime>,
+    /// The name of the person who revoked it, if it is known.
+    pub revoked_by: Option<String>,
 }
 
 /// The kind of a credential.

@@ -69,7 +69,7 @@ pub use readiness::Readiness;
 pub use recipe::{Recipe, STOP_AT_FAILURE, Script, Step};
 pub use record::{Decision, Record};
 pub use retry::{RetryCause, RetryRule};
-pub use runner::{DrainOrder, Isolation, Runner, RunnerState};
+pub use runner::{DrainOrder, Isolation, Ordered, Runner, RunnerState};
 pub use schedule::{PlannedSchedule, Schedule, ScheduleRule};
 pub use snapshot::{AcceptedHead, Snapshot, WholeBuild};
 pub use step::StepRecord;

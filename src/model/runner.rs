@@ -40,6 +40,16 @@ pub struct Runner {
     pub first_seen: WallTime,
     /// The order of an operator to give it no jobs, if one is in force.
     pub drain: Option<DrainOrder>,
+    /// The last order to drain or to resume it. `None` if there was none, or if its record has no name and time.
+    pub ordered: Option<Ordered>,
+}
+
+/// Who gave an order, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ordered {
+    /// The name of the person, if it is known.
+    pub by: Option<String>,
+    pub at: WallTime,
 }
 
 /// An order to drain a runner. It is in force until an operator resumes the runner, over restarts of either side.

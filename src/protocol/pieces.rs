@@ -333,6 +333,8 @@ pub(crate) mod tests {
             state: "connected".into(),
             connected: true,
             drained: false,
+            ordered_by: None,
+            ordered_ms: None,
             detail: None,
             reason_code: None,
             slots: 1,

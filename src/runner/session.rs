@@ -282,7 +282,7 @@ impl Dialler {
     fn say_drained(&mut self, drained: bool) {
         let was_drained = std::mem::replace(&mut self.is_drained, drained);
         if drained && !was_drained {
-            log::warn!("this runner is {}", drained_words(&self.who.name));
+            log::warn!("this runner is {}", drained_words(&self.who.name, None));
         }
     }
 

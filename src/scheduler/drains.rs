@@ -7,7 +7,7 @@
 use super::turn::Turn;
 use super::{Reply, RequestId, RunnerCommand, Scheduler};
 use crate::model::reason::{Notice, OrderDone};
-use crate::model::{DrainOrder, Record, RunnerId, RunnerName};
+use crate::model::{DrainOrder, Ordered, Record, RunnerId, RunnerName};
 
 impl Scheduler {
     /// Returns the order to drain the runner of that name, if one is in force.
@@ -16,13 +16,14 @@ impl Scheduler {
     }
 
     /// Drains a runner for an operator. Its present process, if there is one, is told to end.
-    pub(super) fn drain_runner(&mut self, turn: &mut Turn, request: RequestId, id: RunnerId) {
+    pub(super) fn drain_runner(&mut self, turn: &mut Turn, request: RequestId, id: RunnerId, by: Option<String>) {
         let runner = self.known_name(id);
         let member = self.tables.roster().member(id);
         let (ends, attempts) = member.map_or((false, 0), |it| (it.draining, it.holds().len()));
         let done = if self.drain_of(&runner).is_none() {
             let process = member.and_then(|it| it.incarnation);
-            self.set_drain(turn, &runner, Some(DrainOrder { ending: process }));
+            let ordered = Ordered { by, at: turn.at };
+            self.set_drain(turn, &runner, Some(DrainOrder { ending: process }), Some(ordered));
             turn.note(Notice::RunnerDrained { runner: runner.clone() });
             let told = self.tables.update(id, turn.now, |member| {
                 member.drained = true;
@@ -43,9 +44,10 @@ impl Scheduler {
     }
 
     /// Lets a drained runner take jobs again, for an operator. A process that was told to end still ends.
-    pub(super) fn resume_runner(&mut self, turn: &mut Turn, request: RequestId, id: RunnerId) {
+    pub(super) fn resume_runner(&mut self, turn: &mut Turn, request: RequestId, id: RunnerId, by: Option<String>) {
         let runner = self.known_name(id);
-        let done = if self.lift_drain(turn, &runner) {
+        let ordered = Ordered { by, at: turn.at };
+        let done = if self.lift_drain(turn, &runner, Some(ordered)) {
             turn.note(Notice::RunnerResumed { runner: runner.clone() });
             let ends = self.tables.roster().member(id).is_some_and(|member| member.draining);
             OrderDone::Resumed { runner, ends }
@@ -56,20 +58,26 @@ impl Scheduler {
         turn.reply(request, Reply::Done(done));
     }
 
-    /// Ends the drain of a runner. Returns whether one was in force.
-    pub(super) fn lift_drain(&mut self, turn: &mut Turn, name: &RunnerName) -> bool {
+    /// Ends the drain of a runner, by an order or because its process is over. Returns whether one was in force.
+    pub(super) fn lift_drain(&mut self, turn: &mut Turn, name: &RunnerName, ordered: Option<Ordered>) -> bool {
         if self.drain_of(name).is_none() {
             return false;
         }
-        let id = self.set_drain(turn, name, None);
+        let id = self.set_drain(turn, name, None, ordered);
         self.tables.update(id, turn.now, |member| member.drained = false);
         true
     }
 
-    /// Records the drain of a runner that is known, or its end.
-    fn set_drain(&mut self, turn: &mut Turn, name: &RunnerName, drain: Option<DrainOrder>) -> RunnerId {
+    /// Records the drain of a runner that is known, or its end, and the order.
+    fn set_drain(
+        &mut self,
+        turn: &mut Turn,
+        name: &RunnerName,
+        drain: Option<DrainOrder>,
+        ordered: Option<Ordered>,
+    ) -> RunnerId {
         let runner = self.known_runners.get_mut(name).expect("the caller has found it");
-        runner.drain = drain;
+        (runner.drain, runner.ordered) = (drain, ordered);
         turn.persist(Record::RunnerSaved(runner.clone()));
         runner.id
     }

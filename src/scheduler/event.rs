@@ -86,10 +86,10 @@ pub enum Event {
         force: bool,
         inputs: BTreeMap<String, String>,
     },
-    /// An operator drained a runner, connected or not.
-    DrainAsked { request: RequestId, runner: RunnerId },
-    /// An operator asked to let a drained runner take jobs again.
-    ResumeAsked { request: RequestId, runner: RunnerId },
+    /// An operator drained a runner, connected or not. `by` is as in `CancelAsked`.
+    DrainAsked { request: RequestId, runner: RunnerId, by: Option<String> },
+    /// An operator asked to let a drained runner take jobs again. `by` is as in `CancelAsked`.
+    ResumeAsked { request: RequestId, runner: RunnerId, by: Option<String> },
     /// The tick of the `heartbeat` thread: runners that have been silent for too long are lost.
     HeartbeatCheck,
     /// The tick of the `redistribute` thread: leases that have run out are lost, and the queue is checked.

@@ -49,8 +49,8 @@ impl Scheduler {
             Event::StartAsked { request, build, job, by, force, inputs } => {
                 self.start_held(&mut turn, request, *build, Start { job, by, force, inputs });
             }
-            Event::DrainAsked { request, runner } => self.drain_runner(&mut turn, request, runner),
-            Event::ResumeAsked { request, runner } => self.resume_runner(&mut turn, request, runner),
+            Event::DrainAsked { request, runner, by } => self.drain_runner(&mut turn, request, runner, by),
+            Event::ResumeAsked { request, runner, by } => self.resume_runner(&mut turn, request, runner, by),
             Event::HeartbeatCheck => {
                 self.forgive_gap(&mut turn);
                 self.check_heartbeats(&mut turn);

@@ -36,7 +36,7 @@ impl Scheduler {
         let is_told = |drain: DrainOrder| drain.ending == Some(joined.incarnation);
         // The numbered names of runners that the dispatcher starts come again: a new process has only the name.
         if joined.spawned && !self.drain_of(&joined.name).is_some_and(is_told) {
-            self.lift_drain(turn, &joined.name);
+            self.lift_drain(turn, &joined.name, None);
         }
         let drain = self.drain_of(&joined.name);
         let is_told = drain.is_some_and(is_told);
@@ -202,7 +202,7 @@ impl Scheduler {
             let Some(member) = self.tables.remove_member(id) else { continue };
             if member.pool.is_some() {
                 // Nobody starts this runner again.
-                self.lift_drain(turn, &member.name);
+                self.lift_drain(turn, &member.name, None);
             }
             if !member.health.is_clean() {
                 self.past_health.insert(id, member.health);
@@ -215,7 +215,13 @@ impl Scheduler {
             return known.id;
         }
         self.last_runner += 1;
-        let runner = Runner { id: RunnerId(self.last_runner), name: name.clone(), first_seen: turn.at, drain: None };
+        let runner = Runner {
+            id: RunnerId(self.last_runner),
+            name: name.clone(),
+            first_seen: turn.at,
+            drain: None,
+            ordered: None,
+        };
         turn.persist(Record::RunnerSaved(runner.clone()));
         let id = runner.id;
         self.known_runners.insert(name.clone(), runner);

@@ -6,8 +6,8 @@ use super::Scheduler;
 use super::effect::Lease;
 use crate::model::reason::Quarantine;
 use crate::model::{
-    AcceptedHead, AttemptId, BuildId, Isolation, JobId, Label, Moment, RefName, RepoName, Runner, RunnerId, RunnerName,
-    RunnerState, TaskName, TierOffer,
+    AcceptedHead, AttemptId, BuildId, Isolation, JobId, Label, Moment, Ordered, RefName, RepoName, Runner, RunnerId,
+    RunnerName, RunnerState, TaskName, TierOffer,
 };
 
 /// A runner as an operator sees it.
@@ -18,6 +18,8 @@ pub struct RunnerView {
     pub quarantine: Option<Quarantine>,
     /// An operator drained it.
     pub drained: bool,
+    /// The last order to drain or resume it, if one is recorded.
+    pub ordered: Option<Ordered>,
     /// Of a runner that is not connected, and not away with leases, only the name is known.
     pub connected: bool,
     pub slots: u32,
@@ -101,6 +103,7 @@ impl Scheduler {
                 },
                 quarantine: member.health.quarantine(now),
                 drained: member.drained,
+                ordered: self.known_runners.get(&member.name).and_then(|runner| runner.ordered.clone()),
                 connected: member.session().is_some(),
                 slots: member.slots,
                 busy: member.used(),
@@ -117,6 +120,7 @@ impl Scheduler {
             state: RunnerState::Drained,
             quarantine: None,
             drained: true,
+            ordered: runner.ordered.clone(),
             connected: false,
             slots: 0,
             busy: 0,

@@ -98,7 +98,13 @@ fn start(jobs: u64) {
 fn fill(stage: &Stage, jobs: u64) {
     std::fs::create_dir_all(stage.data()).expect("the directory can be written");
     let mut store = sqlite::open(&stage.data().join("surveil.db")).expect("a new store");
-    let runner = Runner { id: RunnerId(1), name: RunnerName::recorded("r1"), first_seen: WallTime(0), drain: None };
+    let runner = Runner {
+        id: RunnerId(1),
+        name: RunnerName::recorded("r1"),
+        first_seen: WallTime(0),
+        drain: None,
+        ordered: None,
+    };
     store.commit(&[Record::RunnerSaved(runner)]).expect("it is stored");
     let builds: Vec<u64> = (1..=jobs / JOBS_PER_BUILD).collect();
     for some in builds.chunks(200) {

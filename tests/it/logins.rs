@@ -197,7 +197,10 @@ fn each_role_gives_its_orders_and_no_others_and_every_order_names_who_gave_it() 
     by("mike", &["submit"]).ok();
     repository.write("new", "work");
     by("mike", &["try", "--no-wait"]).ok();
-    by("anna", &["token", "create", "--role=admin"]).ok();
+    let created = by("anna", &["token", "create", "--role=admin", "--json"]).ok();
+    let created: Value = serde_json::from_str(&created).unwrap();
+    let token = created["id"].as_str().unwrap();
+    by("anna", &["token", "revoke", token]).ok();
     by("anna", &["wake", "app"]).ok();
     by("anna", &["drain", "w1"]).error(6);
 
@@ -206,6 +209,12 @@ fn each_role_gives_its_orders_and_no_others_and_every_order_names_who_gave_it() 
     dispatcher.signal(rustix::process::Signal::TERM);
     assert_eq!(dispatcher.exit_code(), 0);
     let _dispatcher = world.dispatcher(&[]);
+    let tokens = told(&world, &["token", "list"]);
+    let row = tokens["tokens"].as_array().unwrap().iter().find(|row| row["id"] == token).unwrap();
+    assert_eq!((&row["created_by"], &row["revoked_by"]), (&"anna".into(), &"anna".into()), "{row}");
+    assert!(row["revoked_ms"].as_i64() >= row["created_ms"].as_i64(), "{row}");
+    let listed = world.surveil(&["token", "list"]).ok();
+    assert!(listed.lines().any(|line| line.contains(token) && line.ends_with(" by anna")), "{listed}");
     let why = told(&world, &["why", &number]);
     let orders = |line: &&Value| line["code"] != "chosen" && !line["by"].is_null();
     let lines: Vec<(&str, &str)> = why["history"]

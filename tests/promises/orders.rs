@@ -65,7 +65,7 @@ pub(super) fn drain(story: &[Entry], _: &Terms) -> Result<(), String> {
             Fact::Arrived(event) => {
                 resumes = None;
                 match event {
-                    Event::DrainAsked { request, runner } => drop(asked.insert(*request, *runner)),
+                    Event::DrainAsked { request, runner, .. } => drop(asked.insert(*request, *runner)),
                     Event::ResumeAsked { runner, .. } => {
                         resumes = Some(*runner);
                         asked.retain(|_, drained| drained != runner);

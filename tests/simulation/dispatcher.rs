@@ -289,12 +289,12 @@ impl World {
             Question::Drain(name) => {
                 let runner = self.dispatcher.scheduler.as_ref().and_then(|s| s.runner_named(&name));
                 let Some(runner) = runner else { return true };
-                Event::DrainAsked { request, runner }
+                Event::DrainAsked { request, runner, by: None }
             }
             Question::Resume(name) => {
                 let runner = self.dispatcher.scheduler.as_ref().and_then(|s| s.runner_named(&name));
                 let Some(runner) = runner else { return true };
-                Event::ResumeAsked { request, runner }
+                Event::ResumeAsked { request, runner, by: None }
             }
         };
         self.dispatcher.asked.insert(request, asker);

@@ -75,15 +75,15 @@ impl Operations {
     }
 
     /// Keeps jobs from a runner until it is resumed. Its present process finishes the attempts that it holds, and ends.
-    pub(crate) fn drain(&self, name: &str) -> Result<OrderDone, OperationError> {
+    pub(crate) fn drain(&self, name: &str, by: Option<String>) -> Result<OrderDone, OperationError> {
         let runner = self.runner_of(name)?;
-        done(self.core.ask(move |request| Event::DrainAsked { request, runner }))
+        done(self.core.ask(move |request| Event::DrainAsked { request, runner, by }))
     }
 
     /// Lets a drained runner take jobs again.
-    pub(crate) fn resume(&self, name: &str) -> Result<OrderDone, OperationError> {
+    pub(crate) fn resume(&self, name: &str, by: Option<String>) -> Result<OrderDone, OperationError> {
         let runner = self.runner_of(name)?;
-        done(self.core.ask(move |request| Event::ResumeAsked { request, runner }))
+        done(self.core.ask(move |request| Event::ResumeAsked { request, runner, by }))
     }
 
     /// Asks the observers of a repository to look at it now. Records nothing: a look at every interval finds the same.

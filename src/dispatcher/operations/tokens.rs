@@ -8,10 +8,14 @@ use crate::model::{Credential, CredentialId, SessionId};
 
 impl Operations {
     /// Creates a join token. Returns it, and the text to paste, which nobody can be told again.
-    pub(crate) fn create_token(&self, new: NewToken) -> Result<(Credential, String), OperationError> {
+    pub(crate) fn create_token(
+        &self,
+        new: NewToken,
+        by: Option<String>,
+    ) -> Result<(Credential, String), OperationError> {
         self.need_dispatcher()?;
         let pins = self.listening.iter().map(|listening| listening.pin.to_string()).collect();
-        Ok(self.credentials.create(new, pins)?)
+        Ok(self.credentials.create(new, by, pins)?)
     }
 
     /// Returns all join tokens and credentials, the newest first, each with the number of its open sessions.
@@ -21,10 +25,10 @@ impl Operations {
     }
 
     /// Revokes a join token with all that came from it, or a credential. Returns a sentence about what was revoked.
-    pub(crate) fn revoke_token(&self, id: &str) -> Result<String, OperationError> {
+    pub(crate) fn revoke_token(&self, id: &str, by: Option<String>) -> Result<String, OperationError> {
         self.need_dispatcher()?;
         let unknown = || Denied::NoSuchId { id: id.to_owned() };
-        let revoked = self.credentials.revoke(&CredentialId::new(id).ok_or_else(unknown)?, None)?;
+        let revoked = self.credentials.revoke(&CredentialId::new(id).ok_or_else(unknown)?, by, None)?;
         if revoked.is_empty() {
             return Ok(format!("{id} was revoked before"));
         }
@@ -37,9 +41,14 @@ impl Operations {
     }
 
     /// Revokes the credential of the session that asks, and ends its other sessions.
-    pub(crate) fn log_out(&self, session: SessionId, id: &CredentialId) -> Result<String, OperationError> {
+    pub(crate) fn log_out(
+        &self,
+        session: SessionId,
+        id: &CredentialId,
+        by: Option<&str>,
+    ) -> Result<String, OperationError> {
         self.need_dispatcher()?;
-        self.credentials.revoke(id, Some(session))?;
+        self.credentials.revoke(id, by.map(str::to_owned), Some(session))?;
         Ok(format!("revoked {id}"))
     }
 

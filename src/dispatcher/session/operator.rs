@@ -111,7 +111,6 @@ impl<'a> OperatorWorker<'a> {
             return Ok(());
         }
         if let Some(order) = of_admin(&message) {
-            // Their records in the store have no name.
             let person = self.access.person().map_or_else(|| "an operator".to_owned(), Refusal::quote);
             log::info!("{person} ordered: {order}");
         }
@@ -286,19 +285,19 @@ impl<'a> OperatorWorker<'a> {
                 let by = person().unwrap_or_else(|| by.chars().take(MAX_PERSON_CHARS).collect());
                 done(operations.start(&build, &task, StartAsk { by, force, inputs })?)
             }
-            FromOperator::Drain { runner } => done(operations.drain(&runner)?),
-            FromOperator::Resume { runner } => done(operations.resume(&runner)?),
+            FromOperator::Drain { runner } => done(operations.drain(&runner, person())?),
+            FromOperator::Resume { runner } => done(operations.resume(&runner, person())?),
             FromOperator::CreateToken(order) => {
                 let new = match translate::new_token(order) {
                     Ok(new) => new,
                     Err(refusal) => return Ok(ToOperator::Error(refusal)),
                 };
-                let (token, text) = operations.create_token(new)?;
+                let (token, text) = operations.create_token(new, person())?;
                 let expires_ms = expires_at(&token).0;
                 ToOperator::Token { id: token.id.to_string(), token: text, expires_ms }
             }
             FromOperator::Tokens => ToOperator::Tokens(report::tokens(operations.tokens()?)),
-            FromOperator::RevokeToken { id } => ToOperator::Ok { text: operations.revoke_token(&id)? },
+            FromOperator::RevokeToken { id } => ToOperator::Ok { text: operations.revoke_token(&id, person())? },
             FromOperator::Wake { repo } => done(operations.wake(&repo)?),
             FromOperator::Watch
             | FromOperator::LogOut
@@ -316,7 +315,7 @@ impl<'a> OperatorWorker<'a> {
                 "this session was opened with the secret of a role, which is no credential that could be revoked";
             return Err(Refusal::new(ErrorCode::Refused, text));
         };
-        let text = self.operations.log_out(self.session, id).map_err(refusal)?;
+        let text = self.operations.log_out(self.session, id, self.access.person()).map_err(refusal)?;
         Ok(ToOperator::Ok { text })
     }
 

@@ -59,8 +59,11 @@ pub(super) fn tokens(rows: Vec<(Credential, usize)>) -> wire::TokensReport {
             state: state(&row, now).word().to_owned(),
             labels: row.labels.iter().map(ToString::to_string).collect(),
             repos: row.repos.iter().map(ToString::to_string).collect(),
-            created_ms: row.created_at.0,
             expires_ms: expires_at(&row).0,
+            created_ms: row.created_at.0,
+            created_by: row.created_by,
+            revoked_ms: row.revoked_at.map(|at| at.0),
+            revoked_by: row.revoked_by,
             used_ms: uses_left.is_none().then_some(row.last_used.0),
             name: row.name,
             uses_left,
@@ -234,12 +237,16 @@ pub(super) fn runners(views: Vec<(RunnerView, Vec<u64>)>) -> wire::RunnersReport
 }
 
 fn runner(view: RunnerView) -> wire::RunnerReport {
-    let drained = view.drained.then(|| drained_words(&view.name));
+    let (ordered_by, ordered_ms) = view.ordered.map(|it| (it.by, it.at.0)).unzip();
+    let ordered_by = ordered_by.flatten();
+    let drained = view.drained.then(|| drained_words(&view.name, ordered_by.as_deref()));
     wire::RunnerReport {
         name: view.name.to_string(),
         state: view.state.word().to_owned(),
         connected: view.connected,
         drained: view.drained,
+        ordered_by,
+        ordered_ms,
         detail: drained.or_else(|| view.quarantine.as_ref().map(ToString::to_string)).map(bounded),
         reason_code: view.quarantine.and_then(|it| it.last.code().map(str::to_owned)),
         slots: view.slots,

@@ -44,10 +44,10 @@ pub fn missing_output(outcome: &Outcome, log: &LogSummary) -> Option<String> {
     }
 }
 
-/// Why a drained runner gets no jobs, and how that ends.
+/// Why a drained runner gets no jobs, by whose order if the name is known, and how that ends.
 #[must_use]
-pub fn drained_words(runner: &RunnerName) -> String {
-    format!("drained by an operator: no jobs until `surveil resume {runner}`")
+pub fn drained_words(runner: &RunnerName, by: Option<&str>) -> String {
+    format!("drained by {}: no jobs until `surveil resume {runner}`", by.unwrap_or("an operator"))
 }
 
 /// Formats `exclusive`, or `in group staging`: what makes the jobs of a task take turns.

@@ -166,7 +166,7 @@ impl Display for Notice {
             Self::RunnerDraining { runner, holding } => {
                 write!(f, "runner {runner} drains: {} to finish", count(*holding as u64, "attempt"))
             }
-            Self::RunnerDrained { runner } => write!(f, "runner {runner} is {}", drained_words(runner)),
+            Self::RunnerDrained { runner } => write!(f, "runner {runner} is {}", drained_words(runner, None)),
             Self::RunnerResumed { runner } => write!(f, "an operator resumed runner {runner}: it takes jobs again"),
             Self::RunnerQuarantined { runner, quarantine } => write!(f, "runner {runner} is {quarantine}"),
             // There is one pool so far, and it is this machine.

@@ -280,6 +280,13 @@ pub struct RunnerReport {
     /// Whether an operator drained it.
     #[serde(default)]
     pub drained: bool,
+    /// The name of the person who gave the last order to drain or resume it. Absent if there was none, or if the name
+    /// is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered_by: Option<String>,
+    /// The time of that order. Absent if there was none, or if it was given before such orders were recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered_ms: Option<i64>,
     /// The reason why it is drained or in quarantine, if it is.
     pub detail: Option<String>,
     /// The code of that reason.
@@ -398,6 +405,15 @@ pub struct TokenReport {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repos: Vec<String>,
     pub created_ms: i64,
+    /// The name of the person who created the join token, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
+    /// The time at which it was revoked, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_ms: Option<i64>,
+    /// The name of the person who revoked it, if it was revoked and the name is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<String>,
     /// When it expires: for a credential, if it is not used before.
     pub expires_ms: i64,
     /// How many peers may still join with it; only of a join token.

@@ -32,6 +32,7 @@ fn a_drain_outlives_the_dispatcher() {
             name: RunnerName::new("w1").unwrap(),
             first_seen: WallTime(0),
             drain: Some(DrainOrder { ending }),
+            ordered: None,
         };
         let restored = Snapshot { runners: vec![runner], last_runner: 1, ..Snapshot::default() };
         let mut story = Story { scheduler: Scheduler::restore(policy(), Moment(0), restored), ..Story::new() };
@@ -89,7 +90,7 @@ fn a_runner_that_is_resumed_while_it_ends_takes_jobs_when_it_is_started_again() 
     story.observe("app", None, 1, vec![task("a")]);
     story.drain(1);
     let runner = RunnerName::recorded("w1");
-    let order = Event::ResumeAsked { request: RequestId(0), runner: RunnerId(1) };
+    let order = Event::ResumeAsked { request: RequestId(0), runner: RunnerId(1), by: None };
     let effects = story.scheduler.handle(story.now, WallTime(0), order);
     assert!(effects.contains(&Effect::Reply {
         request: RequestId(0),
@@ -112,6 +113,21 @@ fn an_order_that_changes_nothing_is_done_and_records_nothing() {
     story.close(1);
     story.join_as(2, "w1", 2, 1, &[], &[]);
     assert_eq!(story.drain(1), ["> done"], "an idle process is not told to end: it would be started again");
+}
+
+#[test]
+fn whoever_drained_and_resumed_a_runner_is_known_also_when_it_is_gone() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    let ordered = |story: &Story| story.scheduler.runners(story.now).pop().unwrap().ordered;
+    assert_eq!(ordered(&story), None);
+    story.drain(1);
+    assert_eq!(ordered(&story).unwrap().by.as_deref(), Some("alice"));
+    story.close(1);
+    assert_eq!(ordered(&story).unwrap().by.as_deref(), Some("alice"));
+    story.join_as(2, "w1", 2, 1, &[], &[]);
+    story.resume(1);
+    assert_eq!(ordered(&story).unwrap().by.as_deref(), Some("bob"));
 }
 
 /// Their numbered names come again with each start of the dispatcher.

@@ -257,6 +257,7 @@ fn after_a_restart_the_jobs_of_a_group_have_their_places_again() {
             name: RunnerName::new("w1").unwrap(),
             first_seen: WallTime(0),
             drain: None,
+            ordered: None,
         }],
         last_build: 3,
         last_job: 3,

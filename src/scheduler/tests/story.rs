@@ -173,6 +173,7 @@ impl Story {
                 name: RunnerName::new("w1").unwrap(),
                 first_seen: WallTime(0),
                 drain: None,
+                ordered: None,
             }],
             last_build: 1,
             last_job: 2,
@@ -306,11 +307,11 @@ impl Story {
     }
 
     pub(super) fn drain(&mut self, runner: u64) -> Vec<String> {
-        self.tell(Event::DrainAsked { request: RequestId(0), runner: RunnerId(runner) })
+        self.tell(Event::DrainAsked { request: RequestId(0), runner: RunnerId(runner), by: Some("alice".into()) })
     }
 
     pub(super) fn resume(&mut self, runner: u64) -> Vec<String> {
-        self.tell(Event::ResumeAsked { request: RequestId(0), runner: RunnerId(runner) })
+        self.tell(Event::ResumeAsked { request: RequestId(0), runner: RunnerId(runner), by: Some("bob".into()) })
     }
 
     pub(super) fn state_of(&self, runner: &str) -> &'static str {

@@ -43,11 +43,12 @@ const MIGRATIONS: &[&str] = &[
     FIFTEENTH,
     SIXTEENTH,
     SEVENTEENTH,
+    EIGHTEENTH,
 ];
 
 /// The digest of the tables and indexes that the migrations make. To make them anew for each start, to compare with,
 /// would take longer than the rest of the start.
-const DEFINITIONS: u32 = 550_284_272;
+const DEFINITIONS: u32 = 3_545_070_442;
 
 /// The SQL of each table and index, by name.
 type Definitions = BTreeMap<String, Option<String>>;
@@ -272,6 +273,15 @@ CREATE TABLE outputs (
     seal INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX outputs_by_task ON outputs (build, task);
+";
+
+const EIGHTEENTH: &str = "
+-- ordered_by, ordered_at: the name of the person who gave the last order to drain or resume the runner, and when; NULL
+-- in both for an order of before. created_by, revoked_by: such names; NULL if they are not known.
+ALTER TABLE runners ADD COLUMN ordered_by TEXT;
+ALTER TABLE runners ADD COLUMN ordered_at INTEGER;
+ALTER TABLE credentials ADD COLUMN created_by TEXT;
+ALTER TABLE credentials ADD COLUMN revoked_by TEXT;
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

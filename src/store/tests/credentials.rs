@@ -15,12 +15,15 @@ pub(super) fn credentials_are_replaced_forgotten_and_there_after_a_restart(make:
         repos: vec![RepoName::new("app").unwrap()],
         hash: [7; 32],
         created_at: WallTime(1),
+        created_by: Some("alice".into()),
         last_used: WallTime(1),
         revoked_at: None,
+        revoked_by: None,
     };
     let spent = Credential {
         kind: CredentialKind::JoinToken { expires_at: WallTime(90), uses_left: 0 },
         revoked_at: Some(WallTime(5)),
+        revoked_by: Some("bob".into()),
         ..token.clone()
     };
     let joined = Credential {
@@ -30,6 +33,7 @@ pub(super) fn credentials_are_replaced_forgotten_and_there_after_a_restart(make:
         name: Some("w1".into()),
         labels: vec![],
         repos: vec![],
+        created_by: None,
         ..token.clone()
     };
     let mut store = place.open();

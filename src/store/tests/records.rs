@@ -86,8 +86,18 @@ pub(super) fn the_outputs_of_a_task_are_those_of_its_newest_attempt_and_go_with_
 pub(super) fn unfinished_work_is_there_after_a_restart(make: MakePlace) {
     let place = make();
     let mut store = place.open();
-    let runner = Runner { id: RunnerId(4), name: RunnerName::new("w1").unwrap(), first_seen: WallTime(7), drain: None };
-    let drained = Runner { drain: Some(DrainOrder { ending: Some(Incarnation(u64::MAX)) }), ..runner.clone() };
+    let runner = Runner {
+        id: RunnerId(4),
+        name: RunnerName::new("w1").unwrap(),
+        first_seen: WallTime(7),
+        drain: None,
+        ordered: None,
+    };
+    let drained = Runner {
+        drain: Some(DrainOrder { ending: Some(Incarnation(u64::MAX)) }),
+        ordered: Some(Ordered { by: Some("älice".into()), at: WallTime(9) }),
+        ..runner.clone()
+    };
     let head = Record::HeadMoved {
         repo: RepoName::new("app").unwrap(),
         reference: RefName::of_branch("main"),

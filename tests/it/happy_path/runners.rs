@@ -116,11 +116,14 @@ fn a_drain_is_remembered_over_restarts_of_both_sides_until_it_is_resumed() {
     let dispatcher = world.dispatcher(&[]);
     let mut runner = world.runner("w1", &[]);
     world.connected("w1");
-    let done = world.surveil(&["drain", "w1"]).ok();
+    let mut order = world.command(&["drain", "w1"]);
+    order.env("USER", "dora");
+    let done = world.run(order).ok();
     assert_eq!(done, "runner w1 ends; it gets no jobs until `surveil resume w1`\n");
     assert_eq!(runner.exit_code(), 0);
     let listed = world.surveil(&["runners"]).ok();
-    assert!(listed.contains("drained") && listed.contains("not connected") && listed.contains(DRAINED), "{listed}");
+    assert!(listed.contains("drained") && listed.contains("not connected"), "{listed}");
+    assert!(listed.contains("w1 is drained by dora@") && listed.contains("(ordered "), "{listed}");
 
     let again = world.runner("w1", &[]);
     again.says(DRAINED);
@@ -142,6 +145,9 @@ fn a_drain_is_remembered_over_restarts_of_both_sides_until_it_is_resumed() {
     dispatcher.kill();
     let _dispatcher = world.dispatcher(&[]);
     world.runner_that("w1", |runner| runner.state == "drained" && runner.connected);
+    // The name is as durable as the order.
+    world.runner_that("w1", |runner| runner.ordered_by.as_ref().is_some_and(|by| by.starts_with("dora@")));
+    assert!(world.surveil(&["runners"]).ok().contains("w1 is drained by dora@"));
     waits();
     // It says so once, and not for each session.
     assert_eq!(again.log().matches(DRAINED).count(), 1, "{}", again.log());

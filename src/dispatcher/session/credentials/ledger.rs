@@ -246,8 +246,10 @@ impl Ledger {
             repos: token.repos.clone(),
             hash: secret,
             created_at: now,
+            created_by: None,
             last_used: now,
             revoked_at: None,
+            revoked_by: None,
         };
         Ok((Changes { saved: vec![spent, joined.clone()], forgotten: Vec::new() }, joined))
     }
@@ -278,6 +280,7 @@ impl Ledger {
     pub(super) fn create(
         &self,
         new: &NewToken,
+        by: Option<String>,
         id: CredentialId,
         secret: &str,
         now: WallTime,
@@ -303,21 +306,29 @@ impl Ledger {
             repos: new.repos.clone(),
             hash: hash(secret),
             created_at: now,
+            created_by: by,
             last_used: now,
             revoked_at: None,
+            revoked_by: None,
         };
         Ok((Changes { saved: vec![token.clone()], forgotten }, token))
     }
 
     /// Revokes a credential, or a join token with all the credentials that peers got for it. Returns those that are
     /// revoked by this.
-    pub(super) fn revoke(&self, id: &CredentialId, now: WallTime) -> Result<(Changes, Vec<Credential>), Denied> {
+    pub(super) fn revoke(
+        &self,
+        id: &CredentialId,
+        by: Option<String>,
+        now: WallTime,
+    ) -> Result<(Changes, Vec<Credential>), Denied> {
         if !self.rows.contains_key(id) {
             return Err(Denied::NoSuchId { id: id.to_string() });
         }
         let by_token = CredentialKind::Joined { token: id.clone() };
         let hit = self.rows.values().filter(|row| row.revoked_at.is_none() && (row.id == *id || row.kind == by_token));
-        let saved: Vec<Credential> = hit.map(|row| Credential { revoked_at: Some(now), ..row.clone() }).collect();
+        let revoked = |row: &Credential| Credential { revoked_at: Some(now), revoked_by: by.clone(), ..row.clone() };
+        let saved: Vec<Credential> = hit.map(revoked).collect();
         Ok((Changes { saved: saved.clone(), forgotten: Vec::new() }, saved))
     }
 

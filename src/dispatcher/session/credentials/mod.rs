@@ -84,24 +84,36 @@ impl Credentials {
         })
     }
 
-    /// Creates a join token. Returns it, and the text that is told once, with these pins of the dispatcher.
-    pub(crate) fn create(&self, new: NewToken, pins: Vec<String>) -> Result<(Credential, String), Denied> {
+    /// Creates a join token for a person, if the name is known. Returns it, and the text that is told once, with these
+    /// pins of the dispatcher.
+    pub(crate) fn create(
+        &self,
+        new: NewToken,
+        by: Option<String>,
+        pins: Vec<String>,
+    ) -> Result<(Credential, String), Denied> {
         let mut bytes = [0u8; 32];
         getrandom::fill(&mut bytes).map_err(|error| Denied::NotNow(error.to_string()))?;
         let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let token = with_free_id(|id| {
-            let (new, secret) = (new.clone(), secret.clone());
-            self.change(move |ledger, now| ledger.create(&new, id, &secret, now))
+            let (new, by, secret) = (new.clone(), by.clone(), secret.clone());
+            self.change(move |ledger, now| ledger.create(&new, by, id, &secret, now))
         })?;
         let text = Token { kind: TokenKind::Join, id: token.id.to_string(), secret, pins };
         Ok((token, text.text()))
     }
 
     /// Revokes a credential, or a join token and what came from it, and then ends their sessions, except for `asking`,
-    /// which still gets its answer. Returns those that are revoked by this.
-    pub(crate) fn revoke(&self, id: &CredentialId, asking: Option<SessionId>) -> Result<Vec<Credential>, Denied> {
+    /// which still gets its answer. `by` is the name of the person, if it is known. Returns those that are revoked by
+    /// this.
+    pub(crate) fn revoke(
+        &self,
+        id: &CredentialId,
+        by: Option<String>,
+        asking: Option<SessionId>,
+    ) -> Result<Vec<Credential>, Denied> {
         let wanted = id.clone();
-        let revoked = self.change(move |ledger, now| ledger.revoke(&wanted, now))?;
+        let revoked = self.change(move |ledger, now| ledger.revoke(&wanted, by, now))?;
         let live = threads::lock(&self.0.live);
         for (session, (owner, stream)) in live.iter() {
             if Some(*session) != asking && revoked.iter().any(|row| row.id == *owner) {

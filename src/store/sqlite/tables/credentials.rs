@@ -27,7 +27,7 @@ fn of_kind(kind: &CredentialKind) -> OfKind<'_> {
 
 fn checksum(credential: &Credential) -> Checksum {
     let (expires_at, uses_left, token) = of_kind(&credential.kind);
-    Checksum::of("credentials")
+    let checksum = Checksum::of("credentials")
         .bytes(credential.id.as_str().as_bytes())
         .bytes(credential.role.word().as_bytes())
         .maybe_text(credential.name.as_deref())
@@ -39,21 +39,32 @@ fn checksum(credential: &Credential) -> Checksum {
         .maybe_number(credential.revoked_at.map(|at| at.0))
         .maybe_number(expires_at)
         .maybe_number(uses_left)
-        .maybe_text(token.map(CredentialId::as_str))
+        .maybe_text(token.map(CredentialId::as_str));
+    // Up to schema version 17 nobody was named.
+    [(b"created_by", &credential.created_by), (b"revoked_by", &credential.revoked_by)].into_iter().fold(
+        checksum,
+        |checksum, (word, by)| match by {
+            Some(by) => checksum.bytes(word).bytes(by.as_bytes()),
+            None => checksum,
+        },
+    )
 }
 
 /// Adds a credential, or replaces what is known of it.
 pub(crate) fn save(conn: &Connection, credential: &Credential) -> rusqlite::Result<()> {
     const SAVE: &str = "INSERT OR REPLACE INTO credentials (id, role, name, labels, repos, hash, created_at, last_used,
-         revoked_at, expires_at, uses_left, token, seal) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+         revoked_at, expires_at, uses_left, token, created_by, revoked_by, seal)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
     let (expires_at, uses_left, token) = of_kind(&credential.kind);
     let Credential { id, role, name, labels, repos, hash, created_at, last_used, revoked_at, .. } = credential;
+    let Credential { created_by, revoked_by, .. } = credential;
     let (labels, repos, seal) = (lines(labels), lines(repos), checksum(credential).value());
     execute(
         conn,
         SAVE,
         params![
-            id, role, name, labels, repos, hash, created_at, last_used, revoked_at, expires_at, uses_left, token, seal
+            id, role, name, labels, repos, hash, created_at, last_used, revoked_at, expires_at, uses_left, token,
+            created_by, revoked_by, seal
         ],
     )
     .map(drop)
@@ -66,7 +77,7 @@ pub(crate) fn delete(conn: &Connection, id: &CredentialId) -> rusqlite::Result<(
 /// By id.
 pub(crate) fn all(conn: &Connection) -> rusqlite::Result<Vec<Credential>> {
     const ALL: &str = "SELECT id, role, name, labels, repos, hash, created_at, last_used, revoked_at, expires_at,
-         uses_left, token, seal FROM credentials ORDER BY id";
+         uses_left, token, created_by, revoked_by, seal FROM credentials ORDER BY id";
     read_all(conn, ALL, [], |row| {
         let kind = match (row.get::<_, Option<WallTime>>(9)?, row.get(10)?, row.get(11)?) {
             (Some(expires_at), Some(uses_left), None) => CredentialKind::JoinToken { expires_at, uses_left },
@@ -84,8 +95,10 @@ pub(crate) fn all(conn: &Connection) -> rusqlite::Result<Vec<Credential>> {
             created_at: row.get(6)?,
             last_used: row.get(7)?,
             revoked_at: row.get(8)?,
+            created_by: row.get(12)?,
+            revoked_by: row.get(13)?,
         };
-        checksum(&credential).check(row.get(12)?, || format!("credential {}", credential.id))?;
+        checksum(&credential).check(row.get(14)?, || format!("credential {}", credential.id))?;
         Ok(credential)
     })
 }

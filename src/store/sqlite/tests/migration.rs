@@ -22,6 +22,7 @@ const BACK_TO_1: &str = "DROP TABLE forgotten; PRAGMA user_version = 1";
 /// Makes of a store without drained runners and schedules one of version 5. A branch's name must not meet that of
 /// another on the way.
 const BACK_TO_5: &str = "ALTER TABLE runners DROP COLUMN drained; ALTER TABLE runners DROP COLUMN ending;
+ALTER TABLE runners DROP COLUMN ordered_by; ALTER TABLE runners DROP COLUMN ordered_at;
 DROP TABLE executions; DROP TABLE outputs;
 DROP TABLE schedules; DROP TABLE credentials; DROP TABLE joined; DROP TABLE steps; DROP TABLE patterns;
 ALTER TABLE heads DROP COLUMN noted;
@@ -31,6 +32,12 @@ ALTER TABLE repos DROP COLUMN named;
 ALTER TABLE heads RENAME COLUMN reference TO branch; UPDATE heads SET branch = '~' || branch;
 UPDATE heads SET branch = substr(branch, 13);
 PRAGMA user_version = 5";
+
+/// Makes one of version 15, in which no order had a name.
+const BACK_TO_15: &str = "ALTER TABLE builds DROP COLUMN asked_by; DROP TABLE outputs;
+ALTER TABLE runners DROP COLUMN ordered_by; ALTER TABLE runners DROP COLUMN ordered_at;
+ALTER TABLE credentials DROP COLUMN created_by; ALTER TABLE credentials DROP COLUMN revoked_by;
+PRAGMA user_version = 15";
 
 /// Makes a store as the program with that schema version left it.
 fn old_store(place: &Place, version: i64) {
@@ -111,11 +118,16 @@ fn a_store_of_each_older_version_goes_on_as_one_of_this() {
     }
 }
 
+fn runner() -> Runner {
+    let name = RunnerName::new("w1").unwrap();
+    Runner { id: RunnerId(4), name, first_seen: WallTime(7), drain: None, ordered: None }
+}
+
 /// A runner has the checksum of the older program as long as it is not drained.
 #[test]
 fn runners_of_a_store_from_before_drains_take_jobs_and_can_be_drained() {
     let place = Place::new();
-    let runner = Runner { id: RunnerId(4), name: RunnerName::new("w1").unwrap(), first_seen: WallTime(7), drain: None };
+    let runner = runner();
     place.store().commit(&[Record::RunnerSaved(runner.clone())]).unwrap();
     Connection::open(place.path()).unwrap().execute_batch(BACK_TO_5).unwrap();
     let mut store = place.store();
@@ -124,6 +136,55 @@ fn runners_of_a_store_from_before_drains_take_jobs_and_can_be_drained() {
     store.commit(&[Record::RunnerSaved(drained.clone())]).unwrap();
     drop(store);
     assert_eq!(place.store().snapshot().unwrap().runners, [drained]);
+}
+
+/// Builds, runners and tokens of before have the checksums of then, and read back without names. New orders have some.
+#[test]
+fn a_store_from_before_orders_had_names_is_read_without_names() {
+    let place = Place::new();
+    let drained = Runner { drain: Some(DrainOrder { ending: None }), ..runner() };
+    let token = Credential {
+        id: CredentialId::new("7f3k").unwrap(),
+        kind: CredentialKind::JoinToken { expires_at: WallTime(90), uses_left: 1 },
+        role: AccessRole::Runner,
+        name: None,
+        labels: vec![],
+        repos: vec![],
+        hash: [7; 32],
+        created_at: WallTime(1),
+        created_by: None,
+        last_used: WallTime(1),
+        revoked_at: Some(WallTime(5)),
+        revoked_by: None,
+    };
+    let asked = |id: u64, by: Option<&str>| {
+        let mut build = build(id);
+        build.source.trigger.kind = TriggerKind::Manual { id: TriggerId([id as u8; 16]), by: by.map(Into::into) };
+        Record::BuildAdded { build: Box::new(build), jobs: vec![job(id, id)] }
+    };
+    let mut store = place.store();
+    store.commit(&[Record::RunnerSaved(drained.clone()), asked(1, None)]).unwrap();
+    store.save_credentials(std::slice::from_ref(&token), &[]).unwrap();
+    drop(store);
+    Connection::open(place.path()).unwrap().execute_batch(BACK_TO_15).unwrap();
+    let mut store = place.store();
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(snapshot.runners.as_slice(), std::slice::from_ref(&drained));
+    assert_eq!(snapshot.builds[0].build.source.trigger.asked_by(), None);
+    assert_eq!(store.credentials().unwrap().as_slice(), std::slice::from_ref(&token));
+    place.reader().check(&mut drop).unwrap();
+
+    let ordered = Some(Ordered { by: Some("alice".into()), at: WallTime(9) });
+    let resumed = Runner { drain: None, ordered, ..drained };
+    let revoked = Credential { revoked_by: Some("bob".into()), ..token };
+    store.commit(&[Record::RunnerSaved(resumed.clone()), asked(2, Some("carol"))]).unwrap();
+    store.save_credentials(std::slice::from_ref(&revoked), &[]).unwrap();
+    drop(store);
+    let store = place.store();
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(snapshot.runners, [resumed]);
+    assert_eq!(snapshot.builds[1].build.source.trigger.asked_by().map(|by| &**by), Some("carol"));
+    assert_eq!(store.credentials().unwrap(), [revoked]);
 }
 
 /// A branch may be called like the ref of another one.

@@ -116,6 +116,11 @@ impl World {
                 1 => Some(DrainOrder { ending: None }),
                 _ => Some(DrainOrder { ending: Some(Incarnation(wish.number << 40)) }),
             },
+            ordered: match wish.number % 4 {
+                0 => None,
+                1 => Some(Ordered { by: None, at: WallTime(wish.number.cast_signed()) }),
+                _ => Some(Ordered { by: Some(wish.text.clone()), at: WallTime(wish.number.cast_signed()) }),
+            },
         };
         self.runners.insert(runner.id, runner.clone());
         Record::RunnerSaved(runner)

@@ -17,8 +17,10 @@ pub(super) fn credential(id: &str) -> Credential {
         repos: vec![],
         hash: hash(&secret(7)),
         created_at: WallTime(0),
+        created_by: None,
         last_used: WallTime(0),
         revoked_at: None,
+        revoked_by: None,
     }
 }
 
@@ -53,7 +55,7 @@ fn joiner(byte: u8, name: &str) -> Joiner {
 /// A ledger with the join token `t`, created at 0.
 fn ledger(new: &NewToken) -> Ledger {
     let mut ledger = Ledger::default();
-    let (changes, _) = ledger.create(new, id("t"), &secret(1), WallTime(0)).unwrap();
+    let (changes, _) = ledger.create(new, Some("alice".into()), id("t"), &secret(1), WallTime(0)).unwrap();
     ledger.put(changes);
     ledger
 }
@@ -100,7 +102,7 @@ fn expired_used_and_revoked_are_told_apart_only_to_somebody_who_has_the_secret()
     join(&mut ledger, &joiner(7, ""), "c", 999).unwrap();
     assert_eq!(join(&mut ledger, &joiner(8, ""), "d", 999), Err(Denied::Used { id: id("t") }));
     assert_eq!(join(&mut ledger, &stranger(2), "d", 999), Err(Denied::Unknown));
-    let (changes, _) = ledger.revoke(&id("t"), WallTime(999)).unwrap();
+    let (changes, _) = ledger.revoke(&id("t"), Some("bob".into()), WallTime(999)).unwrap();
     ledger.put(changes);
     assert_eq!(join(&mut ledger, &joiner(8, ""), "d", 999), Err(Denied::Revoked { id: id("t"), is_token: true }));
     assert_eq!(join(&mut ledger, &stranger(2), "d", 999), Err(Denied::Unknown));
@@ -118,7 +120,7 @@ fn a_revoked_token_takes_what_came_from_it_along_and_a_credential_goes_alone() {
         join(&mut ledger, &joiner(byte, name), own, 10).unwrap();
     }
     let mut revoke = |which: &str| {
-        let (changes, revoked) = ledger.revoke(&id(which), WallTime(20)).unwrap();
+        let (changes, revoked) = ledger.revoke(&id(which), Some("bob".into()), WallTime(20)).unwrap();
         ledger.put(changes);
         revoked.iter().map(|row| row.id.to_string()).collect::<Vec<_>>()
     };
@@ -131,7 +133,7 @@ fn a_revoked_token_takes_what_came_from_it_along_and_a_credential_goes_alone() {
     }
     // The peer that comes back to join is told so too.
     assert_eq!(join(&mut ledger, &joiner(7, "w1"), "f", 20), Err(Denied::Revoked { id: id("c"), is_token: false }));
-    assert!(matches!(ledger.revoke(&id("none"), WallTime(0)), Err(Denied::NoSuchId { .. })));
+    assert!(matches!(ledger.revoke(&id("none"), Some("bob".into()), WallTime(0)), Err(Denied::NoSuchId { .. })));
 }
 
 #[test]
@@ -206,7 +208,8 @@ fn a_wish_that_makes_no_sense_is_refused_with_the_reason() {
         (NewToken { uses: 2, name: Some("w1".into()), ..new_token() }, "one use"),
         (NewToken { name: Some("a b".into()), ..new_token() }, "a b"),
     ] {
-        let denied = Ledger::default().create(&new, id("t"), &secret(1), WallTime(0)).unwrap_err();
+        let denied =
+            Ledger::default().create(&new, Some("alice".into()), id("t"), &secret(1), WallTime(0)).unwrap_err();
         assert!(denied.to_string().contains(words), "{denied}");
     }
 }
@@ -215,7 +218,8 @@ fn a_wish_that_makes_no_sense_is_refused_with_the_reason() {
 fn a_token_of_no_use_is_forgotten_after_a_month() {
     let ledger = ledger(&new_token());
     let forgotten = |now| {
-        let (changes, _) = ledger.create(&new_token(), id("u"), &secret(2), WallTime(now)).unwrap();
+        let (changes, _) =
+            ledger.create(&new_token(), Some("alice".into()), id("u"), &secret(2), WallTime(now)).unwrap();
         changes.forgotten
     };
     assert_eq!(forgotten(30 * DAY + 1000), []);
