@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser};
 
 use super::logging::Verbosity;
 use super::{
-    backup, check, completions, control, dispatcher, execute, init, login, logs, manual, observer, plan, runner,
-    runners, show, status, submit, token, try_work, up, watch, why,
+    authority, backup, check, completions, control, dispatcher, execute, init, login, logs, manual, observer, plan,
+    runner, runners, show, status, submit, token, try_work, up, watch, why,
 };
 
 const EXAMPLES: &str = "\
@@ -95,6 +95,7 @@ pub(crate) enum Subcommand {
     Resume(control::ResumeFlags),
     Wake(control::WakeFlags),
     Token(token::TokenFlags),
+    Authority(authority::AuthorityFlags),
     Login(login::LoginFlags),
     Logout(login::LogoutFlags),
     Run(execute::ExecuteFlags),

@@ -9,6 +9,7 @@
 //! output, tables, texts for times and sizes. No file here imports one that imports it; this one imports them all.
 
 mod arguments;
+mod authority;
 mod flags;
 mod implicit_observer;
 
@@ -150,6 +151,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Drain(flags) => control::drain(flags, &mut out),
         Subcommand::Resume(flags) => control::resume(flags, &mut out),
         Subcommand::Token(flags) => token::run(flags, &mut out),
+        Subcommand::Authority(flags) => authority::run(flags, &mut out),
         Subcommand::Login(flags) => login::login(flags, &mut out),
         Subcommand::Logout(flags) => login::logout(flags, &mut out),
         Subcommand::Wake(flags) => control::wake(&flags, &mut out),

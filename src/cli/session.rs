@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::CliError;
-use crate::config::{TokenSource, default_runner_name};
+use crate::config::{KnownPins, TokenSource, default_runner_name};
 use crate::model::{Address, Pin};
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Role};
 use crate::protocol::limits::MAX_LINE_BYTES;
@@ -59,20 +59,37 @@ impl Session {
     }
 
     fn open_one(address: &Address, pins: &[Pin], token: &TokenSource) -> Result<Self, CliError> {
+        // Pins that were typed, or found in the data directory, are stored for a login only.
+        let known = KnownPins::new(if token.is_joined() { pins.to_vec() } else { Vec::new() }, token.clone());
+        let (session, told) = Self::greet(address, pins, token, &known)?;
+        if known.learn(&told) {
+            // The dispatcher is to hear that its pins are stored. It has no news then.
+            return Ok(Self::greet(address, &known.list(), token, &known)?.0);
+        }
+        Ok(session)
+    }
+
+    /// Opens a session, and returns the pins that the dispatcher tells.
+    fn greet(
+        address: &Address,
+        pins: &[Pin],
+        token: &TokenSource,
+        known: &KnownPins,
+    ) -> Result<(Self, Vec<String>), CliError> {
         let stream = Stream::dial_pinned(address, DIAL_TIMEOUT, pins).map_err(unreachable)?;
         let mut reader = FrameReader::new(stream.clone());
         reader.set_timeout(Some(HELLO_TIMEOUT)).map_err(disconnected)?;
         let pid = std::process::id();
         // An operator keeps nothing between sessions, so any number can be its incarnation.
         let hello = Hello::new(Role::Operator, format!("pid {pid}"), pid.into(), token.read()?);
-        let hello = Hello { user: Some(person()), ..hello };
+        let hello = Hello { user: Some(person()), pins: known.texts(), ..hello };
         write_frame(&stream, &Frame::new(&Opening::Hello(hello))).map_err(disconnected)?;
         match reader.read::<Greeting>(MAX_LINE_BYTES).map_err(disconnected)? {
             Some(Greeting::Welcome(welcome)) => {
                 // From here on silence is judged by the timeout that the dispatcher announced.
                 reader.set_timeout(Some(Duration::from_millis(welcome.timeout_ms))).map_err(disconnected)?;
                 let ping_interval = Duration::from_millis(welcome.ping_interval_ms.max(1));
-                Ok(Self { stream, reader, ping_interval, records: None })
+                Ok((Self { stream, reader, ping_interval, records: None }, welcome.pins))
             }
             Some(Greeting::Error(refusal)) => Err(refused_hello(refusal, token)),
             None => Err(CliError::Disconnected(None)),

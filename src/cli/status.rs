@@ -76,10 +76,12 @@ fn print(report: &StatusReport, now_ms: i64, out: &mut Output) -> Result<(), Cli
     Ok(())
 }
 
-/// Returns the pin of a dispatcher that other machines can reach.
-fn pin_for_others(network: &NetworkReport) -> Option<&str> {
+/// Returns the pin of a dispatcher that other machines can reach, with the next one while its authority is replaced.
+fn pin_for_others(network: &NetworkReport) -> Option<String> {
     let listen: SocketAddr = network.listen.parse().ok()?;
-    (!listen.ip().is_loopback()).then_some(&network.pin)
+    let pins = [Some(&network.pin), network.rotation.as_ref().map(|rotation| &rotation.next_pin)];
+    let pins: Vec<&str> = pins.into_iter().flatten().map(String::as_str).collect();
+    (!listen.ip().is_loopback()).then(|| pins.join(","))
 }
 
 /// Schedules that are listed: those that come first.

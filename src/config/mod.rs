@@ -11,6 +11,7 @@ mod image_tools;
 mod joined;
 mod location;
 mod logins;
+mod pins;
 mod quantity;
 mod schedule;
 mod server;
@@ -24,6 +25,7 @@ pub use image_tools::{BUILT_IN_IMAGE_TOOLS, ImageTool, ImageTools, Template, Tem
 pub use joined::{JoinedFile, joined_file};
 pub use location::{data_dir, is_url, repo_name_from, without_credentials, work_dir};
 pub use logins::{LOCAL_LOGIN, Login, Logins, default_login_name, is_login_name};
+pub use pins::KnownPins;
 pub use quantity::{parse_duration_ms, parse_size};
 pub use schedule::{Timetable, time_of_day, zoned_time};
 pub use server::{SERVER_FILE, ServerSettings, parse_server};

@@ -176,6 +176,25 @@ impl TokenSource {
         &self.path
     }
 
+    /// Whether this is the credential of a peer that has joined.
+    #[must_use]
+    pub fn is_joined(&self) -> bool {
+        self.is_joined
+    }
+
+    /// Stores the pins of the dispatcher beside the credential. Returns false if this is no credential of a peer that
+    /// has joined.
+    pub(super) fn store_pins(&self, pins: &[Pin]) -> Result<bool, ConfigError> {
+        if !self.is_joined {
+            return Ok(false);
+        }
+        let Some(file) = JoinedFile::read(&self.path)? else { return Ok(false) };
+        if file.pins != pins {
+            JoinedFile { pins: pins.to_vec(), ..file }.write(&self.path)?;
+        }
+        Ok(true)
+    }
+
     /// Reads the token. Warns of a file that other users may read, and uses it nevertheless.
     pub fn read(&self) -> Result<String, ConfigError> {
         // Checked before the file is opened: a named pipe without a writer would block.

@@ -86,7 +86,8 @@ pub(super) fn create_private(directory: &Path) -> io::Result<()> {
 }
 
 /// Writes a file for its owner alone, under another name, then renames it: a reader that polls for the file never sees
-/// a part of it. The directory's own sync is left to the caller.
+/// a part of it. If that fails, for instance on a full disk, nothing is left. The directory's own sync is left to the
+/// caller.
 pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = path.with_extension("new");
     // A start that was cut short may have left one. It is made anew, so that its mode is certain.
@@ -96,9 +97,9 @@ pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
         return Err(error);
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&unfinished, path));
+    // A part of a secret is of no use to anybody who should have it.
+    written.inspect_err(|_| drop(fs::remove_file(&unfinished)))
 }
 
 /// Makes the names in a directory outlast a power cut.

@@ -2,15 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::model::{Network, Pin};
+use crate::model::Network;
 
 /// How peers reach this dispatcher.
 #[derive(Debug, Clone)]
 pub(crate) struct Listening {
     /// The address at which it listens, the first of several.
     pub(crate) address: SocketAddr,
-    /// The pin of its certificate authority.
-    pub(crate) pin: Pin,
     /// Networks besides loopback from which plain text is accepted.
     pub(crate) plain_text_from: Vec<Network>,
 }
@@ -41,7 +39,6 @@ mod tests {
     fn from(networks: &[&str]) -> Listening {
         Listening {
             address: "10.0.0.5:9000".parse().unwrap(),
-            pin: Pin::new([1; 32]),
             plain_text_from: networks.iter().map(|network| network.parse().unwrap()).collect(),
         }
     }

@@ -55,11 +55,13 @@ pub enum DispatcherError {
     #[error("could not read or write the token {}", path.display())]
     Token { path: PathBuf, source: io::Error },
     #[error(
-        "could not read or write the certificate authority's key {}: bring it back from a backup, or remove it, and \
-         give every peer the new pin",
+        "could not read the certificate authority's key {}: bring it back from a backup, or remove it, and give every \
+         peer the new pin",
         path.display()
     )]
     Authority { path: PathBuf, source: io::Error },
+    #[error("could not write {} of the certificate authority", path.display())]
+    AuthorityUnwritten { path: PathBuf, source: io::Error },
     #[error("could not make a certificate")]
     Certificate { source: CertificateError },
     #[error("could not create a join token: {why}")]

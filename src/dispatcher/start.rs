@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::authority::Authority;
 use super::capacity::Capacity;
 use super::core::{Core, CoreHandle, ToCore};
 use super::data_dir::DataDir;
@@ -19,7 +20,7 @@ use super::session::credentials::{Credentials, NewToken};
 use super::session::{Gate, Shared};
 use super::tokens::Tokens;
 use super::watchdog::{self, Pulse};
-use super::{DispatcherError, authority, fatal, limits, trust};
+use super::{DispatcherError, fatal, limits, trust};
 use crate::clock;
 use crate::config::DispatcherSettings;
 use crate::model::{AccessRole, Pin, PoolId};
@@ -27,13 +28,13 @@ use crate::scheduler::{Event, Policy, Pool, Scheduler};
 use crate::shutdown::Stop;
 use crate::store::{Store, StoreError, sqlite};
 use crate::threads::{self, Thread};
-use crate::transport::{Listener, TlsServer};
+use crate::transport::Listener;
 
 /// A dispatcher that runs in threads of this process. Dropping it stops it.
 pub struct Dispatcher {
     shared: Option<Arc<Shared>>,
     listener: Arc<Listener>,
-    pin: Pin,
+    authority: Authority,
     core: Sender<ToCore>,
     /// Receives the store, or the core's error, when the core ends.
     ended: Receiver<Result<Box<dyn Store>, StoreError>>,
@@ -55,22 +56,22 @@ impl Dispatcher {
         let store = sqlite::open(&data.store())?;
         // After the store is opened, whose lock keeps out a second dispatcher that would draw other tokens.
         let tokens = Tokens::load(&data)?;
-        let tls = TlsServer::new(authority::load(&data)?).map_err(|source| DispatcherError::Certificate { source })?;
+        let authority = Authority::load(&data)?;
         let readers = store.readers();
         let reader = readers.open()?;
         let credentials = store.credentials()?;
         let scheduler = restore(&settings, &*store)?;
         // Scripts wait for the port and go on, so nothing that they may need is made after this.
         let listener = Arc::new(Listener::bind(&settings.listen).map_err(DispatcherError::Listen)?);
-        let (address, pin) = (listener.local_addr(), tls.pin());
-        let gate =
-            Gate::new(tokens, tls, Listening { address, pin, plain_text_from: settings.plain_text_from.clone() });
+        let address = listener.local_addr();
+        let listening = Listening { address, plain_text_from: settings.plain_text_from.clone() };
+        let gate = Gate::new(tokens, authority.clone(), listening);
 
         let (core, core_inbox) = bounded(limits::CORE_CAPACITY);
         let (logs, logs_inbox) = bounded(limits::LOGS_CAPACITY);
         let logs = LogSender::new(logs);
         let (spawn, spawn_inbox) = bounded(pools::CAPACITY);
-        let local: Box<dyn Provider> = Box::new(Local::new(address, pin, &data, descriptors));
+        let local: Box<dyn Provider> = Box::new(Local::new(address, authority.clone(), &data, descriptors));
         let pools = Pools::start(BTreeMap::from([(PoolId::LOCAL, local)]), spawn_inbox, core.clone())?;
         let (said, ended) = bounded(1);
         let handle = CoreHandle::new(core.clone());
@@ -122,7 +123,7 @@ impl Dispatcher {
         let accept = Some(start_accept(shared.clone(), listener.clone())?);
         log::info!("listening at {address}");
         let (shared, ticking, pools) = (Some(shared), Some(ticking), Some(pools));
-        Ok(Self { shared, listener, pin, core, ended, ticking, pools, accept, threads })
+        Ok(Self { shared, listener, authority, core, ended, ticking, pools, accept, threads })
     }
 
     /// Returns the address at which the dispatcher listens.
@@ -132,7 +133,7 @@ impl Dispatcher {
 
     /// Returns the pin by which peers know this dispatcher.
     pub fn pin(&self) -> Pin {
-        self.pin
+        self.authority.pin()
     }
 
     /// Creates a join token for one runner, which is good for so long.
@@ -146,7 +147,7 @@ impl Dispatcher {
             ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
             uses: 1,
         };
-        let created = shared.credentials.create(new, None, vec![self.pin.to_string()]);
+        let created = shared.credentials.create(new, None, self.authority.pin_texts());
         created.map(|(_, token)| token).map_err(|denied| DispatcherError::JoinToken { why: denied.to_string() })
     }
 

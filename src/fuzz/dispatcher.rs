@@ -83,6 +83,7 @@ fn hello() -> Hello {
         callback_key: None,
         join: None,
         user: None,
+        pins: Vec::new(),
         takes_refs: true,
         takes_wakes: false,
         takes_pieces: false,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::error::{SessionError, explain};
 use super::gate::{Entrance, Gate};
+use crate::dispatcher::authority::Authority;
 use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::listening::Listening;
 use crate::dispatcher::tokens::Tokens;
@@ -13,7 +14,7 @@ use crate::model::Pin;
 use crate::protocol::hello::{Opening, Refusal};
 use crate::protocol::limits::MAX_HELLO_BYTES;
 use crate::threads;
-use crate::transport::{AuthorityKey, Frame, FrameReader, Stream, TlsServer, TransportError, write_frame};
+use crate::transport::{Frame, FrameReader, Stream, TransportError, write_frame};
 
 /// The longest opening. It is below the capacity of the in-memory connection, so that the peer need not wait.
 const MAX_OPENING: usize = 32 * 1024;
@@ -78,7 +79,7 @@ fn check_refusal(refusal: &Refusal) {
 /// and the first answer.
 fn enter(gate: &Gate, is_encrypted: bool, bytes: &[u8], cut: usize) -> (Result<Entrance, SessionError>, Vec<u8>) {
     let (here, there) = Stream::pair();
-    let (bytes, pin) = (bytes.to_vec(), is_encrypted.then_some(gate.listening.pin));
+    let (bytes, pin) = (bytes.to_vec(), is_encrypted.then_some(gate.authority.pin()));
     let peer = threads::spawn("peer", move || speak(&there, pin, &bytes, cut)).expect("there is room for a thread");
     let mut stream = here.clone();
     let mut has_begun = false;
@@ -111,13 +112,12 @@ pub(super) fn gate() -> Gate {
     let place = tempfile::tempdir().expect("there is room for a directory");
     let data = DataDir::open(place.path()).expect("an empty directory can be had");
     let tokens = Tokens::load(&data).expect("tokens can be made");
-    let tls = TlsServer::new(AuthorityKey::generate().expect("a key can be made")).expect("a certificate can be made");
+    let authority = Authority::load(&data).expect("an authority can be made");
     let listening = Listening {
         address: ([127, 0, 0, 1], 9000).into(),
-        pin: tls.pin(),
         plain_text_from: vec!["10.0.0.0/8".parse().expect("it is a network")],
     };
-    Gate::new(tokens, tls, listening)
+    Gate::new(tokens, authority, listening)
 }
 
 #[cfg(test)]

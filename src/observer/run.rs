@@ -10,7 +10,7 @@ use super::repo_threads::{EndCause, RepoThreads, ThreadEnd};
 use super::session::{Caller, DialError, Live, SessionError};
 use super::translate::RefusalKind;
 use crate::clock;
-use crate::config::{ObserverSettings, RepoLocation};
+use crate::config::{KnownPins, ObserverSettings, RepoLocation};
 use crate::error_chain::chain;
 use crate::git::Watched;
 use crate::model::Address;
@@ -87,7 +87,7 @@ impl<'a> Observer<'a> {
             name: names.join(",").chars().take(MAX_NAME_CHARS).collect(),
             incarnation,
             token: settings.token.clone(),
-            pins: settings.pins.clone(),
+            pins: KnownPins::new(settings.pins.clone(), settings.token.clone()),
         };
         let backoff = Backoff::new(DIAL_FIRST_MS, DIAL_MAX_MS, incarnation);
         let remaining = settings.repos.len();

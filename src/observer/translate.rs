@@ -44,7 +44,8 @@ pub(crate) enum Reply {
 /// The dispatcher's answer to `hello`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HelloAnswer {
-    Agreed(Agreed),
+    /// With the pins by which the dispatcher is to be known from now on; none if they are known.
+    Agreed(Agreed, Vec<String>),
     Refused(Refused),
     /// It closed the connection without an answer.
     Closed,
@@ -98,8 +99,9 @@ impl RefusalKind {
 }
 
 /// Makes the first message of a session.
-pub(crate) fn hello(name: &str, incarnation: u64, token: String) -> Frame {
-    Frame::new(&Opening::Hello(Hello::new(Role::Observer, name.to_owned(), incarnation, token)))
+pub(crate) fn hello(name: &str, incarnation: u64, token: String, pins: Vec<String>) -> Frame {
+    let hello = Hello::new(Role::Observer, name.to_owned(), incarnation, token);
+    Frame::new(&Opening::Hello(Hello { pins, ..hello }))
 }
 
 /// Makes the question for the heads of a repository at this place.
@@ -198,12 +200,15 @@ pub(crate) fn ping() -> Frame {
 /// Reads the answer to `hello`.
 pub(crate) fn read_greeting(reader: &mut FrameReader) -> Result<HelloAnswer, TransportError> {
     Ok(match reader.read::<Greeting>(MAX_LINE_BYTES)? {
-        Some(Greeting::Welcome(welcome)) => HelloAnswer::Agreed(Agreed {
-            session: SessionId(welcome.session),
-            ping_interval_ms: welcome.ping_interval_ms,
-            timeout_ms: welcome.timeout_ms,
-            takes_refs: welcome.takes_refs,
-        }),
+        Some(Greeting::Welcome(welcome)) => {
+            let agreed = Agreed {
+                session: SessionId(welcome.session),
+                ping_interval_ms: welcome.ping_interval_ms,
+                timeout_ms: welcome.timeout_ms,
+                takes_refs: welcome.takes_refs,
+            };
+            HelloAnswer::Agreed(agreed, welcome.pins)
+        }
         Some(Greeting::Error(refusal)) => HelloAnswer::Refused(refused(refusal)),
         None => HelloAnswer::Closed,
     })

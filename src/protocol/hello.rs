@@ -60,6 +60,9 @@ pub struct Hello {
     /// was opened with the secret of the role, and proves nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The pins by which the peer knows the dispatcher, if it keeps others that the dispatcher names. None by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<String>,
     /// Whether an observer knows of refs that are no branches. False by default.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_refs: bool,
@@ -86,6 +89,7 @@ impl Hello {
             callback_key: None,
             join: None,
             user: None,
+            pins: Vec::new(),
             takes_refs: role == Role::Observer,
             takes_wakes: role == Role::Observer,
             takes_pieces: role != Role::Runner,
@@ -143,6 +147,10 @@ pub struct Welcome {
     /// told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_refs: bool,
+    /// The pins by which the peer is to know the dispatcher from now on, if `hello` named other ones: two while the
+    /// dispatcher replaces its authority.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<String>,
     /// Only in the answer to a `join`: the credential that the peer has from now on. It is durable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined: Option<JoinedAs>,

@@ -403,8 +403,8 @@ pub(crate) mod tests {
             let (queued_jobs, running_jobs, counters, more) = (1, 2, Some(Default::default()), false);
             let schedules = (0..max % 50).map(schedule).collect();
             let plain_text_from = vec!["10.0.0.0/8".to_owned()];
-            let network = NetworkReport { listen: "[::1]:9000".into(), pin: "0".repeat(64), plain_text_from };
-            let network = Some(Box::new(network));
+            let (listen, pin, rotation) = ("[::1]:9000".into(), "0".repeat(64), None);
+            let network = Some(Box::new(NetworkReport { listen, pin, rotation, plain_text_from }));
             let status = StatusReport {
                 builds, runners, queued_jobs, running_jobs, schedules, warnings, counters, network, more
             };

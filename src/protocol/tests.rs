@@ -102,6 +102,7 @@ vocabulary!(
     Self::CreateToken(_) => "create_token",
     Self::Tokens => "tokens",
     Self::RevokeToken { .. } => "revoke_token",
+    Self::RotateAuthority { .. } => "rotate_authority",
     Self::Wake { .. } => "wake",
     Self::Watch => "watch",
     Self::Haves { .. } => "haves",

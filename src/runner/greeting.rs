@@ -4,7 +4,7 @@
 use crate::model::RunnerName;
 
 use super::limits::GREETING;
-use crate::config::{ConfigError, TokenSource};
+use crate::config::{ConfigError, KnownPins, TokenSource};
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Remedy, Role, Welcome};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::{MIN_VERSION, VERSION};
@@ -64,12 +64,17 @@ impl Setback {
 
 /// Sends `hello` and reads the answer. With `call` the `hello` names the listening address and its key; the session
 /// ends after that.
-pub(super) fn greet(stream: &Stream, reader: &mut FrameReader, who: &Identity, call: bool) -> Result<Welcome, Setback> {
+pub(super) fn greet(
+    stream: &Stream,
+    reader: &mut FrameReader,
+    who: &Identity,
+    (pins, call): (&KnownPins, bool),
+) -> Result<Welcome, Setback> {
     let token = who.token.read()?;
     let callback = who.callback.clone().filter(|_| call);
     let (listens_at, callback_key) = callback.map(|Callback { address, key }| (address, key)).unzip();
     let hello = Hello::new(Role::Runner, who.name.to_string(), who.incarnation, token);
-    let hello = Hello { listens_at, callback_key, ..hello };
+    let hello = Hello { listens_at, callback_key, pins: pins.texts(), ..hello };
     reader.set_timeout(Some(GREETING))?;
     transport::write_frame(stream, &Frame::new(&Opening::Hello(hello)))?;
     match reader.read::<Greeting>(MAX_LINE_BYTES)? {

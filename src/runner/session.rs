@@ -16,9 +16,10 @@ use super::listening::{Callers, IncomingCall};
 use super::routes::Routes;
 use super::translate::{self, Heard};
 use super::upload::Upload;
+use crate::config::KnownPins;
 use crate::error_chain::chain;
 use crate::model::words::drained_words;
-use crate::model::{Address, AttemptId, Moment, Pin, SessionId};
+use crate::model::{Address, AttemptId, Moment, SessionId};
 use crate::transport::{Absence, Backoff, Frame, FrameReader, Outbox, REFUSED_PAUSE, Stream, TransportError};
 use crate::{clock, threads};
 
@@ -117,7 +118,7 @@ fn longest_pause_without_name_ms(patience_ms: Option<u64>, taken_ms: u64) -> u64
 pub(super) struct Dialler {
     pub(super) who: Identity,
     pub(super) dispatch: Vec<Address>,
-    pub(super) pins: Vec<Pin>,
+    pub(super) pins: KnownPins,
     /// The incoming calls, if the runner listens.
     pub(super) callers: Option<Callers>,
     pub(super) news: Sender<SessionNews>,
@@ -204,13 +205,13 @@ impl Dialler {
     }
 
     fn one_session(&mut self, address: &Address, patience_ms: &mut Option<u64>) -> Result<(), Setback> {
-        let stream = Stream::dial_pinned(address, DIAL, &self.pins)?;
+        let stream = Stream::dial_pinned(address, DIAL, &self.pins.list())?;
         let mut reader = FrameReader::new(stream.clone());
         if !self.hangup.watch(&stream) {
             return Ok(());
         }
         let Some(callers) = &self.callers else { return self.stay(stream, reader, patience_ms) };
-        let welcome = greet(&stream, &mut reader, &self.who, true);
+        let welcome = greet(&stream, &mut reader, &self.who, (&self.pins, true));
         stream.close();
         *patience_ms = Some(welcome?.timeout_ms);
         log::debug!("announced to the dispatcher at {address}; waiting for its call");
@@ -223,11 +224,16 @@ impl Dialler {
 
     /// Greets, then reads until the session ends.
     fn stay(&mut self, stream: Stream, mut reader: FrameReader, patience_ms: &mut Option<u64>) -> Result<(), Setback> {
-        let welcome = greet(&stream, &mut reader, &self.who, false);
+        let welcome = greet(&stream, &mut reader, &self.who, (&self.pins, false));
         if welcome.is_err() {
             stream.close();
         }
         let welcome = welcome?;
+        if self.pins.learn(&welcome.pins) {
+            // The next `hello` has the stored pins.
+            stream.close();
+            return Ok(());
+        }
         *patience_ms = Some(welcome.timeout_ms);
         // A dispatcher that does not answer a ping within its own timeout is given up. Time that the reader spends
         // elsewhere does not count, for instance waiting for a slot that is slow to take a pack.

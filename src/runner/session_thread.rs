@@ -11,7 +11,7 @@ use super::limits::GREETING;
 use super::listening::Callers;
 use super::session::{Dialler, Hangup, SessionNews};
 use super::upload::Upload;
-use crate::config::RunnerSettings;
+use crate::config::{KnownPins, RunnerSettings};
 use crate::threads::{self, Thread};
 use crate::transport::{Listener, Stream};
 
@@ -30,6 +30,7 @@ impl SessionThread {
         news: Sender<SessionNews>,
         uploads: Sender<Upload>,
     ) -> Result<Self, RunnerError> {
+        let pins = KnownPins::new(settings.pins.clone(), settings.token.clone());
         let mut callers = None;
         let mut callback = None;
         if let Some(listen) = &settings.listen {
@@ -46,8 +47,9 @@ impl SessionThread {
             log::info!("runner {} listens at {address}", settings.name);
             callback = Some(Callback { address: address.to_string(), key: key.clone() });
             let source = |source| RunnerError::Thread { name: "accept", source };
-            let pins = settings.pins.clone();
+            let known = pins.clone();
             let encrypt = move |caller: &Stream| {
+                let pins = known.list();
                 if pins.is_empty() { Ok(caller.clone()) } else { caller.encrypt(&pins, GREETING) }
             };
             callers = Some(Callers::start(listener, key, Arc::new(encrypt)).map_err(source)?);
@@ -57,7 +59,7 @@ impl SessionThread {
         let incarnation = getrandom::u64().map_err(RunnerError::Random)?;
         let dialler = Dialler {
             who: Identity { name: settings.name.clone(), incarnation, token: settings.token.clone(), callback },
-            pins: settings.pins.clone(),
+            pins,
             dispatch: settings.dispatch.clone(),
             callers,
             news,

@@ -18,6 +18,7 @@ mod joining;
 mod logins;
 mod names;
 mod packaging;
+mod rotation;
 mod tidy;
 mod triggers;
 mod validity;

@@ -92,7 +92,7 @@ impl State {
             "source" | "started" | "log" | "results" | "draining" => self == Self::Registered,
             "status" | "show" | "why" | "runners" | "passes" | "logs" | "cancel" | "rerun" | "start" | "drain"
             | "resume" | "wake" | "watch" | "haves" | "submit" | "create_token" | "tokens" | "revoke_token"
-            | "log_out" => {
+            | "log_out" | "rotate_authority" => {
                 matches!(self, Self::Observing | Self::Informed | Self::Operating)
             }
             other => panic!("the table names `{other}`: say here when it is allowed"),
@@ -121,6 +121,8 @@ fn answer(role: &str, message: &str) -> Outcome {
         // It was opened with the secret of the role.
         ("operator", "log_out") => Outcome::Refused("refused"),
         ("operator", "revoke_token") => Outcome::Refused("not_found"),
+        // The example of the document is about the end of a replacement.
+        ("operator", "rotate_authority") => Outcome::Refused("refused"),
         ("operator", "watch") => Outcome::Taken(Some("ok")),
         ("operator", "show" | "why" | "logs" | "cancel" | "rerun" | "start" | "drain" | "resume" | "wake") => {
             Outcome::Refused("not_found")

@@ -208,7 +208,9 @@ impl Roles {
 
     /// The pins with which the roles of this process find the dispatcher.
     fn pins(&self) -> Vec<Pin> {
-        if self.is_loopback { Vec::new() } else { vec![self.pin] }
+        // Read each time, because an admin may replace the authority.
+        let pin = || crate::dispatcher::pin(&self.settings.data).unwrap_or(self.pin);
+        if self.is_loopback { Vec::new() } else { vec![pin()] }
     }
 
     /// The number of slots of the runner of this process.

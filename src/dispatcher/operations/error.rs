@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::dispatcher::authority::RotationError;
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::retention;
 use crate::dispatcher::session::credentials::Denied;
@@ -93,6 +94,8 @@ pub(crate) enum OperationError {
     /// The rules of tokens and credentials refuse it.
     #[error(transparent)]
     Denied(#[from] Denied),
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
     /// The scheduler has refused.
     #[error("{0}")]
     Refused(RefusalReason),

@@ -13,6 +13,7 @@ mod logs;
 mod orders;
 mod passes;
 mod questions;
+mod rotation;
 mod submit;
 mod tokens;
 mod views;

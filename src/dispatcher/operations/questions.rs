@@ -8,6 +8,7 @@ use super::history::{self, HistoryLine};
 use super::views::{BuildView, Views};
 use crate::clock;
 use crate::config::Timetable;
+use crate::dispatcher::authority::{Authority, Rotation};
 use crate::dispatcher::core::{CoreHandle, NoAnswer};
 use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::listening::Listening;
@@ -19,7 +20,7 @@ use crate::dispatcher::session::credentials::Credentials;
 use crate::dispatcher::trust::TrustJudge;
 use crate::dispatcher::warnings::{self, Warnings};
 use crate::model::reason::JobStatus;
-use crate::model::{AttemptId, BuildId, Job, JobId, JobState, Schedule, TaskName, Trust, WallTime};
+use crate::model::{AttemptId, BuildId, Job, JobId, JobState, Pin, Schedule, TaskName, Trust, WallTime};
 use crate::scheduler::{JobCounts, RunnerView};
 use crate::store::{Reader, Scope, StoreError};
 
@@ -38,6 +39,8 @@ pub(crate) struct Operations {
     pub(crate) observers: Observers,
     /// How peers reach the dispatcher; `None` if none runs.
     pub(crate) listening: Option<Arc<Listening>>,
+    /// `None` if no dispatcher runs.
+    pub(crate) authority: Option<Authority>,
     pub(crate) credentials: Credentials,
 }
 
@@ -56,6 +59,10 @@ pub(crate) struct Status {
     pub(crate) warnings: Vec<String>,
     /// How peers reach the dispatcher; `None` if none runs.
     pub(crate) listening: Option<Arc<Listening>>,
+    /// The pin by which peers know it; `None` if none runs.
+    pub(crate) pin: Option<Pin>,
+    /// How far the replacement of its authority has come, while it is replaced.
+    pub(crate) rotation: Option<Rotation>,
 }
 
 /// The reasons why a build, or one of its jobs, is in its state.
@@ -88,7 +95,8 @@ impl Operations {
             let (concerns, schedules) = (scheduler.concerns(now), scheduler.schedules());
             (scheduler.runners(now), scheduler.counts(), concerns, schedules, seen.counters.clone())
         });
-        let mut status = Status { builds, listening: self.listening.clone(), ..Status::default() };
+        let pin = self.authority.as_ref().map(Authority::pin);
+        let mut status = Status { builds, listening: self.listening.clone(), pin, ..Status::default() };
         match live {
             Ok((runners, jobs, concerns, schedules, counters)) => {
                 status.schedules = upcoming(schedules, repo);
@@ -106,6 +114,8 @@ impl Operations {
         status.warnings.extend(self.warnings.list());
         status.warnings.extend(self.listening.as_ref().and_then(|listening| listening.warning()));
         status.warnings.extend(self.credentials.warnings(clock::wall()));
+        status.rotation = self.rotation();
+        status.warnings.extend(status.rotation.as_ref().map(Rotation::warning));
         status.warnings.extend(warnings::of_mirrors(&self.mirrors.missing));
         status.warnings.extend(warnings::of_disks(&self.data));
         Ok(status)

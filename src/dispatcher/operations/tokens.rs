@@ -2,6 +2,7 @@
 
 use super::error::OperationError;
 use super::questions::Operations;
+use crate::dispatcher::authority::Authority;
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::session::credentials::{Denied, NewToken};
 use crate::model::{Credential, CredentialId, SessionId};
@@ -14,7 +15,7 @@ impl Operations {
         by: Option<String>,
     ) -> Result<(Credential, String), OperationError> {
         self.need_dispatcher()?;
-        let pins = self.listening.iter().map(|listening| listening.pin.to_string()).collect();
+        let pins = self.authority.as_ref().map(Authority::pin_texts).unwrap_or_default();
         Ok(self.credentials.create(new, by, pins)?)
     }
 

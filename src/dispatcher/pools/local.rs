@@ -10,9 +10,10 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use super::Provider;
 use crate::config::defaults;
+use crate::dispatcher::authority::Authority;
 use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::tokens;
-use crate::model::{Pin, SpawnId};
+use crate::model::SpawnId;
 
 /// Time that a runner may take to end after each signal.
 const END_WAIT: Duration = Duration::from_secs(3);
@@ -20,7 +21,7 @@ const END_WAIT: Duration = Duration::from_secs(3);
 /// The dispatcher's own machine.
 pub(in crate::dispatcher) struct Local {
     address: SocketAddr,
-    pin: Pin,
+    authority: Authority,
     data: DataDir,
     descriptors: Rlimit,
     runners: Vec<(SpawnId, Child)>,
@@ -32,8 +33,13 @@ pub(in crate::dispatcher) struct Local {
 impl Local {
     /// `descriptors` is the limit of open files that runners get: not the one that was raised for connections, because
     /// tasks inherit it, and some programs close every descriptor that they might have.
-    pub(in crate::dispatcher) fn new(address: SocketAddr, pin: Pin, data: &DataDir, descriptors: Rlimit) -> Self {
-        Self { address, pin, data: data.clone(), descriptors, runners: Vec::new(), count: 0 }
+    pub(in crate::dispatcher) fn new(
+        address: SocketAddr,
+        authority: Authority,
+        data: &DataDir,
+        descriptors: Rlimit,
+    ) -> Self {
+        Self { address, authority, data: data.clone(), descriptors, runners: Vec::new(), count: 0 }
     }
 
     fn command(&self, spawn: SpawnId) -> Command {
@@ -53,7 +59,7 @@ impl Local {
         if ip.is_loopback() {
             command.env_remove("SURVEIL_PIN");
         } else {
-            command.env("SURVEIL_PIN", self.pin.to_string());
+            command.env("SURVEIL_PIN", self.authority.pin_texts().join(","));
         }
         // A Ctrl-C at the dispatcher's terminal is the dispatcher's to pass on.
         command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use super::error::{SessionError, explain};
 use super::foreign::Foreign;
+use crate::dispatcher::authority::Authority;
 use crate::dispatcher::limits;
 use crate::dispatcher::listening::Listening;
 use crate::dispatcher::tokens::Tokens;
 use crate::model::Address;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::threads;
-use crate::transport::{FrameReader, Stream, TlsServer, TransportError};
+use crate::transport::{FrameReader, Stream, TransportError};
 
 /// Time that a peer may take for its part of the handshake.
 const HANDSHAKE: Duration = Duration::from_millis(limits::HANDSHAKE_MS);
@@ -26,7 +27,7 @@ const TLS_HANDSHAKE: u8 = 22;
 /// The checks that a new connection has to pass.
 pub(crate) struct Gate {
     pub(super) tokens: Tokens,
-    tls: TlsServer,
+    pub(super) authority: Authority,
     pub(super) listening: Arc<Listening>,
 }
 
@@ -41,8 +42,8 @@ pub(super) enum Entrance {
 }
 
 impl Gate {
-    pub(crate) fn new(tokens: Tokens, tls: TlsServer, listening: Listening) -> Self {
-        Self { tokens, tls, listening: Arc::new(listening) }
+    pub(crate) fn new(tokens: Tokens, authority: Authority, listening: Listening) -> Self {
+        Self { tokens, authority, listening: Arc::new(listening) }
     }
 
     /// Waits for the first byte, and makes the TLS handshake if it begins one: then `begun` is called before, and
@@ -85,7 +86,7 @@ impl Gate {
     /// than the session behind it, and a session's thread would keep that room as long as the session lasts.
     #[inline(never)]
     fn encrypt_beside(&self, stream: &Stream, received: Vec<u8>) -> Result<Stream, TransportError> {
-        let (tls, below, bytes) = (self.tls.clone(), stream.clone(), received.clone());
+        let (tls, below, bytes) = (self.authority.tls().clone(), stream.clone(), received.clone());
         match threads::spawn("handshake", move || below.encrypt_as(&tls, bytes, HANDSHAKE)) {
             Ok(thread) => thread.join().unwrap_or_else(|_| {
                 let source = io::Error::other("the thread of the handshake panicked");
@@ -98,7 +99,7 @@ impl Gate {
 
     /// Makes an encrypted connection, as the side that shows the certificate. `received` was read already.
     pub(super) fn encrypt(&self, stream: &Stream, received: Vec<u8>) -> Result<Stream, TransportError> {
-        stream.encrypt_as(&self.tls, received, HANDSHAKE)
+        stream.encrypt_as(self.authority.tls(), received, HANDSHAKE)
     }
 
     /// Refuses to call a runner in plain text that listens at an address from which plain text is refused. An address

@@ -6,6 +6,7 @@ use super::connection::Session;
 use super::error::SessionError;
 use super::worker::{self, Incoming};
 use super::{log_stream, passes, report, submission, truncate};
+use crate::dispatcher::authority::RotationError;
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::mirrors::{ArrivingPack, Upkeep};
 use crate::dispatcher::operations::{BuildWatch, OperationError, Operations, StartAsk, Submission, Submitted};
@@ -166,6 +167,7 @@ impl<'a> OperatorWorker<'a> {
             | FromOperator::CreateToken(_)
             | FromOperator::Tokens
             | FromOperator::RevokeToken { .. }
+            | FromOperator::RotateAuthority { .. }
             | FromOperator::Wake { .. }
             | FromOperator::Ping) => {
                 self.send(self.answer(message).unwrap_or_else(|error| ToOperator::Error(refusal(error))));
@@ -298,6 +300,8 @@ impl<'a> OperatorWorker<'a> {
             }
             FromOperator::Tokens => ToOperator::Tokens(report::tokens(operations.tokens()?)),
             FromOperator::RevokeToken { id } => ToOperator::Ok { text: operations.revoke_token(&id, person())? },
+            FromOperator::RotateAuthority { finish: false, .. } => ToOperator::Ok { text: operations.rotate()? },
+            FromOperator::RotateAuthority { force, .. } => ToOperator::Ok { text: operations.finish_rotation(force)? },
             FromOperator::Wake { repo } => done(operations.wake(&repo)?),
             FromOperator::Watch
             | FromOperator::LogOut
@@ -337,13 +341,16 @@ impl<'a> OperatorWorker<'a> {
     }
 }
 
-/// Returns an order about runners or tokens as a log tells it.
+/// Returns an order about runners, tokens or the authority as a log tells it.
 fn of_admin(message: &FromOperator) -> Option<String> {
     Some(match message {
         FromOperator::Drain { runner } => format!("drain {}", Refusal::quote(runner)),
         FromOperator::Resume { runner } => format!("resume {}", Refusal::quote(runner)),
         FromOperator::RevokeToken { id } => format!("revoke {}", Refusal::quote(id)),
         FromOperator::CreateToken(order) => format!("create a token for the role {}", Refusal::quote(&order.role)),
+        FromOperator::RotateAuthority { finish: false, .. } => "replace the authority".to_owned(),
+        FromOperator::RotateAuthority { force: false, .. } => "make the next authority the only one".to_owned(),
+        FromOperator::RotateAuthority { .. } => "make the next authority the only one by force".to_owned(),
         FromOperator::Status { .. }
         | FromOperator::Show { .. }
         | FromOperator::Why { .. }
@@ -388,6 +395,12 @@ fn refusal(error: OperationError) -> Refusal {
         OperationError::Source { .. } => (ErrorCode::BrokenSource, "broken_source"),
         OperationError::Spool(_) => (ErrorCode::Internal, "pack_not_kept"),
         OperationError::Denied(denied) => return denied.refusal(),
+        OperationError::Rotation(RotationError::NotBegun) => (ErrorCode::Refused, "not_rotating"),
+        OperationError::Rotation(RotationError::NotTaken { .. }) => (ErrorCode::Refused, "pin_not_taken"),
+        OperationError::Rotation(RotationError::Held) => (ErrorCode::Refused, "files_held"),
+        OperationError::Rotation(RotationError::Write { .. } | RotationError::Certificate(_)) => {
+            (ErrorCode::Internal, "authority_not_written")
+        }
         OperationError::Refused(reason) => (ErrorCode::Refused, reason.code()),
         OperationError::NoAnswer(NoAnswer::Busy) => (ErrorCode::Busy, "busy"),
         OperationError::NoAnswer(NoAnswer::Absent) => (ErrorCode::Refused, "not_running"),

@@ -51,6 +51,7 @@ impl Records {
             warnings: Warnings::default(),
             observers: Observers::none(),
             listening: None,
+            authority: None,
         };
         Ok(Some(Self { operations, written_at }))
     }

@@ -1,6 +1,7 @@
 //! Turns the results of operations into messages.
 
 use crate::clock;
+use crate::dispatcher::authority::Rotation;
 use crate::dispatcher::listening::Listening;
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView, Status, Why};
@@ -8,7 +9,7 @@ use crate::dispatcher::session::credentials::{expires_at, state};
 use crate::model::reason::{JobStatus, StoredReason};
 use crate::model::words::{attempt_detail, drained_words, outcome_detail};
 use crate::model::{
-    Credential, CredentialKind, Decision, Ending, JobState, Outcome, Schedule, StepRecord, TaskName, WallTime,
+    Credential, CredentialKind, Decision, Ending, JobState, Outcome, Pin, Schedule, StepRecord, TaskName, WallTime,
 };
 use crate::protocol::limits::{MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_WARNINGS};
 use crate::protocol::operator as wire;
@@ -31,15 +32,21 @@ pub(super) fn status(mut status: Status) -> wire::StatusReport {
         counters: status.counters.map(counters),
         schedules: status.schedules.into_iter().map(schedule).collect(),
         warnings: status.warnings.into_iter().map(|text| cut(text, MAX_SENTENCE_BYTES)).collect(),
-        network: status.listening.map(|listening| Box::new(network(&listening))),
+        network: status.listening.map(|listening| Box::new(network(&listening, status.pin, status.rotation))),
         more: false,
     }
 }
 
-fn network(listening: &Listening) -> wire::NetworkReport {
+fn network(listening: &Listening, pin: Option<Pin>, rotation: Option<Rotation>) -> wire::NetworkReport {
+    let rotation = rotation.map(|Rotation { next, joined, mut missing }| {
+        let taken = joined - missing.len();
+        missing.truncate(MAX_WARNINGS);
+        wire::RotationReport { next_pin: next.to_string(), joined: joined as u64, taken: taken as u64, missing }
+    });
     wire::NetworkReport {
         listen: listening.address.to_string(),
-        pin: listening.pin.to_string(),
+        pin: pin.map(|pin| pin.to_string()).unwrap_or_default(),
+        rotation,
         plain_text_from: listening.plain_text_from.iter().map(ToString::to_string).collect(),
     }
 }

@@ -118,6 +118,11 @@ impl Shared {
         self.sessions.authenticate(id)?;
         if let Some(credential) = access.id() {
             self.credentials.enter(id, credential, stream).map_err(|denied| denied.refusal())?;
+            self.gate.authority.note(credential, &hello.pins);
+        }
+        // An operator hears of the pins at its next command.
+        if hello.role != Role::Operator && !hello.pins.is_empty() {
+            self.gate.authority.enter(id, stream);
         }
         let is_over = joined.is_some();
         let welcome = Welcome {
@@ -127,6 +132,8 @@ impl Shared {
             ping_interval_ms: self.ping_interval_ms,
             timeout_ms: self.timeout_ms,
             takes_refs: hello.takes_refs,
+            // After `enter`: a rotation in between ends the session, so the peer hears of it in any case.
+            pins: self.gate.authority.news_for(&hello.pins),
             joined,
         };
         write_frame(stream, &Frame::new(&Greeting::Welcome(welcome))).map_err(lost)?;

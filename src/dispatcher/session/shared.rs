@@ -88,6 +88,7 @@ impl Shared {
             trust: self.trust.clone(),
             observers: self.observers.clone(),
             listening: Some(self.gate.listening.clone()),
+            authority: Some(self.gate.authority.clone()),
             credentials: self.credentials.clone(),
         })
     }
@@ -96,6 +97,7 @@ impl Shared {
     pub(super) fn leave(&self, id: SessionId) {
         self.observers.remove(id);
         self.credentials.leave(id);
+        self.gate.authority.leave(id);
         self.sessions.remove(id);
     }
 

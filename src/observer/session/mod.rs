@@ -8,19 +8,23 @@
 //!
 //! The threads of the repositories share the session. An `error` message does not name the request that it answers, and
 //! packs must not mix, so a thread that asks something holds the [`SessionTurn`] until the answer has arrived. Nothing
-//! here decides what to announce, and nothing here dials a second time: [`super::run()`] does.
+//! here decides what to announce, and nothing here dials again after a failure: [`super::run()`] does.
+
+mod error;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::config::{ConfigError, TokenSource};
-use crate::model::{Address, CommitIdError, Pin, SessionId};
+pub use error::DialError;
+pub(crate) use error::{SessionError, SessionOver};
+
+use crate::config::{KnownPins, TokenSource};
+use crate::model::{Address, SessionId};
 use crate::threads::{self, Thread};
 use crate::transport::{Frame, FrameReader, LastWord, Outbox, Stream, TransportError, write_frame};
 
@@ -44,72 +48,6 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// Shortest ping interval that is obeyed.
 const MIN_PING_INTERVAL_MS: u64 = 10;
 
-/// Why a session could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum DialError {
-    #[error(transparent)]
-    Token(ConfigError),
-    #[error("dispatcher at {address} cannot be reached")]
-    Unreachable { address: Address, source: io::Error },
-    #[error("could not open a session with the dispatcher at {address}")]
-    Broken { address: Address, source: TransportError },
-    #[error("dispatcher at {address} closed the connection without an answer")]
-    NoAnswer { address: Address },
-    #[error(
-        "dispatcher at {address} refuses the token read from {}: {text}; put the content of tokens/observer in the \
-         dispatcher's data directory there, or name another file with --token-file",
-        path.display()
-    )]
-    WrongToken { address: Address, path: PathBuf, text: String },
-    #[error("dispatcher at {address} does not understand this observer: {text}")]
-    Protocol { address: Address, text: String },
-    #[error("dispatcher at {address} cannot serve this observer now: {text}")]
-    Later { address: Address, text: String },
-    #[error("could not start a thread for the session")]
-    Thread(#[source] io::Error),
-}
-
-impl DialError {
-    /// Whether another attempt is useless until a person does something.
-    pub(crate) fn is_final(&self) -> bool {
-        match self {
-            Self::Broken { source, .. } => source.is_wrong_pin(),
-            Self::WrongToken { .. } | Self::Protocol { .. } | Self::Token(ConfigError::TokenPipe { .. }) => true,
-            Self::Token(_) | Self::Unreachable { .. } | Self::NoAnswer { .. } | Self::Later { .. } => false,
-            Self::Thread(_) => false,
-        }
-    }
-}
-
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SessionError {
-    #[error("the dispatcher closed the connection")]
-    Closed,
-    #[error("the connection broke")]
-    Broken(#[source] TransportError),
-    #[error("the dispatcher sent an impossible commit id")]
-    Nonsense(#[source] CommitIdError),
-    #[error("the dispatcher ended the session: {}", .0.text)]
-    Refused(Refused),
-    #[error("the dispatcher is silent")]
-    Silent,
-    #[error("the dispatcher sent replies that nobody asked for")]
-    Flooded,
-}
-
-impl SessionError {
-    /// Whether the dispatcher said what this observer cannot understand, so that the next session will hardly be
-    /// better.
-    pub(crate) fn is_misunderstanding(&self) -> bool {
-        matches!(self, Self::Nonsense(_) | Self::Flooded | Self::Broken(TransportError::Malformed(_)))
-    }
-}
-
-/// The session is over, so the request has no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SessionOver;
-
 /// The observer's identity, with which it dials.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
@@ -118,8 +56,7 @@ pub(crate) struct Caller {
     pub incarnation: u64,
     /// Read at every dial, so that the token may appear later than the observer.
     pub token: TokenSource,
-    /// The pins of the dispatcher; empty for plain text.
-    pub pins: Vec<Pin>,
+    pub pins: KnownPins,
 }
 
 impl Caller {
@@ -141,7 +78,16 @@ impl Caller {
     }
 
     fn dial_one(&self, address: &Address, token: &str) -> Result<Live, DialError> {
-        let stream = match Stream::dial_pinned(address, DIAL_TIMEOUT, &self.pins) {
+        match self.dial_once(address, token)? {
+            Some(live) => Ok(live),
+            // The dispatcher is to hear that its pins are stored. It has no news then.
+            None => self.dial_once(address, token)?.ok_or_else(|| DialError::NoAnswer { address: address.clone() }),
+        }
+    }
+
+    /// Returns `None` if the session ended because the observer has stored other pins of the dispatcher.
+    fn dial_once(&self, address: &Address, token: &str) -> Result<Option<Live>, DialError> {
+        let stream = match Stream::dial_pinned(address, DIAL_TIMEOUT, &self.pins.list()) {
             Ok(stream) => stream,
             Err(TransportError::Dial { address, source }) => return Err(DialError::Unreachable { address, source }),
             Err(source) => return Err(DialError::Broken { address: address.clone(), source }),
@@ -149,19 +95,24 @@ impl Caller {
         self.open(stream, token, address)
     }
 
-    /// Makes the opening exchange over a connection, then starts the threads.
-    fn open(&self, stream: Stream, token: &str, address: &Address) -> Result<Live, DialError> {
+    /// Makes the opening exchange over a connection, then starts the threads. Returns `None` like `dial_once`.
+    fn open(&self, stream: Stream, token: &str, address: &Address) -> Result<Option<Live>, DialError> {
         let broken = |source| DialError::Broken { address: address.clone(), source };
-        let hello = translate::hello(&self.name, self.incarnation, token.to_owned());
+        let hello = translate::hello(&self.name, self.incarnation, token.to_owned(), self.pins.texts());
         write_frame(&stream, &hello).map_err(broken)?;
         let mut reader = FrameReader::new(stream.clone());
         reader.set_timeout(Some(DIAL_TIMEOUT)).map_err(broken)?;
         match translate::read_greeting(&mut reader).map_err(broken)? {
-            HelloAnswer::Agreed(agreed) => {
+            // The next `hello` has the stored pins.
+            HelloAnswer::Agreed(_, pins) if self.pins.learn(&pins) => {
+                stream.close();
+                Ok(None)
+            }
+            HelloAnswer::Agreed(agreed, _) => {
                 // From here on `obs-ping` judges silence. It counts pings, so that neither a suspended machine nor a
                 // long pack looks like a silent dispatcher.
                 reader.set_timeout(None).map_err(broken)?;
-                Live::start(stream, reader, agreed).map_err(DialError::Thread)
+                Live::start(stream, reader, agreed).map(Some).map_err(DialError::Thread)
             }
             HelloAnswer::Refused(refused) => Err(self.refused(address.clone(), refused)),
             HelloAnswer::Closed => Err(DialError::NoAnswer { address: address.clone() }),

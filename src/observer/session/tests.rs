@@ -3,6 +3,7 @@
 use std::thread::scope;
 
 use super::*;
+use crate::config::KnownPins;
 use crate::git::RefGlob;
 use crate::model::{ObservedRefs, RepoName};
 use crate::observer::submit::{self, HeadsAnswer};
@@ -14,7 +15,7 @@ use crate::protocol::observer::{FromObserver, Head, ToObserver};
 
 fn caller() -> Caller {
     let token = TokenSource::new("/data/tokens/observer".into());
-    Caller { name: "app".into(), incarnation: 5, token, pins: Vec::new() }
+    Caller { name: "app".into(), incarnation: 5, pins: KnownPins::new(Vec::new(), token.clone()), token }
 }
 
 fn address() -> Address {
@@ -27,7 +28,8 @@ fn open(script: impl FnOnce(&mut Scripted) + Send) -> (Result<Live, DialError>, 
     let mut dispatcher = Scripted::new(theirs);
     let result = scope(|scope| {
         scope.spawn(|| script(&mut dispatcher));
-        caller().open(ours, "secret", &address())
+        let opened = caller().open(ours, "secret", &address());
+        opened.map(|live| live.expect("it has news of no pins"))
     });
     (result, dispatcher)
 }

@@ -51,6 +51,7 @@ impl Scripted {
             ping_interval_ms,
             timeout_ms,
             takes_refs: true,
+            pins: Vec::new(),
             joined: None,
         };
         write_frame(&self.stream, &Frame::new(&Greeting::Welcome(welcome))).unwrap();

@@ -11,8 +11,8 @@ use super::hello::Refusal;
 
 pub use reports::{
     AttemptReport, BuildReport, CountersReport, ExecutionReport, JobReport, NetworkReport, OrderReport, PassReport,
-    PassesReport, RunnerReport, RunnersReport, ScheduleReport, StatusReport, StepReport, TiersReport, TokenReport,
-    TokensReport, WhyLine, WhyReport,
+    PassesReport, RotationReport, RunnerReport, RunnersReport, ScheduleReport, StatusReport, StepReport, TiersReport,
+    TokenReport, TokensReport, WhyLine, WhyReport,
 };
 
 /// The reason code of the answer to a `cancel` of what is finished already. A command takes it as done.
@@ -90,6 +90,14 @@ pub enum FromOperator {
     Tokens,
     /// Revokes a join token or a credential, and ends the sessions of the credential. Answer: `ok`.
     RevokeToken { id: String },
+    /// Replaces the certificate authority of the dispatcher: makes the next one, or with `finish` makes that the only
+    /// one, with `force` also if peers have to join again. Answer: `ok`.
+    RotateAuthority {
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        finish: bool,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
+    },
     /// Revokes the credential with which this session was opened. Answer: `ok`, then the session ends.
     LogOut,
     /// Has the observers of a repository look at it at once. Answer: `ok` once they are told.

@@ -43,9 +43,26 @@ pub struct NetworkReport {
     pub listen: String,
     /// The pin by which peers know it.
     pub pin: String,
+    /// How far the replacement of its authority has come, while it is replaced. Absent by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationReport>,
     /// Networks besides loopback from which it accepts plain text. Empty by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plain_text_from: Vec<String>,
+}
+
+/// How far the replacement of the dispatcher's authority has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotationReport {
+    /// The pin of the next authority.
+    pub next_pin: String,
+    /// The number of peers that joined and whose credentials are valid.
+    pub joined: u64,
+    /// The number of peers among them that have the next pin.
+    pub taken: u64,
+    /// The others, each as its role and name: the first 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 /// A schedule of a branch.

@@ -205,6 +205,7 @@ impl Peer {
             ping_interval_ms: 20,
             timeout_ms: 10_000,
             takes_refs: false,
+            pins: Vec::new(),
             joined: None,
         };
         write_frame(&self.stream, &Frame::new(&Greeting::Welcome(welcome))).unwrap();

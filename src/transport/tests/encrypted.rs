@@ -17,14 +17,19 @@ use crate::transport::{AuthorityKey, Stream, TlsError, TlsServer, TransportError
 const SECOND: Duration = Duration::from_secs(1);
 
 fn server() -> TlsServer {
-    TlsServer::new(AuthorityKey::generate().unwrap()).unwrap()
+    with_pin().0
+}
+
+fn with_pin() -> (TlsServer, [Pin; 1]) {
+    let authority = AuthorityKey::generate().unwrap();
+    let pins = [authority.pin()];
+    (TlsServer::new(Arc::new(authority), None).unwrap(), pins)
 }
 
 /// A client of this program, and a peer that speaks TLS through rustls alone, step by step.
 fn with_raw_server() -> (Stream, RawPeer) {
     let (here, there) = memory::PairEnd::pair(None);
-    let server = server();
-    let pins = [server.pin()];
+    let (server, pins) = with_pin();
     let client = spawn(move || Stream::over(here).encrypt(&pins, LONG).unwrap());
     let mut peer = RawPeer { link: there, connection: server.connection().unwrap() };
     while peer.connection.is_handshaking() {
@@ -256,8 +261,8 @@ fn a_peer_that_ends_or_speaks_something_else_in_the_handshake_is_told_apart() {
 #[test]
 fn bytes_behind_the_handshake_are_not_lost() {
     let (here, there) = memory::PairEnd::pair(None);
-    let server = server();
-    let connection = pinned::client(&[server.pin()]).unwrap();
+    let (server, pins) = with_pin();
+    let connection = pinned::client(&pins).unwrap();
     // The client's Finished and its first words leave at once, so that the server receives them together.
     let client = spawn(move || {
         let client = tls::Encrypted::over(Arc::new(here), Connection::from(connection), Vec::new(), LONG).unwrap();

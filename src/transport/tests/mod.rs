@@ -25,8 +25,9 @@ pub(crate) fn over_each(story: impl Fn(Stream, Stream)) {
 
 /// Makes a connection encrypted, with its first end as the client.
 pub(crate) fn encrypt((here, there): (Stream, Stream)) -> (Stream, Stream) {
-    let server = TlsServer::new(AuthorityKey::generate().unwrap()).unwrap();
-    let pins = [server.pin()];
+    let authority = std::sync::Arc::new(AuthorityKey::generate().unwrap());
+    let pins = [authority.pin()];
+    let server = TlsServer::new(authority, None).unwrap();
     let serving = spawn(move || there.encrypt_as(&server, Vec::new(), LONG).unwrap());
     let client = here.encrypt(&pins, LONG).unwrap();
     (client, serving.join().unwrap())

@@ -71,6 +71,17 @@ impl AuthorityKey {
         self.issue_for(SERVER_NAME, now)
     }
 
+    /// Like [`AuthorityKey::issue`], but the chain goes on to the authority before this one, which has signed this
+    /// one's certificate: so peers that know either of the two accept it.
+    pub(super) fn issue_after(&self, before: &Self, now: WallTime) -> Result<CertifiedKey, CertificateError> {
+        let mut issued = self.issue(now)?;
+        let (root, der) = before.certificate(now)?;
+        let crossed = Self::params(now).signed_by(&self.key, &Issuer::from_params(&root, &before.key));
+        issued.cert[1] = crossed.map_err(CertificateError::Make)?.der().clone();
+        issued.cert.push(der);
+        Ok(issued)
+    }
+
     /// Like [`AuthorityKey::issue`], for any name.
     pub(super) fn issue_for(&self, name: &str, now: WallTime) -> Result<CertifiedKey, CertificateError> {
         let make = CertificateError::Make;
@@ -90,13 +101,19 @@ impl AuthorityKey {
 
     /// Makes the authority's own certificate.
     fn certificate(&self, now: WallTime) -> Result<(CertificateParams, CertificateDer<'static>), CertificateError> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = named("Surveil dispatcher's authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        set_dates(&mut params, now, AUTHORITY_VALID);
+        let params = Self::params(now);
         let der = params.self_signed(&self.key).map_err(CertificateError::Make)?.der().clone();
         Ok((params, der))
+    }
+
+    fn params(now: WallTime) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = named("Surveil dispatcher's authority");
+        // The next authority may stand between this one and a dispatcher.
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        set_dates(&mut params, now, AUTHORITY_VALID);
+        params
     }
 }
 

@@ -24,7 +24,8 @@ use crate::model::Pin;
 #[derive(Debug, Clone)]
 pub struct WrongPin {
     expected: Vec<Pin>,
-    presented: Option<Pin>,
+    /// Two while the dispatcher replaces its authority.
+    presented: Vec<Pin>,
 }
 
 impl fmt::Display for WrongPin {
@@ -32,10 +33,16 @@ impl fmt::Display for WrongPin {
         for (at, pin) in self.expected.iter().enumerate() {
             write!(f, "{}{pin}", if at == 0 { "given is " } else { " or " })?;
         }
-        match self.presented {
-            Some(pin) => write!(f, ", its own is {pin}"),
-            None => f.write_str(", and it shows no authority"),
+        for (at, pin) in self.presented.iter().enumerate() {
+            write!(f, "{}{pin}", if at == 0 { ", its own is " } else { " or " })?;
         }
+        if self.presented.is_empty() {
+            return f.write_str(", and it shows no authority");
+        }
+        f.write_str(
+            "; if its authority was replaced, give --pin with the pin that `surveil authority show` prints there, \
+             once, or join again with a new token",
+        )
     }
 }
 
@@ -73,14 +80,14 @@ impl ServerCertVerifier for PinVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let mut presented = None;
+        let mut presented = Vec::new();
         for certificate in intermediates {
             let mut roots = RootCertStore::empty();
             // What cannot be read as a certificate is no authority.
             let Ok(()) = roots.add(certificate.clone().into_owned()) else { continue };
             let pin = pin_of(&roots.roots[0].subject_public_key_info);
             if !self.pins.contains(&pin) {
-                presented.get_or_insert(pin);
+                presented.push(pin);
                 continue;
             }
             let judge = WebPkiServerVerifier::builder_with_provider(roots.into(), self.provider.clone())

@@ -8,28 +8,49 @@ use rustls::{ServerConfig, ServerConnection};
 
 use super::authority::{BACKDATED, VALID};
 use super::{AuthorityKey, CertificateError, WallClock, provider};
-use crate::model::{Pin, WallTime};
+use crate::model::WallTime;
 use crate::{clock, threads};
 
 /// The dispatcher's half of encrypted connections. Clones share the certificate.
 #[derive(Debug, Clone)]
 pub struct TlsServer {
     config: Arc<ServerConfig>,
-    pin: Pin,
+    /// `None` if the certificates come from elsewhere.
+    current: Option<Arc<Current>>,
 }
 
 impl TlsServer {
-    /// Makes the first certificate under this authority. The certificate lives in memory: a start makes another one,
-    /// and so does the first connection after two thirds of its time.
-    pub fn new(authority: AuthorityKey) -> Result<Self, CertificateError> {
-        let pin = authority.pin();
-        let now = clock::wall();
-        let issued = Mutex::new(Issued { key: Arc::new(authority.issue(now)?), at: now });
-        Self::presenting(Arc::new(Current { authority, issued }), pin)
+    /// Makes the first certificate under this authority, or under the next one while it is replaced. The certificate
+    /// lives in memory: a start makes another one, and so does the first connection after two thirds of its time.
+    pub fn new(authority: Arc<AuthorityKey>, next: Option<Arc<AuthorityKey>>) -> Result<Self, CertificateError> {
+        let current = Arc::new(Current { issued: Mutex::new(Issued::make(authority, next, clock::wall())?) });
+        Ok(Self { current: Some(current.clone()), ..Self::presenting(current)? })
+    }
+
+    /// Makes certificates under this authority, or under the next one while it is replaced, from the next connection
+    /// on.
+    pub fn replace(
+        &self,
+        authority: Arc<AuthorityKey>,
+        next: Option<Arc<AuthorityKey>>,
+    ) -> Result<(), CertificateError> {
+        if let Some(current) = &self.current {
+            let issued = Issued::make(authority, next, clock::wall())?;
+            *threads::lock(&current.issued) = issued;
+        }
+        Ok(())
+    }
+
+    /// Makes the present certificate one of that age.
+    #[cfg(test)]
+    pub(crate) fn set_age(&self, age: std::time::Duration) {
+        let mut issued = threads::lock(&self.current.as_ref().unwrap().issued);
+        let at = WallTime(clock::wall().0 - i64::try_from(age.as_millis()).unwrap());
+        *issued = Issued::make(issued.authority.clone(), issued.next.clone(), at).unwrap();
     }
 
     /// Makes the half of connections that presents what `certificates` chooses.
-    pub(super) fn presenting(certificates: Arc<dyn ResolvesServerCert>, pin: Pin) -> Result<Self, CertificateError> {
+    pub(super) fn presenting(certificates: Arc<dyn ResolvesServerCert>) -> Result<Self, CertificateError> {
         let mut config = ServerConfig::builder_with_details(provider(), Arc::new(WallClock))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(CertificateError::Use)?
@@ -38,13 +59,7 @@ impl TlsServer {
         // Sessions last for days, so resuming one would save nothing, and would keep secrets for nothing.
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { config: Arc::new(config), pin })
-    }
-
-    /// Returns the pin by which peers know this dispatcher.
-    #[must_use]
-    pub fn pin(&self) -> Pin {
-        self.pin
+        Ok(Self { config: Arc::new(config), current: None })
     }
 
     /// Makes the server's half of one connection. [`Stream`](crate::transport::Stream) moves its bytes; a program that
@@ -57,14 +72,29 @@ impl TlsServer {
 /// The certificate that is presented now.
 #[derive(Debug)]
 struct Current {
-    authority: AuthorityKey,
     issued: Mutex<Issued>,
 }
 
 #[derive(Debug)]
 struct Issued {
+    authority: Arc<AuthorityKey>,
+    next: Option<Arc<AuthorityKey>>,
     key: Arc<CertifiedKey>,
     at: WallTime,
+}
+
+impl Issued {
+    fn make(
+        authority: Arc<AuthorityKey>,
+        next: Option<Arc<AuthorityKey>>,
+        at: WallTime,
+    ) -> Result<Self, CertificateError> {
+        let key = match &next {
+            Some(next) => next.issue_after(&authority, at)?,
+            None => authority.issue(at)?,
+        };
+        Ok(Self { authority, next, key: Arc::new(key), at })
+    }
 }
 
 impl Current {
@@ -72,10 +102,10 @@ impl Current {
     fn at(&self, now: WallTime) -> Arc<CertifiedKey> {
         let mut issued = threads::lock(&self.issued);
         if is_due(issued.at, now) {
-            match self.authority.issue(now) {
-                Ok(key) => {
+            match Issued::make(issued.authority.clone(), issued.next.clone(), now) {
+                Ok(made) => {
                     log::info!("the certificate for encrypted connections is renewed");
-                    *issued = Issued { key: Arc::new(key), at: now };
+                    *issued = made;
                 }
                 // The next connection tries again; the old certificate may be valid for another month.
                 Err(error) => log::error!("the certificate for encrypted connections is not renewed: {error}"),
@@ -106,10 +136,10 @@ mod tests {
 
     #[test]
     fn a_certificate_is_renewed_after_two_thirds_of_ninety_days_without_a_restart() {
-        let authority = AuthorityKey::generate().unwrap();
         let made = WallTime(1_000 * DAY_MS);
-        let first = Arc::new(authority.issue(made).unwrap());
-        let current = Current { authority, issued: Mutex::new(Issued { key: first.clone(), at: made }) };
+        let issued = Issued::make(Arc::new(AuthorityKey::generate().unwrap()), None, made).unwrap();
+        let first = issued.key.clone();
+        let current = Current { issued: Mutex::new(issued) };
         let at = |days: i64| current.at(WallTime(made.0 + days * DAY_MS));
         assert!(Arc::ptr_eq(&at(0), &first) && Arc::ptr_eq(&at(59), &first));
         let second = at(60);

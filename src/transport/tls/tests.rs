@@ -32,7 +32,7 @@ fn key() -> AuthorityKey {
 
 /// Lets a client with these pins meet a dispatcher that presents this. Returns what each side says of it.
 fn meet(pins: &[Pin], presented: CertifiedKey) -> (Result<(), TlsError>, Result<(), TlsError>) {
-    let server = TlsServer::presenting(Arc::new(Always(Arc::new(presented))), Pin::new([0; 32])).unwrap();
+    let server = TlsServer::presenting(Arc::new(Always(Arc::new(presented)))).unwrap();
     let (here, there) = Stream::pair();
     let serving = threads::spawn("peer", move || tried(there.encrypt_as(&server, Vec::new(), LONG))).unwrap();
     let client = tried(here.encrypt(pins, LONG));
@@ -65,6 +65,24 @@ fn the_dispatcher_with_the_pin_is_accepted_also_if_it_is_the_second_of_two() {
     // The key that is read back from its file is the same authority.
     let restored = AuthorityKey::from_der(authority.to_der()).unwrap();
     meet(&[authority.pin()], restored.issue(at(0)).unwrap()).0.unwrap();
+}
+
+#[test]
+fn while_an_authority_is_replaced_either_pin_is_accepted_and_afterwards_the_new_one_alone() {
+    let (before, next) = (key(), key());
+    for pins in [vec![before.pin()], vec![next.pin()], vec![before.pin(), next.pin()], vec![next.pin(), before.pin()]] {
+        let (client, server) = meet(&pins, next.issue_after(&before, at(0)).unwrap());
+        client.unwrap();
+        server.unwrap();
+    }
+    let (client, _) = meet(&[before.pin()], next.issue(at(0)).unwrap());
+    assert!(matches!(client, Err(TlsError::WrongPin(_))), "{client:?}");
+    meet(&[before.pin(), next.pin()], next.issue(at(0)).unwrap()).0.unwrap();
+    // A key that another authority has not signed gains nothing by its certificate.
+    let CertifiedKey { mut cert, key, .. } = next.issue_after(&before, at(0)).unwrap();
+    cert[1] = next.issue(at(0)).unwrap().cert[1].clone();
+    let (client, _) = meet(&[before.pin()], CertifiedKey::new(cert, key));
+    assert!(matches!(client, Err(TlsError::Failed(_))), "{client:?}");
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub(crate) fn hello(role: Role, name: &str, token: String) -> Frame {
         callback_key: None,
         join: None,
         user: None,
+        pins: vec![],
         takes_wakes: false,
         takes_refs: false,
         takes_pieces: false,

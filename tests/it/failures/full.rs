@@ -100,3 +100,31 @@ fn a_commit_that_finds_no_room_in_its_mirror_is_refused_and_taken_in_when_there_
     volume.enlarge(&world, "64m");
     world.expect(&large, "passed");
 }
+
+/// The authority is what a first start writes last. Peers would rely on a part of it.
+#[test]
+fn a_first_start_without_room_for_the_authority_names_the_file_and_leaves_nothing_of_it() {
+    let world = World::new();
+    let Some(volume) = world.volume("data/tls", "64k") else { return };
+    volume.fill();
+    let command = world.command(&["dispatcher", "--host=127.0.0.1", "--port=0", "--spawn=0"]);
+    let refused = world.start_command("dispatcher", volume.inside(&command)).finish_with(70);
+    let key = world.data().canonicalize().unwrap().join("tls/authority.key");
+    let told = format!("could not write {} of the certificate authority: No space left on device", key.display());
+    assert!(refused.contains(&told), "{refused}");
+    let left = || std::fs::read_dir(volume.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left().collect::<Vec<_>>(), ["filler"]);
+    volume.enlarge(&world, "1m");
+    let dispatcher = dispatcher(&world, &volume, &[]);
+    dispatcher.says("certificate authority made");
+    assert_eq!(left().count(), 3, "the key and the pin");
+    // The key is all that is needed: a full disk neither stops the next start, nor encrypted connections.
+    volume.fill();
+    drop(dispatcher);
+    let _dispatcher = self::dispatcher(&world, &volume, &[]);
+    let pin = std::fs::read_to_string(volume.path("pin")).unwrap();
+    world.surveil(&["status", &format!("--pin={}", pin.trim())]).ok();
+    let refused = world.surveil(&["authority", "rotate"]).error(70);
+    assert!(refused.contains("could not write") && refused.contains("No space left on device"), "{refused}");
+    assert_eq!(left().count(), 3, "nothing else is left");
+}

@@ -124,8 +124,8 @@ impl Connection {
     }
 
     fn encrypt(&self, shared: &Shared) -> io::Result<()> {
-        let (tls, goes_on) = (shared.tls(), || !self.is_over());
-        self.server.encrypt(Secure::from(pinned_client(&[tls.pin()]).unwrap()), goes_on)?;
+        let ((tls, pin), goes_on) = (shared.tls(), || !self.is_over());
+        self.server.encrypt(Secure::from(pinned_client(&[*pin]).unwrap()), goes_on)?;
         self.client.encrypt(Secure::from(tls.connection().unwrap()), goes_on)
     }
 

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use surveil::model::Pin;
 use surveil::threads::{self, Thread};
 use surveil::transport::{AuthorityKey, TlsServer};
 
@@ -78,7 +79,7 @@ pub(crate) struct Shared {
     /// The file with the key of the dispatcher's authority.
     authority: PathBuf,
     /// The dispatcher's half of encrypted connections.
-    tls: OnceLock<TlsServer>,
+    tls: OnceLock<(TlsServer, Pin)>,
     tap: Arc<dyn Tap>,
     spoil: Mutex<Spoil>,
     /// Time until which nothing passes on any connection.
@@ -220,11 +221,13 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 impl Shared {
-    /// The dispatcher's half of encrypted connections. Its certificate is the link's own, under the same authority.
-    fn tls(&self) -> &TlsServer {
+    /// The dispatcher's half of encrypted connections, and the pin. Its certificate is the link's own, under the same
+    /// authority.
+    fn tls(&self) -> &(TlsServer, Pin) {
         self.tls.get_or_init(|| {
             let key = AuthorityKey::from_der(&fs::read(&self.authority).unwrap()).unwrap();
-            TlsServer::new(key).unwrap()
+            let pin = key.pin();
+            (TlsServer::new(Arc::new(key), None).unwrap(), pin)
         })
     }
 

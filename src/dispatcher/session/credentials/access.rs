@@ -44,7 +44,8 @@ fn needed_role(message: &FromOperator) -> AccessRole {
         | FromOperator::Resume { .. }
         | FromOperator::CreateToken(_)
         | FromOperator::Tokens
-        | FromOperator::RevokeToken { .. } => AccessRole::Admin,
+        | FromOperator::RevokeToken { .. }
+        | FromOperator::RotateAuthority { .. } => AccessRole::Admin,
     }
 }
 
@@ -143,6 +144,7 @@ mod tests {
             (FromOperator::CreateToken(order), admins),
             (FromOperator::Tokens, admins),
             (FromOperator::RevokeToken { id: "a".into() }, admins),
+            (FromOperator::RotateAuthority { finish: false, force: false }, admins),
         ] {
             let roles = [AccessRole::Reader, AccessRole::Member, AccessRole::Admin];
             let answers = roles.map(|role| {

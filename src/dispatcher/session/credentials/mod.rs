@@ -15,12 +15,12 @@ use std::sync::{Arc, Mutex};
 
 pub(crate) use access::{Access, MAX_PERSON_CHARS};
 pub(crate) use denied::Denied;
-use ledger::{Changes, Ledger};
+use ledger::{Changes, Ledger, State};
 pub(crate) use ledger::{Joiner, NewToken, expires_at, state};
 
 use crate::clock;
 use crate::dispatcher::core::{CoreHandle, ToCore};
-use crate::model::{Credential, CredentialId, SessionId, WallTime};
+use crate::model::{Credential, CredentialId, CredentialKind, SessionId, WallTime};
 use crate::protocol::hello::Role;
 use crate::protocol::token::{Token, TokenKind};
 use crate::threads;
@@ -147,6 +147,16 @@ impl Credentials {
         let live = threads::lock(&self.0.live);
         let sessions = |id: &CredentialId| live.values().filter(|(owner, _)| owner == id).count();
         rows.into_iter().map(|row| (sessions(&row.id), row)).map(|(count, row)| (row, count)).collect()
+    }
+
+    /// Returns the peers whose credentials are valid, each as a text for people.
+    pub(crate) fn joined(&self) -> Vec<(CredentialId, String)> {
+        let now = clock::wall();
+        let ledger = threads::lock(&self.0.ledger);
+        let rows = ledger.rows().filter(|row| matches!(row.kind, CredentialKind::Joined { .. }));
+        let valid = rows.filter(|row| state(row, now) == State::Valid);
+        let words = |row: &Credential| format!("{} {}", row.role.word(), row.name.as_deref().unwrap_or_default());
+        valid.map(|row| (row.id.clone(), words(row))).collect()
     }
 
     /// Returns a sentence for each credential that expires soon because nobody uses it.
