@@ -15,6 +15,8 @@ pub mod protocol;
 pub mod scheduler;
 
 #[doc(hidden)]
+pub mod blobs;
+#[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]
 pub mod clock;

@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser};
 
 use super::logging::Verbosity;
 use super::{
-    authority, backup, check, completions, control, dispatcher, execute, init, login, logs, manual, observer, plan,
-    runner, runners, show, status, submit, token, try_work, up, watch, why,
+    artifacts, authority, backup, check, completions, control, dispatcher, execute, init, login, logs, manual,
+    observer, plan, runner, runners, show, status, submit, token, try_work, up, watch, why,
 };
 
 const EXAMPLES: &str = "\
@@ -84,6 +84,7 @@ pub(crate) enum Subcommand {
     Show(show::ShowFlags),
     Watch(watch::WatchFlags),
     Logs(logs::LogsFlags),
+    Artifacts(artifacts::ArtifactsFlags),
     Why(why::WhyFlags),
     Submit(submit::SubmitFlags),
     Try(try_work::TryFlags),

@@ -100,13 +100,16 @@ pub(crate) fn restore(flags: RestoreFlags, out: &mut Output) -> Result<ExitCode,
     Ok(ExitCode::Ok)
 }
 
-/// Formats `40 builds (1.2 MiB), 12 logs (3.4 MiB), 1 mirror (5.6 MiB) and the tokens`.
+/// Formats `40 builds (1.2 MiB), 12 logs (3.4 MiB), 7 blobs (1.0 MiB), 1 mirror (5.6 MiB) and the tokens`. Nothing is
+/// said of blobs if there are none.
 fn contents(copied: &Copied) -> String {
-    let Copied { builds, store_bytes, logs, log_bytes, mirrors, mirror_bytes, tokens, missing: _ } = copied;
+    let Copied { builds, store_bytes, logs, log_bytes, blobs, blob_bytes, .. } = copied;
+    let Copied { mirrors, mirror_bytes, tokens, .. } = copied;
     let part = |count: u64, word: &str, bytes: u64| format!("{} ({})", human::count(count, word), human::bytes(bytes));
     let (builds, logs) = (part(*builds, "build", *store_bytes), part(*logs, "log", *log_bytes));
     let (mirrors, tokens) = (part(*mirrors, "mirror", *mirror_bytes), if *tokens { "the" } else { "no" });
-    format!("{builds}, {logs}, {mirrors} and {tokens} tokens")
+    let blobs = if *blobs > 0 { format!("{}, ", part(*blobs, "blob", *blob_bytes)) } else { String::new() };
+    format!("{builds}, {logs}, {blobs}{mirrors} and {tokens} tokens")
 }
 
 fn name_missing(copied: &Copied, out: &mut Output) -> Result<(), CliError> {

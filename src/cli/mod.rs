@@ -18,6 +18,7 @@ mod observer;
 mod runner;
 mod up;
 
+mod artifacts;
 mod control;
 mod login;
 mod logs;
@@ -141,6 +142,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         },
         Subcommand::Watch(flags) => watch::run(&flags, out),
         Subcommand::Logs(flags) => logs::run(flags, &mut out),
+        Subcommand::Artifacts(flags) => artifacts::run(flags, &mut out),
         Subcommand::Why(flags) => why::run(flags, &mut out),
         Subcommand::Submit(flags) => submit::run(&flags, out),
         Subcommand::Try(flags) => try_work::run(&flags, out),

@@ -83,6 +83,12 @@ pub(crate) struct RunnerFlags {
     /// Most bytes to keep of an attempt's output: its head and its tail
     #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::LOG_LIMIT_BYTES), help_heading = "Limits")]
     pub(crate) log_limit: Bytes,
+    /// Most files that the artifacts of an attempt have together
+    #[arg(long, value_name = "N", default_value_t = defaults::ARTIFACT_FILES, help_heading = "Limits")]
+    pub(crate) artifact_files: u64,
+    /// Most bytes that the artifacts of an attempt have together
+    #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::ARTIFACT_BYTES), help_heading = "Limits")]
+    pub(crate) artifact_size: Bytes,
     /// Take no job if the work directory has less free space than this
     #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::MIN_FREE_BYTES), help_heading = "Limits")]
     pub(crate) min_free: Bytes,
@@ -150,6 +156,8 @@ impl RunnerFlags {
             }),
             isolation: self.isolation,
             log_limit: self.log_limit.0,
+            artifact_files: self.artifact_files,
+            artifact_bytes: self.artifact_size.0,
             min_free: self.min_free.0,
             grace_ms: self.grace.0,
             delivery_ms: self.delivery_timeout.0,

@@ -59,6 +59,11 @@ pub const REMOTE_INTERVAL_MS: u64 = 30_000;
 /// The most bytes that are kept of one attempt's output. Nobody reads more, and a task that prints for ever does not
 /// fill the disk.
 pub const LOG_LIMIT_BYTES: u64 = 64 << 20;
+/// The most entries that the artifacts of one attempt have together. A directory of dependencies that is kept by
+/// mistake has as many.
+pub const ARTIFACT_FILES: u64 = 250_000;
+/// The most bytes of the artifacts of one attempt: more than an image of a disk.
+pub const ARTIFACT_BYTES: u64 = 50 << 30;
 /// Free space below which a runner starts no attempt. A checkout and a small build fit into it, so that attempts rarely
 /// fail because of a full disk.
 pub const MIN_FREE_BYTES: u64 = 1 << 30;

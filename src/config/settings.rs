@@ -95,6 +95,10 @@ pub struct RunnerSettings {
     pub local_source: Option<PathBuf>,
     /// The most bytes that are kept of one attempt's output.
     pub log_limit: u64,
+    /// The most entries that the artifacts of one attempt have together.
+    pub artifact_files: u64,
+    /// The most bytes of the artifacts of one attempt.
+    pub artifact_bytes: u64,
     /// The least and the most of the tiers that it offers. `None`: all that the kernel permits.
     pub isolation: Option<TierRange>,
     /// Free space in bytes at `work` below which no attempt is started.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::data_dir::{DataDir, LogPlace, create_private};
 use super::logs::TIMES_EXTENSION;
+use crate::blobs::ARRIVING;
 use crate::clock;
 use crate::locked::Locked;
 use crate::model::{BuildId, WholeBuild};
@@ -38,6 +39,8 @@ pub struct Copied {
     pub store_bytes: u64,
     pub logs: u64,
     pub log_bytes: u64,
+    pub blobs: u64,
+    pub blob_bytes: u64,
     pub mirrors: u64,
     pub mirror_bytes: u64,
     pub tokens: bool,
@@ -118,6 +121,7 @@ pub fn check(directory: &Path) -> Result<Copied, BackupError> {
     let mut found = Copied { tokens: data.tokens().exists(), ..Copied::default() };
     look(&data.store(), &data, &mut found)?;
     (found.logs, found.log_bytes) = measure(&data.logs()).map_err(failed("read", &data.logs()))?;
+    (found.blobs, found.blob_bytes) = measure(&data.blobs()).map_err(failed("read", &data.blobs()))?;
     let mirrors = data.root().join("mirrors");
     found.mirrors = fs::read_dir(&mirrors).map_or(0, |entries| entries.count() as u64);
     (_, found.mirror_bytes) = measure(&mirrors).map_err(failed("read", &mirrors))?;
@@ -143,6 +147,14 @@ fn prepare(path: &Path, advice: &'static str) -> Result<(), BackupError> {
 fn copy_files(from: &DataDir, to: &DataDir, with_tokens: bool) -> Result<Copied, BackupError> {
     let mut copied = Copied::default();
     (copied.logs, copied.log_bytes) = copy_tree(&from.logs(), &to.logs())?;
+    make(&to.blobs())?;
+    for entry in entries(&from.blobs()).map_err(failed("read", &from.blobs()))? {
+        // What is arriving is no blob yet.
+        if entry.file_name() != ARRIVING {
+            let (blobs, bytes) = copy_tree(&entry.path(), &to.blobs().join(entry.file_name()))?;
+            (copied.blobs, copied.blob_bytes) = (copied.blobs + blobs, copied.blob_bytes + bytes);
+        }
+    }
     let mirrors = from.root().join("mirrors");
     make(&to.root().join("mirrors"))?;
     for entry in entries(&mirrors).map_err(failed("read", &mirrors))? {

@@ -56,6 +56,10 @@ impl DataDir {
         self.0.join("mirrors").join(format!("{repo}.git"))
     }
 
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.0.join("blobs")
+    }
+
     pub(crate) fn logs(&self) -> PathBuf {
         self.0.join("logs")
     }

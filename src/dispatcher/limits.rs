@@ -15,6 +15,12 @@ pub(crate) const LOGS_CAPACITY: usize = 64;
 pub(crate) const LOG_PATIENCE_MS: u64 = 10_000;
 /// Interval at which output for which there was no room is asked for again.
 pub(crate) const LOG_RETRY: Duration = Duration::from_secs(1);
+/// Pieces of blobs that wait to be written, for each runner, each at most 1 MiB.
+pub(crate) const BLOB_WORK_CAPACITY: usize = 4;
+/// Size of the pieces of a blob that is sent.
+pub(crate) const BLOB_PIECE_BYTES: usize = 256 * 1024;
+/// Free space in bytes that artifacts leave: the store needs it, and without the store nothing goes on.
+pub(crate) const BLOB_RESERVE_BYTES: u64 = 256 << 20;
 /// Log files that are kept open. The file that was used longest ago is closed first.
 pub(crate) const OPEN_LOGS: usize = 512;
 /// Idle handles on mirrors that are kept open, each some hundred KiB.
@@ -77,6 +83,11 @@ pub(crate) const RETENTION_BATCH: usize = 50;
 pub(crate) const RETENTION_PAUSE: Duration = Duration::from_millis(50);
 /// Rounds of retention in a day, after which the mirrors are checked again.
 pub(crate) const MIRROR_CHECK_ROUNDS: u64 = 144;
+/// Rounds of retention in an hour, after which blobs that no artifact has are looked for.
+pub(crate) const BLOB_SWEEP_ROUNDS: u64 = 6;
+/// Time for which a blob stays that nothing refers to, in milliseconds: longer than any upload, whose blobs get their
+/// record last.
+pub(crate) const BLOB_GRACE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Bytes that a mirror may grow beyond twice its size before objects that no build needs are removed.
 pub(crate) const MIRROR_SLACK_BYTES: u64 = 4 << 20;
 /// Time for which a runner's request for a missing source waits for an observer to send it again, in milliseconds.

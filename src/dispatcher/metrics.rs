@@ -58,6 +58,7 @@ pub(crate) fn fold(counters: &mut Counters, record: &Record) {
         | Record::RunnerSaved(_)
         | Record::StepsEnded { .. }
         | Record::OutputsSet { .. }
+        | Record::ArtifactsLeft { .. }
         | Record::AttemptExecuted { .. }
         | Record::ScheduleSaved(_)
         | Record::Decided(_) => {}

@@ -86,6 +86,7 @@ impl Dispatcher {
             readers: readers.clone(),
             core: core.clone(),
             mirrors: shared.mirrors.clone(),
+            blobs: shared.blobs.clone(),
             observers: shared.observers.clone(),
             warnings: shared.warnings.clone(),
             credentials: shared.credentials.clone(),

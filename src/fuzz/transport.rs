@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::protocol::blobs::BlobPiece;
 use crate::protocol::codec::{self, CodecError};
 use crate::protocol::limits::MAX_PAYLOAD_BYTES;
 use crate::protocol::runner::FromRunner;
@@ -142,9 +143,9 @@ fn read_simply(bytes: &[u8], at: usize) -> (Said, usize) {
     }
 }
 
-/// The length of the payload behind a message. Only `log` has one.
+/// The length of the payload behind a message.
 fn payload_of(message: &FromRunner) -> u64 {
-    if let FromRunner::Log { bytes, .. } = message { *bytes } else { 0 }
+    if let FromRunner::Log { bytes, .. } | FromRunner::Blob(BlobPiece { bytes, .. }) = message { *bytes } else { 0 }
 }
 
 /// The other end of the connection.

@@ -21,6 +21,8 @@ worded! {
         Steps = "steps",
         /// The task may write a file with further tasks. A runner that knows it also knows the names of such tasks.
         Expand = "expand",
+        /// The task leaves files.
+        Artifacts = "artifacts",
         /// An attempt sees nothing of Surveil and of other attempts, [`super::Tier::Guarded`].
         Guarded = "guarded",
         /// An attempt writes only into places of its own, [`super::Tier::Sealed`].
@@ -36,7 +38,7 @@ worded! {
 
 impl Ability {
     /// The abilities that this program has on every machine.
-    pub const OF_PROGRAM: [Self; 4] = [Self::Dir, Self::QuietTimeout, Self::Steps, Self::Expand];
+    pub const OF_PROGRAM: [Self; 5] = [Self::Dir, Self::QuietTimeout, Self::Steps, Self::Expand, Self::Artifacts];
 
     /// Returns the abilities that a runner needs to execute a recipe.
     pub fn needed_for(recipe: &Recipe) -> impl Iterator<Item = Self> {
@@ -45,6 +47,7 @@ impl Ability {
             (Self::QuietTimeout, recipe.quiet_timeout_ms.is_some()),
             (Self::Steps, !recipe.steps.is_empty()),
             (Self::Expand, recipe.expand),
+            (Self::Artifacts, !recipe.artifacts.is_empty()),
             (Self::Guarded, recipe.isolation == Some(Tier::Guarded)),
             (Self::Sealed, recipe.isolation == Some(Tier::Sealed)),
             (Self::Image, recipe.image.is_some()),
@@ -80,7 +83,7 @@ impl Ability {
             Self::Image => Some("container images (`image`)"),
             Self::NoNetwork => Some("tasks without network (`network = false`)"),
             Self::Limits => Some("limits of an attempt (`memory`, `processes`, `cpus`)"),
-            Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand => None,
+            Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand | Self::Artifacts => None,
         }
     }
 
@@ -90,7 +93,7 @@ impl Ability {
         match self {
             Self::Guarded => Some(Tier::Guarded),
             Self::Sealed => Some(Tier::Sealed),
-            Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand => None,
+            Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand | Self::Artifacts => None,
             Self::Image | Self::NoNetwork | Self::Limits => None,
         }
     }

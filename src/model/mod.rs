@@ -6,7 +6,9 @@ mod macros;
 
 mod ability;
 mod address;
+mod artifact;
 mod attempt;
+mod blob;
 mod build;
 mod commit;
 mod credential;
@@ -46,7 +48,9 @@ pub mod words;
 
 pub use ability::Ability;
 pub use address::{Address, AddressError};
+pub use artifact::{ArtifactRecord, ArtifactRule, KeptOn};
 pub use attempt::{Attempt, LogSummary, Outcome};
+pub use blob::{BlobId, BlobIdError};
 pub use build::{Build, BuildSource, BuildState, Verdict};
 pub use commit::{BranchName, CommitId, CommitIdError};
 pub use credential::{AccessRole, Credential, CredentialId, CredentialKind};

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Pull, Tier};
+use super::{ArtifactRule, Pull, Tier};
 
 /// The commands of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -118,6 +118,9 @@ pub struct Recipe {
     /// The processor time of an attempt, in thousandths of a processor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub millicpus: Option<u32>,
+    /// The files that the task leaves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<ArtifactRule>,
 }
 
 fn yes() -> bool {
@@ -154,6 +157,7 @@ impl Recipe {
             memory_bytes: None,
             processes: None,
             millicpus: None,
+            artifacts: Vec::new(),
         }
     }
 

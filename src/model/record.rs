@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::reason::DecisionKind;
 use super::{
-    Attempt, AttemptId, Build, BuildId, CommitId, Ending, ExecutionRecord, Job, JobId, LogSummary, Outcome, Outputs,
-    RefName, RepoName, Runner, RunnerId, Schedule, StepRecord, TaskName, TaskSpec, Verdict, WallTime,
+    ArtifactRecord, Attempt, AttemptId, Build, BuildId, CommitId, Ending, ExecutionRecord, Job, JobId, LogSummary,
+    Outcome, Outputs, RefName, RepoName, Runner, RunnerId, Schedule, StepRecord, TaskName, TaskSpec, Verdict, WallTime,
 };
 
 /// One fact to make durable. Records of one batch are committed together, in order.
@@ -33,6 +33,8 @@ pub enum Record {
     AttemptFinished { attempt: AttemptId, outcome: Outcome, log: LogSummary, duration_ms: Option<u64>, at: WallTime },
     /// The steps of an attempt that has ended, in order.
     StepsEnded { attempt: AttemptId, steps: Vec<StepRecord> },
+    /// The artifacts that an attempt left, before its outcome. Their blobs are durable.
+    ArtifactsLeft { attempt: AttemptId, artifacts: Vec<ArtifactRecord> },
     /// How an attempt was executed, before its outcome.
     AttemptExecuted { attempt: AttemptId, execution: Box<ExecutionRecord> },
     /// The outputs of an attempt, before its outcome. `task` is its job's.

@@ -5,7 +5,9 @@
 //! [`crate::model`], which all later code may trust. The exception is the recipe of a task: it has many keys, and will
 //! have more, so it has one serialised form, [`crate::model::recipe`], for the wire and the store.
 
+pub mod blobs;
 pub mod codec;
+mod cutter;
 pub mod hello;
 pub mod limits;
 pub mod observer;

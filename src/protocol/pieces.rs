@@ -3,10 +3,8 @@
 //!
 //! Every piece but the last says `more`. Only a peer whose `hello` says that it takes pieces gets more than one.
 
-use std::io;
-
-use serde::Serialize;
-
+use super::blobs::ArtifactsReport;
+use super::cutter::Cutter;
 use super::observer::Head;
 use super::operator::{BuildReport, JobReport, RunnersReport, StatusReport, ToOperator, TokensReport, WhyReport};
 
@@ -57,6 +55,22 @@ impl Pieces for TokensReport {
 
     fn join(&mut self, next: Self) {
         self.tokens.extend(next.tokens);
+        self.more = next.more;
+    }
+}
+
+impl Pieces for ArtifactsReport {
+    fn cut(mut self, max: usize) -> Vec<Self> {
+        let artifacts = std::mem::take(&mut self.artifacts);
+        let mut pieces = Cutter::new(self.clone(), self, max);
+        for artifact in artifacts {
+            pieces.add(&artifact).artifacts.push(artifact);
+        }
+        pieces.finish(|piece| &mut piece.more)
+    }
+
+    fn join(&mut self, next: Self) {
+        self.artifacts.extend(next.artifacts);
         self.more = next.more;
     }
 }
@@ -146,63 +160,6 @@ impl Pieces for StatusReport {
     }
 }
 
-/// Fills one piece after the other.
-struct Cutter<P> {
-    /// The full pieces, and behind them the one that is being filled.
-    done: Vec<P>,
-    /// A piece without entries.
-    empty: P,
-    /// The length of `empty`.
-    base: usize,
-    /// The length of the piece that is being filled.
-    used: usize,
-    max: usize,
-}
-
-impl<P: Serialize + Clone> Cutter<P> {
-    fn new(first: P, empty: P, max: usize) -> Self {
-        let (used, base) = (length(&first), length(&empty));
-        Self { done: vec![first], empty, base, used, max }
-    }
-
-    /// Returns the piece that has room for the entry, which the caller puts there.
-    fn add(&mut self, entry: &impl Serialize) -> &mut P {
-        // With its comma.
-        let length = length(entry) + 1;
-        if self.used + length > self.max && self.used > self.base {
-            self.done.push(self.empty.clone());
-            self.used = self.base;
-        }
-        self.used += length;
-        self.done.last_mut().expect("there is always one")
-    }
-
-    /// Returns the pieces; all but the last say that more follows.
-    fn finish(mut self, more: impl Fn(&mut P) -> &mut bool) -> Vec<P> {
-        let last = self.done.len() - 1;
-        self.done[..last].iter_mut().for_each(|piece| *more(piece) = true);
-        self.done
-    }
-}
-
-/// Returns the number of bytes that a value takes on the wire.
-fn length(value: &impl Serialize) -> usize {
-    struct Count(usize);
-    impl io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    serde_json::to_writer(&mut count, value).expect("wire types have text keys only and counting takes every byte");
-    count.0
-}
-
 impl ToOperator {
     /// Cuts an answer whose lists may grow into pieces; any other message is a single one.
     #[must_use]
@@ -216,7 +173,9 @@ impl ToOperator {
             Self::Why(report) => all(report, max, Self::Why),
             Self::Runners(report) => all(report, max, Self::Runners),
             Self::Tokens(report) => all(report, max, Self::Tokens),
+            Self::Artifacts(report) => all(report, max, Self::Artifacts),
             other @ (Self::Passes(_)
+            | Self::Blob { .. }
             | Self::Token { .. }
             | Self::Log { .. }
             | Self::LogEnd { .. }
@@ -237,6 +196,7 @@ impl ToOperator {
             (Self::Why(report), Self::Why(next)) => report.join(next),
             (Self::Runners(report), Self::Runners(next)) => report.join(next),
             (Self::Tokens(report), Self::Tokens(next)) => report.join(next),
+            (Self::Artifacts(report), Self::Artifacts(next)) => report.join(next),
             (_, next) => return Err(Box::new(next)),
         }
         Ok(())
@@ -251,7 +211,9 @@ impl ToOperator {
             Self::Why(report) => report.more,
             Self::Runners(report) => report.more,
             Self::Tokens(report) => report.more,
+            Self::Artifacts(report) => report.more,
             Self::Token { .. }
+            | Self::Blob { .. }
             | Self::Passes(_)
             | Self::Log { .. }
             | Self::LogEnd { .. }
@@ -271,6 +233,7 @@ pub(crate) mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::cutter::length;
     use super::super::operator::{AttemptReport, NetworkReport, RunnerReport, ScheduleReport, WhyLine};
     use super::*;
 

@@ -6,6 +6,7 @@ use serde::ser::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use super::blobs::{ArtifactEnd, BlobOffset, BlobPiece, BlobQuestion};
 use super::hello::Refusal;
 use crate::model::recipe::{self, Recipe};
 
@@ -115,7 +116,18 @@ pub enum FromRunner {
         /// The outputs of the attempt, as pairs of a name and a value. None by default.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         outputs: Vec<(String, String)>,
+        /// The artifacts that the attempt left, whose blobs are `settled`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        artifacts: Vec<ArtifactEnd>,
     },
+    /// Asks which of these blobs the dispatcher lacks. Answer: `lacks`.
+    Have(BlobQuestion),
+    /// Carries a piece of a blob that the dispatcher lacks: `bytes` raw bytes follow. Answer: `blob_ack` or
+    /// `blob_refused`.
+    Blob(BlobPiece),
+    /// Asks to make everything that was sent for the attempt durable. Each manifest, and each blob that it names, must
+    /// be there. Answer: `settled` or `blob_refused`.
+    Settle { attempt: u64, manifests: Vec<String> },
     /// States that the runner finishes the attempts that it holds and takes no new ones. No answer.
     Draining,
 }
@@ -154,6 +166,20 @@ pub enum ToRunner {
         #[serde(default, skip_serializing_if = "StreamName::is_log")]
         stream: StreamName,
         offset: u64,
+    },
+    /// Answers `have`.
+    Lacks { attempt: u64, blobs: Vec<BlobOffset> },
+    /// Confirms a piece: what is before `offset` has arrived. Behind the last piece the blob is verified.
+    BlobAck { attempt: u64, blob: String, offset: u64 },
+    /// Confirms that the blobs of the attempt are durable.
+    Settled { attempt: u64 },
+    /// States that a piece, or a `settle`, was not taken, and why. The runner begins anew with `have`, or gives up.
+    BlobRefused {
+        attempt: u64,
+        reason: String,
+        /// `disk_full` or `wrong_bytes`; absent for other reasons.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason_code: Option<String>,
     },
     /// Confirms that the result is durable. The runner may forget the attempt.
     Ok { attempt: u64 },

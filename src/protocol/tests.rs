@@ -70,6 +70,9 @@ vocabulary!(
     Self::Log { .. } => "log",
     Self::Results { .. } => "results",
     Self::Draining => "draining",
+    Self::Have(_) => "have",
+    Self::Blob(_) => "blob",
+    Self::Settle { .. } => "settle",
 );
 vocabulary!(
     ToRunner,
@@ -84,6 +87,10 @@ vocabulary!(
     Self::Stale { .. } => "stale",
     Self::Ack { .. } => "ack",
     Self::Drain => "drain",
+    Self::Lacks { .. } => "lacks",
+    Self::BlobAck { .. } => "blob_ack",
+    Self::Settled { .. } => "settled",
+    Self::BlobRefused { .. } => "blob_refused",
     Self::Error(_) => "error",
 );
 vocabulary!(
@@ -109,6 +116,8 @@ vocabulary!(
     Self::Pack { .. } => "pack",
     Self::Submit(_) => "submit",
     Self::LogOut => "log_out",
+    Self::Artifacts { .. } => "artifacts",
+    Self::Fetch { .. } => "fetch",
     Self::Ping => "ping",
 );
 vocabulary!(
@@ -127,6 +136,8 @@ vocabulary!(
     Self::Submitted { .. } => "submitted",
     Self::NeedSource { .. } => "need_source",
     Self::Ack => "ack",
+    Self::Artifacts(_) => "artifacts",
+    Self::Blob { .. } => "blob",
     Self::Error(_) => "error",
 );
 vocabulary!(

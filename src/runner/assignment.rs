@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::limits::{EXCLUSIVE_END_MS, EXCLUSIVE_START_MS};
 use crate::model::reason::LossReason;
 use crate::model::{
-    AttemptId, BuildId, CommitId, ExecutionRecord, LogSummary, Moment, Outcome, Outputs, Recipe, RefName, RepoName,
-    StepRecord, StreamKind, StreamSummary, TaskName,
+    ArtifactRecord, AttemptId, BuildId, CommitId, ExecutionRecord, LogSummary, Moment, Outcome, Outputs, Recipe,
+    RefName, RepoName, StepRecord, StreamKind, StreamSummary, TaskName,
 };
 
 /// An attempt to execute.
@@ -78,15 +78,31 @@ pub(super) struct AttemptResult {
     pub(super) execution: Option<Box<ExecutionRecord>>,
     /// The file of further tasks, or the reason why it cannot be sent. `None` if there is none.
     pub(super) written: Option<Box<Result<String, String>>>,
-    /// `None` if there are none.
-    pub(super) outputs: Option<Box<Outputs>>,
+    /// `None` if there is nothing of it.
+    pub(super) left: Option<Box<Leavings>>,
+}
+
+/// What few attempts leave. It stands in a box, so that the result of all others is small.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Leavings {
+    pub(super) outputs: Outputs,
+    /// The artifacts that are durable at the dispatcher.
+    pub(super) artifacts: Vec<ArtifactRecord>,
+}
+
+impl Leavings {
+    /// Returns `None` if there is nothing.
+    pub(super) fn of(outputs: Outputs, artifacts: Vec<ArtifactRecord>) -> Option<Box<Self>> {
+        let is_nothing = outputs.is_empty() && artifacts.is_empty();
+        (!is_nothing).then(|| Box::new(Self { outputs, artifacts }))
+    }
 }
 
 impl AttemptResult {
     /// The result of an attempt with no stream but its log.
     pub(super) fn new(outcome: Outcome, duration_ms: Option<u64>, log: LogSummary) -> Self {
-        let (streams, steps, outputs) = (Vec::new(), Vec::new(), None);
-        Self { outcome, duration_ms, log, streams, steps, execution: None, written: None, outputs }
+        let (streams, steps) = (Vec::new(), Vec::new());
+        Self { outcome, duration_ms, log, streams, steps, execution: None, written: None, left: None }
     }
 
     /// The result of an attempt whose process was never started.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvError, Sender, after, bounded, never, select};
 
 use super::assignment::{Assignment, AttemptResult, SourceAhead};
+use super::blobs::{ArtifactLimits, LineWanted};
 use super::boottime;
 use super::environment::inherited;
 use super::error::RunnerError;
@@ -69,6 +70,7 @@ pub(super) fn run(
         local_source: settings.local_source.clone(),
         inherited: inherited(std::env::vars_os()),
         log_limit: settings.log_limit,
+        artifact_limits: ArtifactLimits { files: settings.artifact_files, bytes: settings.artifact_bytes },
         min_free: settings.min_free,
         grace_ms: settings.grace_ms,
         renewed: AtomicU64::new(boottime::now().0),
@@ -95,6 +97,8 @@ pub(super) fn run(
         slots: (0..slots).map(|_| None).collect(),
         cancels: HashMap::new(),
         packs: HashMap::new(),
+        is_registered: false,
+        lines_wanted: Vec::new(),
         warm,
         registered_at: boottime::now(),
         heartbeat,
@@ -127,6 +131,10 @@ struct Core<'a> {
     cancels: HashMap<AttemptId, Sender<()>>,
     /// The slot's end for the source, for each attempt that has not asked for it yet.
     packs: HashMap<AttemptId, Sender<Piece>>,
+    /// Whether the dispatcher knows over the present session which attempts this runner holds.
+    is_registered: bool,
+    /// Requests of slots that wait for a session.
+    lines_wanted: Vec<LineWanted>,
     /// The commit of each repository's work tree.
     warm: BTreeMap<RepoName, CommitId>,
     /// The time at which the registration was last sent.
@@ -168,7 +176,7 @@ impl Core<'_> {
                     Err(RecvError) => return Err(RunnerError::ThreadEnded("session")),
                 },
                 // This receiver never disconnects: the core holds a sender of its own.
-                recv(reports) -> report => report.ok().map(|report| self.take(report)),
+                recv(reports) -> report => report.ok().and_then(|report| self.take(report)),
                 recv(stop) -> asked => Some(match asked {
                     Ok(Stop::Drain) => {
                         self.say_what_a_drain_waits_for();
@@ -227,7 +235,7 @@ impl Core<'_> {
                 Event::Connected
             }
             SessionNews::Disconnected => {
-                self.session = None;
+                (self.session, self.is_registered) = (None, false);
                 self.beat(None)?;
                 Event::Disconnected
             }
@@ -248,8 +256,13 @@ impl Core<'_> {
         })
     }
 
-    fn take(&mut self, report: SlotReport) -> Event {
-        match report {
+    fn take(&mut self, report: SlotReport) -> Option<Event> {
+        Some(match report {
+            SlotReport::LineWanted(wanted) => {
+                self.lines_wanted.push(wanted);
+                self.connect_lines();
+                return None;
+            }
             SlotReport::SourceWanted { attempt, haves, pieces } => {
                 self.packs.insert(attempt, pieces);
                 Event::SourceWanted { attempt, haves }
@@ -264,6 +277,13 @@ impl Core<'_> {
                 }
                 Event::Ended { attempt, report: Box::new(report) }
             }
+        })
+    }
+
+    /// Gives a line to each slot that waits for one, if there is a session.
+    fn connect_lines(&mut self) {
+        if let Some(session) = self.session.as_ref().filter(|_| self.is_registered) {
+            self.lines_wanted.drain(..).for_each(|wanted| wanted.connect(session));
         }
     }
 
@@ -275,6 +295,8 @@ impl Core<'_> {
                 if let Some(session) = &self.session {
                     self.upload(Upload::Resumed { bulk: session.bulk.clone(), offsets })?;
                 }
+                self.is_registered = true;
+                self.connect_lines();
             }
             Action::PauseStreams => self.upload(Upload::Paused)?,
             Action::TakeAhead { slot, ahead } => self.take_ahead(slot, ahead),

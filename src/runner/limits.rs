@@ -14,6 +14,13 @@ pub(super) const UPLOAD_CAPACITY: usize = 1024;
 /// Pieces of a pack between the session and the slot that writes them, each at most 1 MiB.
 pub(super) const PACK_CAPACITY: usize = 4;
 
+/// Time for which artifacts wait for a dispatcher whose disk is full, in milliseconds.
+pub(super) const BLOB_PATIENCE_MS: u64 = 60_000;
+/// Pause before artifacts are offered again that the dispatcher did not take.
+pub(super) const BLOB_RETRY: Duration = Duration::from_secs(1);
+/// The tries after which a dispatcher that does not take artifacts is given up.
+pub(super) const BLOB_TRIES: u32 = 4;
+
 /// The longest piece of a stream in one message, so that a heartbeat behind it does not wait for long.
 pub(super) const LOG_PIECE_MAX: u64 = 512 * 1024;
 /// The shortest piece, on a slow connection.

@@ -10,6 +10,7 @@
 mod assignment;
 mod attempt_file;
 mod attempt_log;
+mod blobs;
 mod boottime;
 mod command_places;
 mod core;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 
+use super::blobs::BlobRoutes;
 use super::error::RunnerError;
 use super::event::Event;
 use super::greeting::{Identity, Setback, greet};
@@ -30,6 +31,7 @@ pub(super) struct Session {
     /// Takes pieces of streams, and results that must follow them. Its frames wait for all frames of the outbox.
     pub(super) bulk: Sender<Frame>,
     pub(super) routes: Routes,
+    pub(super) blobs: BlobRoutes,
     /// The send times of the pings that are not answered yet.
     pings: Mutex<VecDeque<Moment>>,
     pub(super) ping_interval_ms: u64,
@@ -244,6 +246,7 @@ impl Dialler {
             outbox: outbox.clone(),
             bulk,
             routes: Routes::new(),
+            blobs: BlobRoutes::default(),
             pings: Mutex::default(),
             ping_interval_ms: welcome.ping_interval_ms.max(1),
         });
@@ -270,6 +273,7 @@ impl Dialler {
         self.stayed_ms = clock::now().since(begun);
         stream.close();
         session.routes.close();
+        session.blobs.close();
         // The last word ends the outbox, and `ending` the writer, which is joined before the core hears of the end: a
         // new session must not meet the threads of this one.
         drop(last_word);
@@ -309,6 +313,10 @@ impl Dialler {
                 Heard::LogAck { stream, offset } => self.uploads.send(Upload::Acknowledged { stream, offset }).is_ok(),
                 Heard::Source { attempt, piece } => {
                     session.routes.deliver(attempt, piece);
+                    true
+                }
+                Heard::Blobs { attempt, answer } => {
+                    session.blobs.deliver(attempt, answer);
                     true
                 }
                 Heard::Ack { gone } => {

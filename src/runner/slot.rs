@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::assignment::{Assignment, AttemptResult, SourceAhead};
+use super::assignment::{Assignment, AttemptResult, Leavings, SourceAhead};
 use super::attempt_log::{AttemptLog, notes};
+use super::blobs::{Keeping, keep_artifacts};
 use super::boottime;
 use super::command_places::{CommandPlaces, Directories};
 use super::environment::{AttemptFacts, AttemptPlaces, attempt_environment};
@@ -280,7 +281,15 @@ impl Slotted {
             run.ended(&command, outcome, ended.duration_ms, section);
         }
         let (outcome, steps) = run.finish();
-        let mut result = log.report(lost.unwrap_or(outcome), duration_ms, steps);
+        let mut outcome = lost.unwrap_or(outcome);
+        let mut artifacts = Vec::new();
+        if log.failure.is_none() && !recipe.artifacts.is_empty() {
+            let Common { artifact_limits: limits, reports, .. } = &*self.common;
+            let (attempt, rules, limits) = (assignment.attempt, &recipe.artifacts[..], *limits);
+            let keeping = Keeping { attempt, rules, tree, limits, reports, cancelled: &work.cancelled };
+            (outcome, artifacts) = keep_artifacts(&keeping, outcome, &mut |line| log.line(line));
+        }
+        let mut result = log.report(outcome, duration_ms, steps);
         let guard = self.common.guard.as_ref().filter(|_| directories.view.is_some());
         let execution = image.as_ref().map(|image| image.record(recipe));
         let execution = execution.unwrap_or_else(|| AttemptGuard::record(guard, recipe, used, enforcement));
@@ -289,7 +298,7 @@ impl Slotted {
             result.written = written.and_then(|written| written.read()).map(Box::new);
         }
         if !matches!(result.outcome, Outcome::Lost(_) | Outcome::Cancelled) {
-            result.outputs = Some(Box::new(outputs)).filter(|outputs| !outputs.is_empty());
+            result.left = Leavings::of(outputs, artifacts);
         }
         Ok(result)
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::assignment::{Assignment, AttemptResult};
+use super::blobs::{ArtifactLimits, LineWanted};
 use super::executor::Executors;
 use super::guard::AttemptGuard;
 use super::images::Images;
@@ -26,6 +27,7 @@ pub(super) struct Common {
     /// The variables of the runner's environment that attempts inherit.
     pub(super) inherited: Vec<(OsString, OsString)>,
     pub(super) log_limit: u64,
+    pub(super) artifact_limits: ArtifactLimits,
     pub(super) min_free: u64,
     pub(super) grace_ms: u64,
     /// The time since which leases are surely renewed, as the core last knew.
@@ -54,6 +56,8 @@ pub(super) enum SlotReport {
     SourceWanted { attempt: AttemptId, haves: Vec<CommitId>, pieces: Sender<Piece> },
     /// The attempt's process has started.
     Started(AttemptId),
+    /// The slot has messages about blobs for the dispatcher.
+    LineWanted(LineWanted),
     /// The attempt has ended and the slot is free.
     Ended {
         attempt: AttemptId,

@@ -152,6 +152,7 @@ impl Scheduler {
         } else {
             self.tables.update(runner, turn.now, |member| member.health.succeed());
             self.keep_outputs(turn, attempt);
+            self.keep_artifacts(turn, attempt);
             let at = turn.at;
             turn.persist(Record::AttemptFinished { attempt, outcome: outcome.clone(), log, duration_ms, at });
             self.judge(turn, attempt, &outcome);

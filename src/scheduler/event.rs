@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::model::reason::NamedJobs;
 use crate::model::{
-    AttemptId, BuildId, BuildSource, CommitId, ExecutionRecord, Incarnation, Isolation, JobId, Label, LogSummary,
-    Outcome, Outputs, Plan, RefName, RepoName, RunnerId, RunnerName, SessionId, SpawnId, StepRecord, TierOffer,
-    WholeBuild,
+    ArtifactRecord, AttemptId, BuildId, BuildSource, CommitId, ExecutionRecord, Incarnation, Isolation, JobId, Label,
+    LogSummary, Outcome, Outputs, Plan, RefName, RepoName, RunnerId, RunnerName, SessionId, SpawnId, StepRecord,
+    TierOffer, WholeBuild,
 };
 
 /// The number of a request. The dispatcher chooses it, and the scheduler puts it into the reply.
@@ -46,6 +46,8 @@ pub enum Event {
     TasksWritten { session: SessionId, attempt: AttemptId, plan: Box<Result<Plan, String>> },
     /// The attempt has these outputs, which count with its result. It comes just before that.
     OutputsWritten { session: SessionId, attempt: AttemptId, outputs: Outputs },
+    /// The blobs of these artifacts of an attempt are durable. The result of the attempt follows.
+    ArtifactsLeft { session: SessionId, attempt: AttemptId, artifacts: Vec<ArtifactRecord> },
     /// A result arrived, and its log is complete and durable.
     AttemptFinished {
         session: SessionId,

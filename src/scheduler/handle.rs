@@ -32,6 +32,7 @@ impl Scheduler {
             Event::AttemptStarted { session, attempt } => self.start_attempt(&mut turn, session, attempt),
             Event::TasksWritten { session, attempt, plan } => self.note_written(session, attempt, *plan),
             Event::OutputsWritten { session, attempt, outputs } => self.note_outputs(session, attempt, outputs),
+            Event::ArtifactsLeft { session, attempt, artifacts } => self.note_artifacts(session, attempt, artifacts),
             Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps, execution } => {
                 self.hear(now, session);
                 self.finish_attempt(

@@ -28,6 +28,7 @@
 //! runners, the queue and all deadlines are in `tables/`, which keeps them in step.
 
 mod again;
+mod artifacts;
 mod attempts;
 mod cancels;
 mod clock_gap;

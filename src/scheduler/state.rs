@@ -11,9 +11,9 @@ use super::same_tasks::SameTasks;
 use super::tables::{Demand, InLine, LaneKey, LiveLease, OwnLines, Standing, Started, Tables};
 use crate::model::reason::LostWith;
 use crate::model::{
-    AcceptedHead, Attempt, AttemptId, BuildId, BuildSettings, BuildSource, Condition, Job, JobId, JobState, Line,
-    Moment, Outputs, Plan, PoolId, RefName, RepoName, Runner, RunnerId, RunnerName, ScheduleRule, SpawnId, TaskSpec,
-    WallTime,
+    AcceptedHead, ArtifactRecord, Attempt, AttemptId, BuildId, BuildSettings, BuildSource, Condition, Job, JobId,
+    JobState, Line, Moment, Outputs, Plan, PoolId, RefName, RepoName, Runner, RunnerId, RunnerName, ScheduleRule,
+    SpawnId, TaskSpec, WallTime,
 };
 
 /// A schedule of one branch, under its name.
@@ -138,6 +138,8 @@ pub(super) struct LiveJob {
     pub written: Option<(AttemptId, Box<Result<Plan, String>>)>,
     /// The outputs of this attempt of it. They count with its result.
     pub outputs: Option<Box<(AttemptId, Outputs)>>,
+    /// The artifacts that an attempt of it left. They count with its result.
+    pub artifacts: Option<Box<(AttemptId, Vec<ArtifactRecord>)>>,
     /// Its place among the queued jobs of its repository.
     pub standing: Standing,
     /// The lines in which it takes turns with others. A held job is in none.
@@ -182,6 +184,7 @@ impl LiveJob {
             is_retry: false,
             written: None,
             outputs: None,
+            artifacts: None,
             needs,
             needed_by: Vec::new(),
         }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::error::StoreError;
 use crate::model::{
-    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, ExecutionRecord, Job, JobStateKind,
-    ObservedRefs, Outcome, Outputs, RefName, RepoName, Runner, StepRecord, TaskName, TaskSpec, Trust, WallTime,
-    WholeBuild,
+    ArtifactRecord, Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, ExecutionRecord, Job,
+    JobStateKind, ObservedRefs, Outcome, Outputs, RefName, RepoName, Runner, StepRecord, TaskName, TaskSpec, Trust,
+    WallTime, WholeBuild,
 };
 
 /// Opens readers of one store. Cheap to clone: everybody who reads gets one.
@@ -75,6 +75,12 @@ pub trait Reader: Debug + Send {
 
     /// Returns the outputs of one task of a build: those of its newest attempt. Empty if that has none.
     fn outputs_of(&self, build: BuildId, task: &TaskName) -> Result<Outputs, StoreError>;
+
+    /// Returns the artifacts of a build's attempts, oldest attempt first.
+    fn artifacts(&self, build: BuildId) -> Result<Vec<(AttemptId, Vec<ArtifactRecord>)>, StoreError>;
+
+    /// Returns the artifacts of all attempts.
+    fn all_artifacts(&self) -> Result<Vec<(AttemptId, Vec<ArtifactRecord>)>, StoreError>;
 
     /// Returns the order of what happened to a build.
     fn sequence(&self, build: BuildId) -> Result<Sequence, StoreError>;

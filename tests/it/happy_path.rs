@@ -1,5 +1,6 @@
 //! Surveil without faults.
 
+mod artifacts;
 mod asking;
 mod clean_run;
 mod conditions;

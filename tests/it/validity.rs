@@ -89,10 +89,12 @@ impl State {
             // Nothing was asked for in any of these states.
             "supply" => false,
             "ping" => !matches!(self, Self::Opening | Self::Welcomed),
-            "source" | "started" | "log" | "results" | "draining" => self == Self::Registered,
+            "source" | "started" | "log" | "have" | "blob" | "settle" | "results" | "draining" => {
+                self == Self::Registered
+            }
             "status" | "show" | "why" | "runners" | "passes" | "logs" | "cancel" | "rerun" | "start" | "drain"
             | "resume" | "wake" | "watch" | "haves" | "submit" | "create_token" | "tokens" | "revoke_token"
-            | "log_out" | "rotate_authority" => {
+            | "log_out" | "rotate_authority" | "artifacts" | "fetch" => {
                 matches!(self, Self::Observing | Self::Informed | Self::Operating)
             }
             other => panic!("the table names `{other}`: say here when it is allowed"),
@@ -105,7 +107,9 @@ fn answer(role: &str, message: &str) -> Outcome {
     match (role, message) {
         ("runner", "ping") | ("observer" | "operator", "ping") => Outcome::Taken(Some("ack")),
         ("runner", "register") => Outcome::Taken(Some("registered")),
-        ("runner", "source" | "started" | "log" | "results") => Outcome::Taken(Some("stale")),
+        ("runner", "source" | "started" | "log" | "have" | "blob" | "settle" | "results") => {
+            Outcome::Taken(Some("stale"))
+        }
         ("runner", "draining") | ("observer" | "operator", "pack") => Outcome::Taken(None),
         ("operator", "haves") => Outcome::Taken(Some("haves")),
         ("operator", "submit") => Outcome::Taken(Some("need_source")),
@@ -124,9 +128,11 @@ fn answer(role: &str, message: &str) -> Outcome {
         // The example of the document is about the end of a replacement.
         ("operator", "rotate_authority") => Outcome::Refused("refused"),
         ("operator", "watch") => Outcome::Taken(Some("ok")),
-        ("operator", "show" | "why" | "logs" | "cancel" | "rerun" | "start" | "drain" | "resume" | "wake") => {
-            Outcome::Refused("not_found")
-        }
+        (
+            "operator",
+            "show" | "why" | "logs" | "cancel" | "rerun" | "start" | "drain" | "resume" | "wake" | "artifacts"
+            | "fetch",
+        ) => Outcome::Refused("not_found"),
         other => panic!("{other:?} is not in this table"),
     }
 }

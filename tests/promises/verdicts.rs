@@ -125,6 +125,7 @@ impl Book {
             | Record::LateResult { .. }
             | Record::StepsEnded { .. }
             | Record::OutputsSet { .. }
+            | Record::ArtifactsLeft { .. }
             | Record::AttemptExecuted { .. }
             | Record::Decided(_) => {}
         }

@@ -108,6 +108,7 @@ impl Fold {
             // Evidence and reasons: no restart depends on them.
             Record::LateResult { .. }
             | Record::OutputsSet { .. }
+            | Record::ArtifactsLeft { .. }
             | Record::AttemptExecuted { .. }
             | Record::StepsEnded { .. }
             | Record::Decided(_) => {}

@@ -87,6 +87,8 @@ impl RoleSettings {
             local_source: None,
             isolation: None,
             log_limit: defaults::LOG_LIMIT_BYTES,
+            artifact_files: defaults::ARTIFACT_FILES,
+            artifact_bytes: defaults::ARTIFACT_BYTES,
             min_free: defaults::MIN_FREE_BYTES,
             grace_ms: defaults::GRACE_MS,
             delivery_ms: defaults::DELIVERY_MS,

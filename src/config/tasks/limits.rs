@@ -53,6 +53,13 @@ pub(crate) const MAX_GLOBS: usize = 100;
 /// The longest glob: as long as a path that a person would write.
 pub(crate) const MAX_GLOB_BYTES: usize = 500;
 
+/// Artifacts of one task. Each has a row in lists, and a manifest.
+pub(super) const MAX_ARTIFACTS: usize = 100;
+/// The most characters of an artifact's name, so that it fits into a table.
+pub(super) const MAX_ARTIFACT_NAME_CHARS: usize = 60;
+/// The longest time for which an artifact is kept: ten years.
+pub(super) const MAX_KEEP_FOR_MS: u64 = 3650 * 24 * 60 * 60 * 1000;
+
 /// Mistakes of a file that the text of its build names. The text is stored, and sent in reports.
 pub(super) const MAX_PROBLEM_MISTAKES: usize = 5;
 /// Mistakes of a file that `surveil check` shows. A file with more of them is no task file.

@@ -11,7 +11,7 @@ use super::limits::{EXAMPLE, MAX_PLAN_BYTES, MAX_TASK_BYTES, MAX_TASKS, NAME_RUL
 use super::mistake::{Mistake, quote};
 use super::value::{TableEntry, entries, kind};
 use super::{matrix, unfold};
-use crate::model::{Ability, Group, Recipe, Script, Step, TaskName, TaskSpec};
+use crate::model::{Ability, ArtifactRule, Group, Recipe, Script, Step, TaskName, TaskSpec};
 
 /// Reads the table of all tasks.
 pub(super) fn read_tasks<'t, 'i>(top: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) {
@@ -173,6 +173,8 @@ fn task_bytes(recipe: &Recipe) -> usize {
     let steps: usize = recipe.steps.iter().map(of_step).sum();
     let keep: usize = recipe.keep.iter().map(|path| path.len() + 1).sum();
     let keep = keep + recipe.image.as_ref().map_or(0, String::len);
+    let of_rule = |rule: &ArtifactRule| rule.name.len() + rule.paths.iter().map(|glob| glob.len() + 3).sum::<usize>();
+    let keep = keep + recipe.artifacts.iter().map(of_rule).sum::<usize>();
     of_script(&recipe.script) + of_env(&recipe.env) + keep + steps
 }
 

@@ -57,6 +57,7 @@ pub(super) fn changed_build(scheduler: &Scheduler, record: &Record) -> Option<Bu
         | Record::LateResult { .. }
         | Record::StepsEnded { .. }
         | Record::OutputsSet { .. }
+        | Record::ArtifactsLeft { .. }
         | Record::AttemptExecuted { .. }
         | Record::Decided(_) => None,
     }

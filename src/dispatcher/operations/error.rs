@@ -9,7 +9,7 @@ use crate::dispatcher::retention;
 use crate::dispatcher::session::credentials::Denied;
 use crate::git::GitError;
 use crate::model::reason::RefusalReason;
-use crate::model::{Build, BuildId, CommitId, RefName, RepoName, TaskName};
+use crate::model::{BlobId, Build, BuildId, CommitId, RefName, RepoName, TaskName};
 use crate::store::{Rule, Scope, StoreError};
 
 /// The reason why an operation was not done.
@@ -105,6 +105,10 @@ pub(crate) enum OperationError {
     Store(#[from] StoreError),
     #[error("the log {} could not be read", path.display())]
     Log { path: PathBuf, source: io::Error },
+    #[error("the dispatcher has no blob {blob}: retention removed it, or it was damaged on the disk")]
+    NoBlob { blob: BlobId },
+    #[error("blob {blob} could not be read")]
+    Blob { blob: BlobId, source: io::Error },
 }
 
 fn ago(days: i64) -> String {

@@ -5,6 +5,7 @@
 //! answered from a store reader, questions about the present by the core. Orders go to the core, and are durable when
 //! they return. Copying a data directory is no operation: [`back_up`](super::back_up) works without a dispatcher.
 
+mod artifacts;
 mod cell_starts;
 mod error;
 mod find;
@@ -19,6 +20,7 @@ mod tokens;
 mod views;
 mod watch;
 
+pub(crate) use artifacts::BuildArtifacts;
 pub(crate) use error::OperationError;
 pub(crate) use history::HistoryLine;
 pub(crate) use logs::AttemptOfLog;

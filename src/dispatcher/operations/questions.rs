@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::error::OperationError;
 use super::history::{self, HistoryLine};
 use super::views::{BuildView, Views};
+use crate::blobs::BlobStore;
 use crate::clock;
 use crate::config::Timetable;
 use crate::dispatcher::authority::{Authority, Rotation};
@@ -35,6 +36,7 @@ pub(crate) struct Operations {
     pub(crate) reader: Box<dyn Reader>,
     pub(crate) warnings: Warnings,
     pub(crate) mirrors: Mirrors,
+    pub(crate) blobs: BlobStore,
     pub(crate) trust: TrustJudge,
     pub(crate) observers: Observers,
     /// How peers reach the dispatcher; `None` if none runs.

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::artifacts;
 use super::plan::{Removal, RemovalPlan, Sizes, words};
+use crate::blobs::{BlobStore, Swept};
 use crate::clock;
 use crate::config::Retention;
 use crate::dispatcher::backup::measure;
@@ -18,6 +20,7 @@ use crate::dispatcher::session::Observers;
 use crate::dispatcher::session::credentials::Credentials;
 use crate::dispatcher::warnings::Warnings;
 use crate::dispatcher::{DispatcherError, limits};
+use crate::error_chain::chain;
 use crate::locked::Locked;
 use crate::model::{BuildId, CommitId, RepoName, WallTime};
 use crate::store::{Reader, Readers, Rule, StoreError};
@@ -30,6 +33,7 @@ pub(crate) struct Keeper {
     pub(crate) readers: Readers,
     pub(crate) core: Sender<ToCore>,
     pub(crate) mirrors: Mirrors,
+    pub(crate) blobs: BlobStore,
     pub(crate) observers: Observers,
     pub(crate) warnings: Warnings,
     pub(crate) credentials: Credentials,
@@ -76,11 +80,17 @@ pub(crate) fn start(keeper: Keeper, stop: Receiver<()>) -> Result<Thread<()>, Di
                 log::warn!("the mirrors could not be checked: {why}");
             }
             keeper.credentials.touch_live();
-            let passed = i64::try_from(clock::now().since(began)).unwrap_or(i64::MAX);
-            match keeper.round(&stop, WallTime(began_at.0.saturating_add(passed))) {
+            let now = || {
+                let passed = i64::try_from(clock::now().since(began)).unwrap_or(i64::MAX);
+                WallTime(began_at.0.saturating_add(passed))
+            };
+            match keeper.round(&stop, now()) {
                 Ok(()) => {}
                 Err(Leave::Stopped) => return,
                 Err(Leave::Later(why)) => log::warn!("old builds are not removed for now: {why}"),
+            }
+            if round % limits::BLOB_SWEEP_ROUNDS == 0 {
+                keeper.sweep_blobs(now());
             }
             if stop.recv_timeout(limits::RETENTION_EVERY) != Err(RecvTimeoutError::Timeout) {
                 return;
@@ -178,6 +188,20 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// Removes the blobs that no artifact has any more.
+    fn sweep_blobs(&self, now: WallTime) {
+        let Ok(_hold) = self.hold() else { return };
+        let swept =
+            self.readers.open().map_err(Into::into).and_then(|reader| artifacts::sweep(&self.blobs, &*reader, now));
+        match swept {
+            Ok(Swept { blobs: 0, .. }) => {}
+            Ok(Swept { blobs, bytes }) => {
+                log::info!("removed {blobs} blobs that no artifact has any more: {bytes} bytes freed");
+            }
+            Err(error) => log::warn!("old blobs are not removed for now: {}", chain(&error)),
+        }
     }
 
     /// Returns the logs of each build, found by the names of their directories.

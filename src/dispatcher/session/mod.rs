@@ -4,6 +4,7 @@
 //! answers.
 
 mod admission;
+mod blobs;
 mod connection;
 pub(crate) mod credentials;
 mod error;

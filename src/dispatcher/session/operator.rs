@@ -131,6 +131,11 @@ impl<'a> OperatorWorker<'a> {
                 self.unanswered = next;
                 sent.unwrap_or_else(|error| self.send(ToOperator::Error(refusal(error))));
             }
+            FromOperator::Fetch { blob } => {
+                if let Err(refusal) = self.fetch(&blob) {
+                    self.send(ToOperator::Error(refusal));
+                }
+            }
             FromOperator::Pack { repo, last, .. } => self.take_piece(&repo, last, payload)?,
             FromOperator::Submit(order) => {
                 let answer = match submission::read(&order, self.access.person()) {
@@ -159,6 +164,7 @@ impl<'a> OperatorWorker<'a> {
             | FromOperator::Why { .. }
             | FromOperator::Runners
             | FromOperator::Passes(_)
+            | FromOperator::Artifacts { .. }
             | FromOperator::Cancel { .. }
             | FromOperator::Rerun { .. }
             | FromOperator::Start { .. }
@@ -200,6 +206,16 @@ impl<'a> OperatorWorker<'a> {
                 ToOperator::NeedSource { repo: repo.to_string(), commit: commit.to_string() }
             }
         })
+    }
+
+    /// Sends a blob in pieces. The last one is sent only if all of them together are what they were.
+    fn fetch(&self, blob: &str) -> Result<(), Refusal> {
+        let id = translate::blob(blob).map_err(|error| Refusal { code: ErrorCode::Refused, ..error })?;
+        let sent = self.operations.fetch(id, &mut |is_packed, piece, last| {
+            let message = ToOperator::Blob { blob: id.to_string(), zstd: is_packed, last, bytes: piece.len() as u64 };
+            self.outbox.send_bulk(&Frame::with_payload(&message, piece))
+        });
+        sent.map_err(refusal)
     }
 
     fn held(&self, repo: &RepoName, commits: &[CommitId]) -> Result<ToOperator, OperationError> {
@@ -275,6 +291,9 @@ impl<'a> OperatorWorker<'a> {
                 };
                 ToOperator::Passes(passes::report(operations.passes(wanted)?))
             }
+            FromOperator::Artifacts { build, task } => {
+                ToOperator::Artifacts(report::artifacts(operations.artifacts(&build, task.as_deref())?))
+            }
             FromOperator::Cancel { build, task } => done(operations.cancel(&build, task.as_deref(), person())?),
             FromOperator::Rerun { build, failed, task } => {
                 done(operations.rerun(&build, task.as_deref(), failed, person())?)
@@ -306,6 +325,7 @@ impl<'a> OperatorWorker<'a> {
             FromOperator::Watch
             | FromOperator::LogOut
             | FromOperator::Logs(_)
+            | FromOperator::Fetch { .. }
             | FromOperator::Haves { .. }
             | FromOperator::Pack { .. }
             | FromOperator::Submit(_)
@@ -356,6 +376,8 @@ fn of_admin(message: &FromOperator) -> Option<String> {
         | FromOperator::Why { .. }
         | FromOperator::Runners
         | FromOperator::Logs(_)
+        | FromOperator::Artifacts { .. }
+        | FromOperator::Fetch { .. }
         | FromOperator::Passes(_)
         | FromOperator::Cancel { .. }
         | FromOperator::Rerun { .. }
@@ -407,6 +429,8 @@ fn refusal(error: OperationError) -> Refusal {
         OperationError::NoAnswer(NoAnswer::Ending) => (ErrorCode::ShuttingDown, "shutting_down"),
         OperationError::Store(_) => (ErrorCode::Internal, "store_unreadable"),
         OperationError::Log { .. } => (ErrorCode::Internal, "log_unreadable"),
+        OperationError::NoBlob { .. } => (ErrorCode::NotFound, "no_blob"),
+        OperationError::Blob { .. } => (ErrorCode::Internal, "blob_unreadable"),
     };
     if matches!(code, ErrorCode::Internal | ErrorCode::BrokenSource) {
         log::error!("{}", chain(&error));

@@ -9,6 +9,7 @@ use crossbeam_channel::bounded;
 use super::observers::Observers;
 use super::operator;
 use super::worker::Incoming;
+use crate::blobs::BlobStore;
 use crate::dispatcher::core::CoreHandle;
 use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::logs::LogSender;
@@ -42,6 +43,7 @@ impl Records {
         let (reader, written_at) = sqlite::read_unattended(&data.store())?;
         let operations = Operations {
             mirrors: Mirrors::new(data.clone(), None),
+            blobs: BlobStore::at(&data.blobs()),
             trust: TrustJudge::new(&data, Warnings::default()),
             data,
             credentials: Credentials::new(Vec::new(), CoreHandle::absent()),

@@ -4,13 +4,15 @@ use crate::clock;
 use crate::dispatcher::authority::Rotation;
 use crate::dispatcher::listening::Listening;
 use crate::dispatcher::metrics::Counters;
-use crate::dispatcher::operations::{AttemptView, BuildView, HistoryLine, JobView, Status, Why};
+use crate::dispatcher::operations::{AttemptView, BuildArtifacts, BuildView, HistoryLine, JobView, Status, Why};
 use crate::dispatcher::session::credentials::{expires_at, state};
 use crate::model::reason::{JobStatus, StoredReason};
 use crate::model::words::{attempt_detail, drained_words, outcome_detail};
 use crate::model::{
-    Credential, CredentialKind, Decision, Ending, JobState, Outcome, Pin, Schedule, StepRecord, TaskName, WallTime,
+    ArtifactRecord, Attempt, Credential, CredentialKind, Decision, Ending, JobState, Outcome, Pin, Schedule,
+    StepRecord, TaskName, WallTime,
 };
+use crate::protocol::blobs::{ArtifactReport, ArtifactsReport};
 use crate::protocol::limits::{MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_WARNINGS};
 use crate::protocol::operator as wire;
 use crate::scheduler::RunnerView;
@@ -49,6 +51,23 @@ fn network(listening: &Listening, pin: Option<Pin>, rotation: Option<Rotation>) 
         rotation,
         plain_text_from: listening.plain_text_from.iter().map(ToString::to_string).collect(),
     }
+}
+
+/// Returns the report of the artifacts of a build.
+pub(super) fn artifacts(found: BuildArtifacts) -> ArtifactsReport {
+    let BuildArtifacts { build, artifacts } = found;
+    let artifact = |(task, attempt, record): (TaskName, Attempt, ArtifactRecord)| ArtifactReport {
+        task: task.to_string(),
+        number: attempt.number,
+        outcome: attempt.outcome.as_ref().map_or("", Outcome::word).to_owned(),
+        name: record.name,
+        manifest: record.manifest.to_string(),
+        files: record.files,
+        bytes: record.bytes,
+        keep_ms: record.keep_ms,
+    };
+    let artifacts = artifacts.into_iter().map(artifact).collect();
+    ArtifactsReport { build: build.id.0, repo: build.source.repo.to_string(), artifacts, more: false }
 }
 
 /// Returns the report of join tokens and credentials, each with the number of its open sessions.

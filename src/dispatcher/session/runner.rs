@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::connection::Session;
+use super::blobs::{BlobWork, BlobWorker};
+use super::connection::{NO_THREAD, Session};
 use super::error::{SessionError, explain};
 use super::expansion;
 use super::runner_outbox::RunnerOutbox;
@@ -17,7 +18,7 @@ use crate::dispatcher::grants::{Grant, Grants, StoredBytes};
 use crate::dispatcher::logs::{Seal, StreamSeal, ToLogs};
 use crate::dispatcher::{limits, translate};
 use crate::git::{GitError, PackStore};
-use crate::model::{AttemptId, CommitId, Outcome, RepoName, StreamId, StreamSummary};
+use crate::model::{ArtifactRecord, AttemptId, CommitId, Outcome, RepoName, StreamId, StreamSummary};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::MAX_HAVES;
 use crate::protocol::runner::{FromRunner, ToRunner, WrittenFile};
@@ -64,7 +65,7 @@ fn join(session: Session, outbox: Outbox, first: Box<FromRunner>) -> Result<Opti
     if !session.shared.core.send(ToCore::Join { peer, joined: Box::new(joined) }) {
         return Ok(None);
     }
-    Ok(Some(Box::new(RunnerSession { session, outbox, to_runner, grants, sources: Arc::default() })))
+    Ok(Some(Box::new(RunnerSession { session, outbox, to_runner, grants, sources: Arc::default(), blobs: None })))
 }
 
 /// Returns the stored bytes of the logs of these attempts: the runner goes on from there. They are read here, so that
@@ -90,6 +91,8 @@ struct RunnerSession {
     grants: Arc<Grants>,
     /// The number of sources that are being sent.
     sources: Arc<AtomicUsize>,
+    /// Started with the first blob.
+    blobs: Option<BlobWorker>,
 }
 
 impl RunnerSession {
@@ -117,6 +120,20 @@ impl RunnerSession {
             FromRunner::Log { attempt, stream, offset, bytes, ages } => {
                 return self.log(translate::stream(attempt, &stream)?, offset, bytes, &ages);
             }
+            FromRunner::Have(question) => {
+                let (attempt, blobs) = (AttemptId(question.attempt), translate::blobs(&question.blobs)?);
+                return self.blobs(attempt, BlobWork::Have(attempt, blobs));
+            }
+            FromRunner::Blob(piece) => {
+                let mut bytes = Vec::new();
+                self.session.reader.read_payload(piece.bytes, &mut bytes).map_err(explain)?;
+                let (attempt, blob) = (AttemptId(piece.attempt), translate::blob(&piece.blob)?);
+                return self.blobs(attempt, BlobWork::Piece { attempt, blob, piece, bytes });
+            }
+            FromRunner::Settle { attempt, manifests } => {
+                let (attempt, manifests) = (AttemptId(attempt), translate::blobs(&manifests)?);
+                return self.blobs(attempt, BlobWork::Settle { attempt, manifests });
+            }
             result @ FromRunner::Results { .. } => return self.results(result),
             FromRunner::Register { .. } => {
                 return Err(Refusal::new(ErrorCode::NotAllowed, "`register` is said once in a session").into());
@@ -137,6 +154,36 @@ impl RunnerSession {
         let times = translate::times_of_piece(offset, len, ages, clock::wall());
         let chunk = ToLogs::Chunk { stream, place, offset, bytes, times, answer: self.to_runner.clone() };
         Ok(self.session.shared.logs.send(chunk))
+    }
+
+    /// Passes work on blobs on, if this runner holds the lease of their attempt.
+    fn blobs(&mut self, attempt: AttemptId, work: BlobWork) -> Result<bool, SessionError> {
+        if self.grants.of(attempt).is_none() {
+            self.outbox.send(&Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
+            return Ok(true);
+        }
+        if self.blobs.is_none() {
+            let (id, store) = (self.session.id, self.session.shared.blobs.clone());
+            let started = BlobWorker::start(id, store, self.outbox.clone());
+            self.blobs = Some(started.map_err(|error| {
+                log::warn!("session {id}: no thread for blobs: {error}");
+                Refusal::new(ErrorCode::Busy, NO_THREAD)
+            })?);
+        }
+        Ok(self.blobs.as_ref().is_some_and(|blobs| blobs.send(work)))
+    }
+
+    /// Returns the outcome of an attempt that left these artifacts. It is lost if the dispatcher has them no longer:
+    /// what it was told to be durable has been removed since.
+    fn with_artifacts(&self, outcome: Outcome, artifacts: &[ArtifactRecord]) -> Outcome {
+        let is_missing =
+            |artifact: &&ArtifactRecord| !matches!(self.session.shared.blobs.missing_of(artifact.manifest), Ok(None));
+        match artifacts.iter().find(is_missing) {
+            Some(artifact) => {
+                Outcome::Lost(format!("the dispatcher no longer has its artifact `{}`", artifact.name).into())
+            }
+            None => outcome,
+        }
     }
 
     /// Tells the runner that this dispatcher takes no such stream. The session goes on.
@@ -164,6 +211,7 @@ impl RunnerSession {
             execution,
             tasks,
             outputs,
+            artifacts,
         } = message
         else {
             return Ok(true);
@@ -176,6 +224,13 @@ impl RunnerSession {
         let execution = execution.map(|reported| translate::execution(*reported));
         let session = self.session.id;
         let grant = self.grants.of(attempt);
+        let artifacts = translate::left_artifacts(artifacts)?;
+        let outcome = if grant.is_some() { self.with_artifacts(outcome, &artifacts) } else { outcome };
+        if !artifacts.is_empty()
+            && !self.session.shared.core.send(ToCore::Event(Event::ArtifactsLeft { session, attempt, artifacts }))
+        {
+            return Ok(false);
+        }
         let written = tasks.map(|file| match *file {
             WrittenFile::Text(text) => Ok(text),
             WrittenFile::Problem(problem) => Err(translate::cut(problem)),

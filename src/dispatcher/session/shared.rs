@@ -5,6 +5,7 @@ use std::io;
 use super::gate::Gate;
 use super::observers::Observers;
 use super::sessions::Sessions;
+use crate::blobs::BlobStore;
 use crate::config::DispatcherSettings;
 use crate::dispatcher::DispatcherError;
 use crate::dispatcher::capacity::Capacity;
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(super) core: CoreHandle,
     pub(super) logs: LogSender,
     pub(crate) mirrors: Mirrors,
+    pub(crate) blobs: BlobStore,
     pub(crate) observers: Observers,
     pub(crate) warnings: Warnings,
     pub(crate) trust: TrustJudge,
@@ -60,6 +62,8 @@ impl Shared {
             gate,
             credentials,
             observers: Observers::new(mirrors.missing.clone()),
+            blobs: BlobStore::open(&data.blobs())
+                .map_err(|source| DispatcherError::DataDir { path: data.blobs(), source })?,
             mirrors,
             trust: TrustJudge::new(&data, warnings.clone()),
             warnings,
@@ -85,6 +89,7 @@ impl Shared {
             reader: self.readers.open()?,
             warnings: self.warnings.clone(),
             mirrors: self.mirrors.clone(),
+            blobs: self.blobs.clone(),
             trust: self.trust.clone(),
             observers: self.observers.clone(),
             listening: Some(self.gate.listening.clone()),

@@ -1,6 +1,7 @@
 //! Shortens answers that are too long for one message, for operators that do not take pieces. The least important part
 //! is left out first, and the answer says so with `more`.
 
+use crate::protocol::blobs::ArtifactsReport;
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::operator::{
     BuildReport, RunnersReport, StatusReport, ToOperator, TokensReport, WhyLine, WhyReport,
@@ -22,8 +23,10 @@ pub(super) fn frame(answer: ToOperator) -> Frame {
         ToOperator::Why(report) => why(report),
         ToOperator::Runners(report) => runners(report),
         ToOperator::Tokens(report) => tokens(report),
+        ToOperator::Artifacts(report) => artifacts(report),
         // No other answer grows beyond a line.
         other @ (ToOperator::Passes(_)
+        | ToOperator::Blob { .. }
         | ToOperator::Token { .. }
         | ToOperator::Log { .. }
         | ToOperator::LogEnd { .. }
@@ -80,6 +83,17 @@ fn tokens(mut report: TokensReport) -> Frame {
         report.tokens.truncate(report.tokens.len() / 2);
         let frame = Frame::new(&ToOperator::Tokens(report.clone()));
         if frame.line.len() <= MAX_LINE_BYTES || report.tokens.is_empty() {
+            return frame;
+        }
+    }
+}
+
+fn artifacts(mut report: ArtifactsReport) -> Frame {
+    report.more = true;
+    loop {
+        report.artifacts.truncate(report.artifacts.len() / 2);
+        let frame = Frame::new(&ToOperator::Artifacts(report.clone()));
+        if frame.line.len() <= MAX_LINE_BYTES || report.artifacts.is_empty() {
             return frame;
         }
     }

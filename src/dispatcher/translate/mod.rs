@@ -2,6 +2,7 @@
 //! may trust the values. In the dispatcher, only this folder and `session/` see both. This file has the fields that
 //! several peers send; each kind of message has a file.
 
+mod artifacts;
 mod lease;
 mod observer;
 mod pieces;
@@ -14,6 +15,7 @@ use crate::model::{BranchName, CommitId, RefName, RepoName};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_BRANCH_BYTES, MAX_SENTENCE_BYTES, MAX_SOURCE_BYTES};
 
+pub(crate) use artifacts::{blob, blobs, left_artifacts};
 pub(crate) use lease::{to_runner, with_plain_name};
 pub(crate) use observer::{ancestors, build_source, existing, observed_refs, patterns};
 pub(crate) use pieces::{log_ack, stream, times_of_piece};

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::blobs::ArtifactsReport;
 use super::hello::Refusal;
 
 pub use reports::{
@@ -48,6 +49,14 @@ pub enum FromOperator {
     /// Asks for the log of a task's newest attempt, or of attempt `number`, from the byte at `offset` (default 0). With
     /// `follow`, the log is followed until the attempt is finished. Answer: `log` pieces, then `log_end`.
     Logs(LogQuestion),
+    /// Asks for the artifacts of a build, or of one task of it. Answer: `artifacts`.
+    Artifacts {
+        build: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<String>,
+    },
+    /// Asks for a blob, such as the manifest of an artifact. Answer: `blob` pieces.
+    Fetch { blob: String },
     /// Asks in which build each of these tasks passed last, as a build of a commit would be compared with, and how long
     /// the tasks take. Answer: `passes`.
     Passes(PassQuestion),
@@ -234,6 +243,17 @@ pub enum ToOperator {
     Why(WhyReport),
     /// Answers `runners`.
     Runners(RunnersReport),
+    /// Answers `artifacts`.
+    Artifacts(ArtifactsReport),
+    /// Carries a piece of a blob: `bytes` raw bytes follow. Together the pieces are the blob, or its `zstd` form. They
+    /// are as they were stored, so the operator checks whether their hash is the blob's name.
+    Blob {
+        blob: String,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        zstd: bool,
+        last: bool,
+        bytes: u64,
+    },
     /// Answers `passes`.
     Passes(PassesReport),
     /// Carries a piece of a log: `bytes` raw bytes follow, which belong at `offset`.

@@ -103,6 +103,8 @@ impl Scene {
             local_source: None,
             isolation: None,
             log_limit: 1 << 30,
+            artifact_files: 1000,
+            artifact_bytes: 1 << 30,
             min_free: 0,
             grace_ms: 100,
             delivery_ms: 10_000,

@@ -3,6 +3,7 @@
 mod results;
 
 use super::assignment::{Assignment, SourceAhead};
+use super::blobs::{self, BlobAnswer};
 use super::event::Event;
 use super::routes::Piece;
 use crate::model::{
@@ -21,6 +22,8 @@ use results::{stream, stream_name};
 pub(super) enum Heard {
     /// For the slot that waits for the source.
     Source { attempt: AttemptId, piece: Piece },
+    /// For the slot that sends blobs.
+    Blobs { attempt: AttemptId, answer: BlobAnswer },
     /// For the uploader.
     LogAck { stream: StreamId, offset: u64 },
     /// The answer to the oldest ping that is not answered.
@@ -55,6 +58,13 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
         ToRunner::LogAck { attempt, stream: name, offset } => match stream(attempt, &name) {
             Some(stream) => Heard::LogAck { stream, offset },
             None => Heard::Error(format!("`{}` names no stream", name.text())),
+        },
+        answer @ (ToRunner::Lacks { .. }
+        | ToRunner::BlobAck { .. }
+        | ToRunner::Settled { .. }
+        | ToRunner::BlobRefused { .. }) => match blobs::heard(answer) {
+            Some((attempt, answer)) => Heard::Blobs { attempt, answer },
+            None => Heard::Error("an answer about blobs makes no sense".into()),
         },
         ToRunner::Ack { gone } => Heard::Ack { gone: ids(gone) },
         ToRunner::Registered { gone, logs, drained } => {

@@ -4,7 +4,8 @@ use crate::model::reason::{LossReason, TimeoutReason};
 use crate::model::{AttemptId, ExecutionRecord, LogSummary, Outcome, StepRecord, StreamId, StreamKind, StreamSummary};
 use crate::protocol::codec;
 use crate::protocol::runner::{Execution, FromRunner, StepEnd, StreamEnd, StreamName, WrittenFile};
-use crate::runner::assignment::AttemptResult;
+use crate::runner::assignment::{AttemptResult, Leavings};
+use crate::runner::blobs::{artifact_ends, read_artifact_ends};
 use crate::transport::Frame;
 
 pub(crate) fn results(attempt: AttemptId, report: &AttemptResult) -> Frame {
@@ -34,6 +35,7 @@ pub(crate) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
         execution,
         tasks,
         outputs,
+        artifacts,
     } = message
     else {
         return None;
@@ -70,7 +72,7 @@ pub(crate) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
             steps,
             execution: execution.map(read_execution),
             written,
-            outputs: Some(Box::new(outputs)).filter(|outputs| !outputs.is_empty()),
+            left: Leavings::of(outputs, read_artifact_ends(artifacts)?),
         },
     ))
 }
@@ -121,7 +123,8 @@ fn wire_results(attempt: AttemptId, report: &AttemptResult) -> FromRunner {
                 Err(problem) => WrittenFile::Problem(problem.clone()),
             })
         }),
-        outputs: report.outputs.as_deref().cloned().unwrap_or_default(),
+        outputs: report.left.as_ref().map(|left| left.outputs.clone()).unwrap_or_default(),
+        artifacts: report.left.as_ref().map(|left| artifact_ends(&left.artifacts)).unwrap_or_default(),
     }
 }
 
@@ -173,6 +176,7 @@ pub(super) fn stream(attempt: u64, name: &StreamName) -> Option<StreamId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{ArtifactRecord, BlobId};
 
     #[test]
     fn every_outcome_reads_back_as_it_was_written() {
@@ -207,7 +211,16 @@ mod tests {
                     exceeded: "used more than memory".into(),
                 })),
                 written: Some(Box::new(Ok("[task.a]\nrun = 'x'\n".into()))),
-                outputs: Some(Box::new(vec![("VERSION".into(), "1.2\n".into())])),
+                left: Leavings::of(
+                    vec![("VERSION".into(), "1.2\n".into())],
+                    vec![ArtifactRecord {
+                        name: "files".into(),
+                        manifest: BlobId([7; 32]),
+                        files: 1,
+                        bytes: 2,
+                        keep_ms: Some(3),
+                    }],
+                ),
             };
             let mut line = Vec::new();
             results_line(AttemptId(7), &report, &mut line);

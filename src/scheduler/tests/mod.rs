@@ -1,6 +1,7 @@
 //! Stories that the scheduler must tell right: a script of events in, the effects that matter out. All invariants are
 //! checked after every event.
 
+mod artifacts;
 mod builds;
 mod drains;
 mod expansion;

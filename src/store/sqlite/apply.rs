@@ -9,8 +9,8 @@ use rusqlite::{CachedStatement, Connection};
 
 use super::failure::{Fault, Kind};
 use super::tables::{
-    Interned, attempts, builds, decisions, executions, heads, jobs, joined, late_results, outcomes, outputs, patterns,
-    runners, schedules, steps,
+    Interned, artifacts, attempts, builds, decisions, executions, heads, jobs, joined, late_results, outcomes, outputs,
+    patterns, runners, schedules, steps,
 };
 use super::values::signed;
 use crate::model::{Build, BuildId, BuildSource, Job, Record};
@@ -62,6 +62,7 @@ impl<'a> Batch<'a> {
                 self.outcomes.insert(*attempt, outcome, (log, *duration_ms), (*at, seq))
             }
             Record::StepsEnded { attempt, steps } => Ok(steps::insert(self.conn, *attempt, steps)?),
+            Record::ArtifactsLeft { attempt, artifacts } => Ok(artifacts::insert(self.conn, *attempt, artifacts)?),
             Record::AttemptExecuted { attempt, execution } => Ok(executions::insert(self.conn, *attempt, execution)?),
             Record::OutputsSet { build, job, task, attempt, outputs } => {
                 Ok(outputs::insert(self.conn, *attempt, (*build, *job, task), outputs)?)
@@ -119,6 +120,7 @@ pub(super) fn describe(record: &Record) -> String {
         Record::AttemptLeased(attempt) => format!("the lease of {} for {}", attempt.id, attempt.job),
         Record::AttemptFinished { attempt, outcome, .. } => format!("the outcome {} of {attempt}", outcome.word()),
         Record::StepsEnded { attempt, .. } => format!("the steps of {attempt}"),
+        Record::ArtifactsLeft { attempt, .. } => format!("the artifacts of {attempt}"),
         Record::AttemptExecuted { attempt, .. } => format!("how {attempt} was executed"),
         Record::OutputsSet { attempt, .. } => format!("the outputs of {attempt}"),
         Record::LateResult { attempt, .. } => format!("a late result of {attempt}"),

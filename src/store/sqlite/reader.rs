@@ -8,13 +8,13 @@ use rusqlite::Connection;
 
 use super::tables::specs::Tasks;
 use super::tables::{
-    attempts, builds, credentials, decisions, executions, forgotten, heads, jobs, late_results, meta, outputs, passes,
-    repos, runners, schedules, steps,
+    artifacts, attempts, builds, credentials, decisions, executions, forgotten, heads, jobs, late_results, meta,
+    outputs, passes, repos, runners, schedules, steps,
 };
 use super::{check, connection, failure, lock, schema, wal};
 use crate::model::{
-    Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, ExecutionRecord, Job, JobStateKind,
-    ObservedRefs, Outputs, RepoName, Runner, StepRecord, TaskName, WallTime, WholeBuild,
+    ArtifactRecord, Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, ExecutionRecord, Job,
+    JobStateKind, ObservedRefs, Outputs, RepoName, Runner, StepRecord, TaskName, WallTime, WholeBuild,
 };
 use crate::store::{self, LateResult, PassScope, Readers, Rule, Scope, Sequence, StoreError, Surveyed, TaskPass};
 
@@ -67,6 +67,7 @@ impl Reader {
         steps::of_build(&self.conn, build.id)?;
         executions::of_build(&self.conn, build.id)?;
         outputs::of_build(&self.conn, build.id)?;
+        artifacts::of_build(&self.conn, build.id)?;
         Ok(Some(WholeBuild { build, jobs, attempts }))
     }
 
@@ -98,6 +99,8 @@ impl store::Reader for Reader {
         executions(build: BuildId) -> Vec<(AttemptId, ExecutionRecord)> = executions::of_build, "read executions from";
         outputs(build: BuildId) -> Vec<(AttemptId, Outputs)> = outputs::of_build, "read outputs from";
         outputs_of(build: BuildId, task: &TaskName) -> Outputs = outputs::of_task, "read outputs from";
+        artifacts(build: BuildId) -> Vec<(AttemptId, Vec<ArtifactRecord>)> = artifacts::of_build, "read artifacts from";
+        all_artifacts() -> Vec<(AttemptId, Vec<ArtifactRecord>)> = artifacts::all, "read artifacts from";
         attempt(id: AttemptId) -> Option<Attempt> = attempts::read, "read an attempt from";
         decisions(build: BuildId) -> Vec<(Option<u64>, Decision)> = decisions::of_build, "read decisions from";
         late_results(build: BuildId) -> Vec<LateResult> = late_results::of_build, "read late results from";

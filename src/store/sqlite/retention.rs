@@ -40,6 +40,7 @@ fn delete(conn: &Connection, build: BuildId) -> rusqlite::Result<()> {
         for what in [
             "late_results WHERE attempt",
             "steps WHERE attempt",
+            "artifacts WHERE attempt",
             "executions WHERE attempt",
             "outputs WHERE attempt",
             "outcomes WHERE attempt",

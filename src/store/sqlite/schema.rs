@@ -44,11 +44,12 @@ const MIGRATIONS: &[&str] = &[
     SIXTEENTH,
     SEVENTEENTH,
     EIGHTEENTH,
+    NINETEENTH,
 ];
 
 /// The digest of the tables and indexes that the migrations make. To make them anew for each start, to compare with,
 /// would take longer than the rest of the start.
-const DEFINITIONS: u32 = 3_545_070_442;
+const DEFINITIONS: u32 = 1_097_322_729;
 
 /// The SQL of each table and index, by name.
 type Definitions = BTreeMap<String, Option<String>>;
@@ -282,6 +283,11 @@ ALTER TABLE runners ADD COLUMN ordered_by TEXT;
 ALTER TABLE runners ADD COLUMN ordered_at INTEGER;
 ALTER TABLE credentials ADD COLUMN created_by TEXT;
 ALTER TABLE credentials ADD COLUMN revoked_by TEXT;
+";
+
+const NINETEENTH: &str = "
+-- The artifacts that attempts left, as JSON: the name of each, and the blob with its manifest. No row without any.
+CREATE TABLE artifacts (attempt INTEGER PRIMARY KEY, body TEXT NOT NULL, seal INTEGER NOT NULL) STRICT;
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

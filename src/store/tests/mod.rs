@@ -3,6 +3,7 @@
 //! implementation: a second one adds one line to the end of this file. Tests of an implementation's own matters, such
 //! as damaged files, lie with it.
 
+mod artifacts;
 mod credentials;
 mod history;
 mod passes;
@@ -41,6 +42,7 @@ macro_rules! over {
         over! {
             $implementation, $place,
             history: any_history_reads_back_however_it_was_cut_into_batches;
+            artifacts: artifacts_of_an_attempt_read_back_and_go_with_its_build;
             credentials: credentials_are_replaced_forgotten_and_there_after_a_restart;
             records:
                 a_new_store_knows_of_nothing

@@ -273,19 +273,8 @@ pub(super) const ANSWERS: &[Answer] = &[
          that runner by `labels = [\"deploy\"]`; never into this file, which everybody with the repository can read",
     ),
     any(
-        &[
-            "artifacts",
-            "artifact",
-            "artifactpaths",
-            "outputs",
-            "output",
-            "reports",
-            "persist",
-            "storeartifacts",
-            "archive",
-        ],
-        "there are no artifacts yet: let `run` copy what must stay to a place outside the work tree;\n\
-         `keep` is a cache of one runner and hands nothing on",
+        &["outputs", "output", "reports"],
+        "write `artifacts`, a list of globs of the files that the task leaves, such as `artifacts = [\"dist/**\"]`",
     ),
     any(
         &["cache", "caches", "savecache", "restorecache", "cachekey"],

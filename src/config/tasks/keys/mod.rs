@@ -5,6 +5,7 @@
 //! [`Recipe`]: crate::model::Recipe
 //! [`Placement`]: crate::model::Placement
 
+mod artifacts;
 mod conditions;
 mod execution;
 mod inputs;

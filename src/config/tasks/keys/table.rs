@@ -3,6 +3,7 @@
 use super::super::command::{OTHER_WORDS, read_run};
 use super::super::limits::{MAX_GROUP_LIMIT, MAX_RETRIES};
 use super::super::shell::read_shell;
+use super::artifacts::{ARTIFACTS_SCHEMA, read_artifacts};
 use super::conditions::{RETRY_SCHEMA, read_allow_failure, read_retry, read_run_if};
 use super::execution::{read_dir, read_env, read_expand, read_keep, read_timeout};
 use super::inputs::read_inputs;
@@ -253,6 +254,15 @@ pub(crate) static KEYS: &[Key] = &[
         schema: r#"{"type": "array", "items": {"type": "string"}, "maxItems": 64}"#,
         aliases: &[],
         read: read_keep,
+        ..Key::USUAL
+    },
+    Key {
+        name: "artifacts",
+        example: r#"artifacts = ["dist/**"]"#,
+        row: "list of globs and tables | `[]` | files that are kept when the task has ended",
+        schema: ARTIFACTS_SCHEMA,
+        aliases: &["artifact", "artifact_paths", "store_artifacts", "persist", "archive"],
+        read: read_artifacts,
         ..Key::USUAL
     },
     Key {

@@ -160,29 +160,29 @@ fn read_paths(list: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<Vec<St
             continue;
         }
         is_added |= !takes_back;
-        if draft.found.unless_wrong(path_glob(&text)).is_some() {
+        if draft.found.unless_wrong(path_glob(&text, PATHS_HELP)).is_some() {
             globs.push(text.value.to_owned());
         }
     }
     Ok(globs)
 }
 
-/// Checks a glob for paths: it must be able to match some path of a commit.
-fn path_glob(text: &Placed<&str>) -> Result<(), Mistake> {
+/// Checks a glob for paths: it must be able to match some path of a commit. `example` is advice for one that is not.
+pub(super) fn path_glob(text: &Placed<&str>, example: &str) -> Result<(), Mistake> {
     let wrong =
         |why: &str, help: &str| Err(Mistake::new(text.place.clone(), format!("{} {why}", quote(text.value)), help));
     let glob = text.value.strip_prefix('!').unwrap_or(text.value);
     if glob.len() > MAX_GLOB_BYTES {
-        return wrong("is too long for a glob", PATHS_HELP);
+        return wrong("is too long for a glob", example);
     }
     if glob.is_empty() || glob == "/" {
-        return wrong("matches no path", PATHS_HELP);
+        return wrong("matches no path", example);
     }
     if glob.starts_with('!') {
-        return wrong("takes back twice", PATHS_HELP);
+        return wrong("takes back twice", example);
     }
     if glob.starts_with(['/', '~']) {
-        return wrong("matches no path: a glob begins at the root of the repository, without a slash", PATHS_HELP);
+        return wrong("matches no path: a glob begins at the root of the repository, without a slash", example);
     }
     if glob.contains(['[', ']', '{', '}']) {
         let help = "`?` is one character, `*` any number of them within a name, `**` any number of directories;\n\
@@ -190,15 +190,15 @@ fn path_glob(text: &Placed<&str>) -> Result<(), Mistake> {
         return wrong("has classes or alternatives, which globs here do not have", help);
     }
     if glob.contains('\\') || glob.contains(char::is_control) {
-        return wrong("has a character that no glob has: directories are separated by `/`", PATHS_HELP);
+        return wrong("has a character that no glob has: directories are separated by `/`", example);
     }
     for name in glob.strip_suffix('/').unwrap_or(glob).split('/') {
         match name {
-            "" => return wrong("matches no path: there is no name between two slashes", PATHS_HELP),
-            "." | ".." => return wrong("matches no path: a path of a commit has no `.` and `..`", PATHS_HELP),
+            "" => return wrong("matches no path: there is no name between two slashes", example),
+            "." | ".." => return wrong("matches no path: a path has no `.` and `..`", example),
             "**" => {}
             _ if name.eq_ignore_ascii_case(".git") => {
-                return wrong("matches no path: a commit has nothing below `.git`", PATHS_HELP);
+                return wrong("matches no path: a commit has nothing below `.git`", example);
             }
             _ if name.contains("**") => {
                 let help = "`**` stands in place of a whole name for any number of directories: write `**/*.js` for\n\

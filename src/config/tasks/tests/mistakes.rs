@@ -72,7 +72,7 @@ fn a_key_of_another_program_is_answered_with_what_there_is_for_it() {
         ("rules = []", "write `when`, such as"),
         ("services = ['postgres']", "there are no services yet"),
         ("secrets = ['x']", "there are no secrets yet"),
-        ("artifacts = ['x']", "there are no artifacts yet"),
+        ("outputs = ['x']", "write `artifacts`, a list of globs"),
         ("interpreter = 'bash'", "write `shell`"),
         ("cache = ['x']", "write `keep`, a list of paths"),
         ("stage = 'x'", "there are no stages: `needs`"),

@@ -5,6 +5,7 @@ use super::limits::{MAX_SCHEDULES, MAX_TASK_BYTES, MAX_TASKS, MAX_TIMEOUT_MS};
 use super::*;
 use crate::model::{Group, GroupName, Label, Need, Recipe, Script, TaskName};
 
+mod artifacts;
 mod conditions;
 mod documents;
 mod doubts;

@@ -74,7 +74,7 @@ fn a_list_without_entries_and_an_unknown_list_are_mistakes() {
 fn a_glob_that_can_match_no_path_is_a_mistake() {
     assert_eq!(
         line_error("when = { changed = [\"src/**\", \"../x\"] }"),
-        "31: `../x` matches no path: a path of a commit has no `.` and `..`
+        "31: `../x` matches no path: a path has no `.` and `..`
 2 | when = { changed = [\"src/**\", \"../x\"] }
   |                               ^^^^^^
   = help: a glob begins at the root of the repository, such as `changed = [\"src/**\", \"!**/*.md\"]`"
@@ -86,8 +86,8 @@ fn a_glob_that_can_match_no_path_is_a_mistake() {
         ("~/x", "matches no path: a glob begins at the root of the repository, without a slash"),
         ("src//x", "matches no path: there is no name between two slashes"),
         ("src//", "matches no path: there is no name between two slashes"),
-        ("./src", "matches no path: a path of a commit has no `.` and `..`"),
-        ("src/..", "matches no path: a path of a commit has no `.` and `..`"),
+        ("./src", "matches no path: a path has no `.` and `..`"),
+        ("src/..", "matches no path: a path has no `.` and `..`"),
         (".git/config", "matches no path: a commit has nothing below `.git`"),
         ("**.js", "has `**` as a part of a name"),
         ("[a-z]", "has classes or alternatives, which globs here do not have"),

@@ -29,6 +29,8 @@ fn needed_role(message: &FromOperator) -> AccessRole {
         | FromOperator::Why { .. }
         | FromOperator::Runners
         | FromOperator::Logs(_)
+        | FromOperator::Artifacts { .. }
+        | FromOperator::Fetch { .. }
         | FromOperator::Passes(_)
         | FromOperator::Watch
         | FromOperator::LogOut
@@ -129,6 +131,8 @@ mod tests {
             (FromOperator::Runners, all),
             (FromOperator::Logs(LogQuestion::of_attempt(1, "t", 1, 0, false)), all),
             (FromOperator::Passes(passes), all),
+            (FromOperator::Artifacts { build: build.clone(), task: None }, all),
+            (FromOperator::Fetch { blob: String::new() }, all),
             (FromOperator::Watch, all),
             (FromOperator::LogOut, all),
             (FromOperator::Ping, all),

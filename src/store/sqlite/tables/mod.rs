@@ -5,6 +5,7 @@
 //! A statement changes exactly the row that it means, or the record contradicts the store. Nothing here begins or
 //! commits a transaction, reads the clock or waits. Called by `apply.rs`, `retention.rs`, the writer and the readers.
 
+pub(super) mod artifacts;
 pub(super) mod attempts;
 pub(super) mod builds;
 pub(super) mod credentials;

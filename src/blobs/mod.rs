@@ -1,0 +1,23 @@
+//! Content-addressed files. A blob is a sequence of bytes that is named by its hash, and stored once however many
+//! artifacts have it; a manifest, itself a blob, gives blobs the paths of files.
+//!
+//! This room knows nothing of jobs and attempts. It reads and writes files, and no sockets. Nothing is held whole in
+//! memory but names. Paths are resolved name by name and without following symbolic links, so that none leads out of
+//! the directory that the caller has opened.
+
+mod arriving;
+mod content;
+mod directory;
+mod manifest;
+mod place;
+mod reading;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use arriving::{Arriving, ArrivingError};
+pub use content::{Form, Unpacking, pack_pays, packing, sum};
+pub use directory::{Found, FoundKind, PathTrouble, TreeDirectory};
+pub use manifest::{Entry, EntryKind, ManifestError, read_manifest, stays_inside, write_manifest};
+pub use place::Placing;
+pub use store::{ARRIVING, Arrived, BlobStore, StoredBlob, Swept};

@@ -1,0 +1,136 @@
+//! Writes the entries of a manifest below a directory. A file appears whole, by a rename; nothing is written through a
+//! symbolic link.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
+
+use super::directory::TreeDirectory;
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const NEW_FILE: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
+
+/// A file that is being written. If it is dropped, nothing of it stays.
+#[derive(Debug)]
+pub struct Placing {
+    parent: OwnedFd,
+    name: String,
+    /// The name that it has meanwhile.
+    unfinished: String,
+    file: File,
+    is_finished: bool,
+}
+
+impl TreeDirectory {
+    /// Begins a file at a checked path, and makes the directories above it.
+    pub fn begin_file(&self, path: &str, executable: bool) -> io::Result<Placing> {
+        let (parent, name) = self.make_parent(path)?;
+        let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
+        for number in 0.. {
+            let unfinished = format!(".surveil-{}-{number}", std::process::id());
+            match rustix::fs::openat(&parent, &unfinished, NEW_FILE, mode) {
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+                Ok(file) => {
+                    let (name, file) = (name.to_owned(), file.into());
+                    return Ok(Placing { parent, name, unfinished, file, is_finished: false });
+                }
+            }
+        }
+        unreachable!("some number is free")
+    }
+
+    /// Makes a symbolic link at a checked path, in place of a file or link that is there.
+    pub fn make_link(&self, path: &str, target: &str, mtime_ns: i64) -> io::Result<()> {
+        let (parent, name) = self.make_parent(path)?;
+        match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(in_the_way(name, error)),
+        }
+        rustix::fs::symlinkat(target, &parent, name)?;
+        rustix::fs::utimensat(&parent, name, &times(mtime_ns), AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(())
+    }
+
+    /// Makes a directory at a checked path. One that is there is left as it is.
+    pub fn make_directory(&self, path: &str, mtime_ns: i64) -> io::Result<()> {
+        let (parent, name) = self.make_parent(path)?;
+        if make_and_open(parent.as_fd(), name)?.1 {
+            rustix::fs::utimensat(&parent, name, &times(mtime_ns), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        Ok(())
+    }
+
+    /// Opens the directory in which the last name of a path stands. Makes those that are missing.
+    fn make_parent<'p>(&self, path: &'p str) -> io::Result<(OwnedFd, &'p str)> {
+        let mut at = self.root.try_clone()?;
+        let Some((above, name)) = path.rsplit_once('/') else { return Ok((at, path)) };
+        for name in above.split('/') {
+            at = make_and_open(at.as_fd(), name)?.0;
+        }
+        Ok((at, name))
+    }
+}
+
+/// Opens a directory, and makes it if it is missing. Returns whether it was made.
+fn make_and_open(parent: BorrowedFd<'_>, name: &str) -> io::Result<(OwnedFd, bool)> {
+    let is_made = match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o777)) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(error) => return Err(error.into()),
+    };
+    match rustix::fs::openat(parent, name, DIRECTORY, Mode::empty()) {
+        Ok(directory) => Ok((directory, is_made)),
+        Err(error) => Err(in_the_way(name, error)),
+    }
+}
+
+fn in_the_way(name: &str, error: Errno) -> io::Error {
+    let what = match error {
+        Errno::NOTDIR | Errno::LOOP => "something that is no directory is in the way",
+        Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST => "a directory is in the way",
+        error => return error.into(),
+    };
+    io::Error::new(io::ErrorKind::AlreadyExists, format!("{what}: `{name}`"))
+}
+
+fn times(mtime_ns: i64) -> Timestamps {
+    let (tv_sec, tv_nsec) = (mtime_ns.div_euclid(1_000_000_000), mtime_ns.rem_euclid(1_000_000_000));
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec, tv_nsec },
+    }
+}
+
+impl Placing {
+    /// Gives the file its name, in place of a file or link that has it.
+    pub fn finish(mut self, mtime_ns: i64) -> io::Result<()> {
+        rustix::fs::futimens(&self.file, &times(mtime_ns))?;
+        rustix::fs::renameat(&self.parent, &self.unfinished, &self.parent, &self.name)
+            .map_err(|error| in_the_way(&self.name, error))?;
+        self.is_finished = true;
+        Ok(())
+    }
+}
+
+impl Write for Placing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Placing {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            // The error is ignored: the file is useless, and its name says whose it is.
+            let _ = rustix::fs::unlinkat(&self.parent, &self.unfinished, AtFlags::empty());
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Reads stored blobs: as they are stored, for a peer that verifies them, or unpacked and verified here.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use super::manifest::{Entry, ManifestError, read_manifest};
+use super::store::{BlobStore, StoredBlob};
+use super::{Form, Unpacking};
+use crate::model::BlobId;
+
+/// The window of a compressed blob that is accepted, as for one that arrives.
+const MAX_WINDOW_LOG: u32 = 23;
+
+/// Sums up the bytes that are read.
+struct Tapping<R> {
+    inner: R,
+    hasher: blake3::Hasher,
+}
+
+impl<R: Read> Read for Tapping<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+impl StoredBlob {
+    /// Returns a reader of the blob's bytes.
+    pub fn bytes(self) -> io::Result<Box<dyn BufRead>> {
+        Ok(match self.form {
+            Form::Plain => Box::new(BufReader::with_capacity(128 * 1024, self.file)),
+            Form::Packed => {
+                let mut decoder = zstd::stream::read::Decoder::new(self.file)?;
+                decoder.window_log_max(MAX_WINDOW_LOG)?;
+                Box::new(BufReader::with_capacity(128 * 1024, decoder))
+            }
+        })
+    }
+}
+
+impl BlobStore {
+    /// Passes each entry of a stored manifest to `each`. Returns false if the manifest is not there, or is damaged:
+    /// then the entries that were passed count for nothing.
+    pub fn manifest(
+        &self,
+        id: BlobId,
+        each: &mut dyn FnMut(Entry) -> Result<(), ManifestError>,
+    ) -> Result<bool, ManifestError> {
+        let Some(blob) = self.read(id)? else { return Ok(false) };
+        let mut tapping = Tapping { inner: blob.bytes()?, hasher: blake3::Hasher::new() };
+        let read = read_manifest(BufReader::with_capacity(64 * 1024, &mut tapping), each);
+        // A damaged one is found by its bytes, whatever else is wrong with it.
+        let rest = io::copy(&mut tapping, &mut io::sink());
+        if rest.is_err() || tapping.hasher.finalize().as_bytes() != &id.0 {
+            self.condemn(id);
+            return Ok(false);
+        }
+        read.map(|()| true)
+    }
+
+    /// Returns the first blob of a manifest that is missing, the manifest itself included. What is there is left by the
+    /// next sweep.
+    pub fn missing_of(&self, manifest: BlobId) -> Result<Option<BlobId>, ManifestError> {
+        if !self.renew(manifest)? {
+            return Ok(Some(manifest));
+        }
+        let mut missing = None;
+        let is_there = self.manifest(manifest, &mut |entry| {
+            if let Some(blob) = entry.blob()
+                && missing.is_none()
+                && !self.renew(blob)?
+            {
+                missing = Some(blob);
+            }
+            Ok(())
+        })?;
+        Ok(if is_there { missing } else { Some(manifest) })
+    }
+
+    /// Passes the stored form of a blob to `each` in pieces, of which the last one says so, until `each` returns false.
+    /// Returns false, before the last piece, if the blob is not there or is damaged.
+    pub fn pieces(
+        &self,
+        id: BlobId,
+        length: usize,
+        each: &mut dyn FnMut(Form, Vec<u8>, bool) -> bool,
+    ) -> io::Result<bool> {
+        let Some(StoredBlob { mut file, form }) = self.read(id)? else { return Ok(false) };
+        let mut unpacking = Unpacking::new(form, io::sink(), u64::MAX)?;
+        let mut next = |unpacking: &mut Unpacking<io::Sink>| -> io::Result<Option<Vec<u8>>> {
+            let mut piece = vec![0; length];
+            let mut filled = 0;
+            while filled < length {
+                match file.read(&mut piece[filled..])? {
+                    0 => break,
+                    count => filled += count,
+                }
+            }
+            piece.truncate(filled);
+            // Bytes that cannot be unpacked have the wrong sum in the end.
+            Ok(unpacking.take(&piece).is_ok().then_some(piece))
+        };
+        let mut piece = next(&mut unpacking)?;
+        loop {
+            // One piece is always held back: the last one follows when all of them are verified.
+            let following = match &piece {
+                Some(piece) if piece.len() == length => next(&mut unpacking)?,
+                Some(_) => Some(Vec::new()),
+                None => None,
+            };
+            let (Some(now), Some(following)) = (piece, following) else {
+                self.condemn(id);
+                return Ok(false);
+            };
+            if now.len() < length || following.is_empty() {
+                let is_whole = unpacking.finish().is_ok_and(|(_, found, _)| found == id);
+                if !is_whole {
+                    self.condemn(id);
+                    return Ok(false);
+                }
+                each(form, now, true);
+                return Ok(true);
+            }
+            if !each(form, now, false) {
+                return Ok(true);
+            }
+            piece = Some(following);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Blobs and artifacts, as runners and operators name them.
+
+use super::malformed;
+use crate::model::{ArtifactRecord, BlobId};
+use crate::protocol::blobs::ArtifactEnd;
+use crate::protocol::hello::Refusal;
+use crate::protocol::limits::{MAX_ARTIFACT_NAME_BYTES, MAX_ARTIFACTS, MAX_ASKED_BLOBS};
+
+/// Returns the blob that a message names.
+pub(crate) fn blob(text: &str) -> Result<BlobId, Refusal> {
+    text.parse().map_err(malformed)
+}
+
+/// Returns the blobs that a message names.
+pub(crate) fn blobs(texts: &[String]) -> Result<Vec<BlobId>, Refusal> {
+    if texts.len() > MAX_ASKED_BLOBS {
+        return Err(malformed(format!("a message names at most {MAX_ASKED_BLOBS} blobs, not {}", texts.len())));
+    }
+    texts.iter().map(|text| blob(text)).collect()
+}
+
+/// Returns the artifacts that a result names.
+pub(crate) fn left_artifacts(ends: Vec<ArtifactEnd>) -> Result<Vec<ArtifactRecord>, Refusal> {
+    if ends.len() > MAX_ARTIFACTS {
+        return Err(malformed(format!("a result names at most {MAX_ARTIFACTS} artifacts, not {}", ends.len())));
+    }
+    let mut artifacts: Vec<ArtifactRecord> = Vec::with_capacity(ends.len());
+    for ArtifactEnd { name, manifest, files, bytes, keep_ms } in ends {
+        let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.is_empty() || name.len() > MAX_ARTIFACT_NAME_BYTES || !name.chars().all(is_fine) {
+            return Err(malformed(format!("`{}` cannot name an artifact", Refusal::quote(&name))));
+        }
+        if artifacts.iter().any(|other| other.name == name) {
+            return Err(malformed(format!("a result names the artifact `{name}` twice")));
+        }
+        artifacts.push(ArtifactRecord { name, manifest: blob(&manifest)?, files, bytes, keep_ms });
+    }
+    Ok(artifacts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn artifacts_of_a_result_have_names_of_their_own_and_manifests() {
+        let end = |name: &str, manifest: &str| ArtifactEnd {
+            name: name.into(),
+            manifest: manifest.into(),
+            files: 1,
+            bytes: 2,
+            keep_ms: None,
+        };
+        let id = "0f".repeat(32);
+        assert_eq!(left_artifacts(vec![end("files", &id), end("a.b_c-d", &id)]).unwrap().len(), 2);
+        for wrong in [
+            vec![end("files", "0f")],
+            vec![end("", &id)],
+            vec![end("../x", &id)],
+            vec![end("a", &id), end("a", &id)],
+            (0..101).map(|n| end(&format!("n{n}"), &id)).collect(),
+        ] {
+            assert!(left_artifacts(wrong.clone()).is_err(), "{wrong:?}");
+        }
+        assert!(blobs(&vec![id; 1001]).unwrap_err().text.contains("at most 1000 blobs"));
+    }
+}

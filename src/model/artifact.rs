@@ -1,0 +1,119 @@
+//! Artifacts: files that a task leaves, and that later tasks and people get.
+
+use serde::{Deserialize, Serialize};
+
+use super::{BlobId, Outcome};
+
+/// Files of the work tree that are kept under one name when a task has ended. It is a part of a recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactRule {
+    /// Unique within the task.
+    pub name: String,
+    /// Globs, [`super::glob::PathGlobs`]. A glob after `!` takes back what globs before it match.
+    pub paths: Vec<String>,
+    /// The outcomes of an attempt after which they are kept.
+    #[serde(default, skip_serializing_if = "KeptOn::is_default")]
+    pub on: KeptOn,
+    /// How long they are kept at most; `None` for as long as the build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_ms: Option<u64>,
+    /// Whether an attempt that passed fails if a glob matches nothing, or a file cannot be kept.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub required: bool,
+}
+
+impl ArtifactRule {
+    /// The name of the artifact whose globs have no table of their own.
+    pub const PLAIN_NAME: &str = "files";
+
+    /// A rule with defaults for everything but its name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), paths: Vec::new(), on: KeptOn::default(), keep_ms: None, required: true }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_yes(flag: &bool) -> bool {
+    *flag
+}
+
+/// The outcomes of an attempt after which an artifact is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeptOn {
+    /// The attempt passed.
+    #[default]
+    Passed,
+    /// The attempt ran and did not pass.
+    Failed,
+    /// Either of both.
+    Always,
+}
+
+impl KeptOn {
+    /// The words in a task file.
+    pub const WORDS: [(&str, Self); 3] = [("passed", Self::Passed), ("failed", Self::Failed), ("always", Self::Always)];
+
+    /// Whether an artifact is kept after this outcome. An attempt that was lost or cancelled leaves none.
+    #[must_use]
+    pub fn covers(self, outcome: &Outcome) -> bool {
+        match outcome {
+            Outcome::Passed => self != Self::Failed,
+            Outcome::Failed(_) | Outcome::Killed(_) | Outcome::TimedOut(_) => self != Self::Passed,
+            Outcome::CouldNotStart(_) | Outcome::Cancelled | Outcome::Lost(_) => false,
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// An artifact that an attempt left. It is on the wire and in the store as it is, so a field is only ever added, with a
+/// default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactRecord {
+    /// [`ArtifactRule::name`].
+    pub name: String,
+    /// The blob with the manifest, which names the files and their blobs.
+    pub manifest: BlobId,
+    /// Entries of the manifest.
+    pub files: u64,
+    /// Bytes of all files together, as they were in the work tree.
+    pub bytes: u64,
+    /// [`ArtifactRule::keep_ms`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_ms: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::reason::TimeoutReason;
+
+    #[test]
+    fn an_artifact_is_kept_after_the_outcomes_of_its_rule_and_never_of_a_lost_attempt() {
+        let covered = |outcome: &Outcome| KeptOn::WORDS.map(|(_, on)| on.covers(outcome));
+        assert_eq!(covered(&Outcome::Passed), [true, false, true]);
+        for outcome in [Outcome::Failed(1), Outcome::Killed(9), Outcome::TimedOut(TimeoutReason::Whole)] {
+            assert_eq!(covered(&outcome), [false, true, true]);
+        }
+        for outcome in [Outcome::Cancelled, Outcome::CouldNotStart("x".into()), Outcome::Lost("x".into())] {
+            assert_eq!(covered(&outcome), [false; 3]);
+        }
+    }
+
+    #[test]
+    fn a_rule_with_defaults_is_short() {
+        let rule = ArtifactRule { paths: vec!["dist/**".into()], ..ArtifactRule::new("files") };
+        let text = serde_json::to_string(&rule).unwrap();
+        assert_eq!(text, r#"{"name":"files","paths":["dist/**"]}"#);
+        assert_eq!(serde_json::from_str::<ArtifactRule>(&text).unwrap(), rule);
+    }
+}

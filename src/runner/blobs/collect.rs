@@ -1,0 +1,163 @@
+//! Collects the files of an artifact in a work tree: what its globs match, with the hash of each file. Nothing of the
+//! attempt runs any more, so a file that changes meanwhile is somebody else's doing, and is an error.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crossbeam_channel::Receiver;
+
+use crate::blobs::{Entry, EntryKind, Found, FoundKind, PathTrouble, TreeDirectory, stays_inside, sum};
+use crate::error_chain::chain;
+use crate::model::glob::PathGlobs;
+use crate::model::{ArtifactRule, BlobId};
+
+/// The most that the artifacts of one attempt may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ArtifactLimits {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Why an artifact could not be collected.
+#[derive(Debug)]
+pub(super) enum CollectError {
+    /// The task, or its globs, are to blame.
+    Problem(String),
+    Cancelled,
+}
+
+impl From<PathTrouble> for CollectError {
+    fn from(trouble: PathTrouble) -> Self {
+        Self::Problem(chain(&trouble))
+    }
+}
+
+/// The files that were collected.
+#[derive(Debug)]
+pub(super) struct Collected {
+    /// In the order of a manifest.
+    pub(super) entries: Vec<Entry>,
+    pub(super) bytes: u64,
+}
+
+/// The globs of an artifact.
+struct Globs<'r> {
+    all: PathGlobs,
+    /// Each glob that takes back nothing, and whether it has matched something.
+    single: Vec<(&'r String, PathGlobs, bool)>,
+    /// The directories that the globs begin with. Only what is in, above or below them is looked through.
+    begins: Vec<String>,
+}
+
+impl<'r> Globs<'r> {
+    fn new(paths: &'r [String]) -> Self {
+        let positive = || paths.iter().filter(|glob| !glob.starts_with('!'));
+        let single = positive().map(|glob| (glob, PathGlobs::new(std::slice::from_ref(glob)), false)).collect();
+        let plain = |glob: &String| {
+            let names = glob.trim_end_matches('/').split('/').take_while(|name| !name.contains(['*', '?']));
+            names.collect::<Vec<_>>().join("/")
+        };
+        Self { all: PathGlobs::new(paths), single, begins: positive().map(plain).collect() }
+    }
+
+    /// Whether something in a directory may match.
+    fn may_match_in(&self, directory: &str) -> bool {
+        let is_above = |one: &str, other: &str| {
+            one.is_empty() || other == one || other.strip_prefix(one).is_some_and(|rest| rest.starts_with('/'))
+        };
+        // The repository of the work tree is no file of the task.
+        directory != ".git" && self.begins.iter().any(|begin| is_above(begin, directory) || is_above(directory, begin))
+    }
+
+    /// Whether the globs match a path.
+    fn take(&mut self, path: &str) -> bool {
+        if path == ".git" || !self.all.matches(path) {
+            return false;
+        }
+        for (_, glob, has_matched) in &mut self.single {
+            *has_matched = *has_matched || glob.matches(path);
+        }
+        true
+    }
+}
+
+/// Collects what the globs of an artifact match, at most what is `left` of the limits.
+pub(super) fn collect(
+    rule: &ArtifactRule,
+    tree: &Path,
+    left: ArtifactLimits,
+    cancelled: &Receiver<()>,
+) -> Result<Collected, CollectError> {
+    let problem = |text: String| CollectError::Problem(text);
+    let root = TreeDirectory::open(tree).map_err(|error| problem(format!("could not open the work tree: {error}")))?;
+    let mut globs = Globs::new(&rule.paths);
+    let mut found: Vec<Found> = Vec::new();
+    let pruning = Globs::new(&rule.paths);
+    root.walk::<CollectError>(&|directory| pruning.may_match_in(directory), &mut |one| {
+        if globs.take(&one.path) {
+            if found.len() as u64 >= left.files {
+                let limit = left.files;
+                return Err(problem(format!(
+                    "there are more than {limit} files, which is what --artifact-files of the runner leaves"
+                )));
+            }
+            found.push(one);
+        }
+        Ok(())
+    })?;
+    if let Some((glob, ..)) = globs.single.iter().find(|(.., has_matched)| !has_matched) {
+        return Err(problem(format!("no file matches `{glob}`")));
+    }
+    let mut collected = Collected { entries: Vec::with_capacity(found.len()), bytes: 0 };
+    for Found { path, mtime_ns, kind } in found {
+        if cancelled.try_recv().is_ok() {
+            return Err(CollectError::Cancelled);
+        }
+        let kind = match kind {
+            FoundKind::File { executable } => {
+                let (blob, bytes) = hash(&root, &path).map_err(problem)?;
+                collected.bytes += bytes;
+                if collected.bytes > left.bytes {
+                    let limit = left.bytes;
+                    return Err(problem(format!(
+                        "its files are longer than {limit} bytes, which is what --artifact-size of the runner leaves"
+                    )));
+                }
+                EntryKind::File { blob, bytes, executable }
+            }
+            FoundKind::Link { target: Some(target) } if stays_inside(&path, &target) => EntryKind::Link { target },
+            FoundKind::Link { target: Some(target) } => {
+                return Err(problem(format!("`{path}` is a symbolic link out of the work tree, to `{target}`")));
+            }
+            FoundKind::EmptyDirectory => EntryKind::EmptyDirectory,
+            FoundKind::Special(what) => return Err(problem(format!("`{path}` is {what}, and no file"))),
+            FoundKind::Link { target: None } => {
+                return Err(problem(format!("`{path}` is a symbolic link whose target is not UTF-8")));
+            }
+            FoundKind::BadName => return Err(problem(format!("the name of `{path}` is not UTF-8"))),
+        };
+        collected.entries.push(Entry { path, mtime_ns, kind });
+    }
+    Ok(collected)
+}
+
+/// Reads a file and returns its blob. A file that changes meanwhile is a problem.
+pub(super) fn hash(root: &TreeDirectory, path: &str) -> Result<(BlobId, u64), String> {
+    let unreadable = |error: std::io::Error| format!("could not read `{path}`: {error}");
+    let (file, before) = root.file(path).map_err(unreadable)?;
+    let (blob, bytes) = sum(&file).map_err(unreadable)?;
+    let after = file.metadata().map_err(unreadable)?;
+    if u64::try_from(before.st_size) != Ok(bytes) || after.len() != bytes {
+        return Err(format!("`{path}` changed while it was read"));
+    }
+    Ok((blob, bytes))
+}
+
+/// Returns each blob of these entries once, with the path and the length of a file that has it.
+pub(super) fn blobs_of<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> BTreeMap<BlobId, (&'e str, u64)> {
+    let blob = |entry: &'e Entry| match entry.kind {
+        EntryKind::File { blob, bytes, .. } => Some((blob, (entry.path.as_str(), bytes))),
+        EntryKind::Link { .. } | EntryKind::EmptyDirectory => None,
+    };
+    entries.into_iter().filter_map(blob).collect()
+}

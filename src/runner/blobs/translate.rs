@@ -1,0 +1,91 @@
+//! Messages about blobs and artifacts, between the wire and the model.
+
+use super::routes::{BlobAnswer, RefusedCause};
+use crate::blobs::Form;
+use crate::model::{ArtifactRecord, AttemptId, BlobId};
+use crate::protocol::blobs::{ArtifactEnd, BlobOffset, BlobPiece, BlobQuestion, DISK_FULL, WRONG_BYTES};
+use crate::protocol::runner::{FromRunner, ToRunner};
+use crate::transport::Frame;
+
+/// Reads an answer about blobs. Returns `None` for any other message, and for one that makes no sense.
+pub(crate) fn heard(message: ToRunner) -> Option<(AttemptId, BlobAnswer)> {
+    let (attempt, answer) = match message {
+        ToRunner::Lacks { attempt, blobs } => {
+            let read = |BlobOffset { blob, offset }: BlobOffset| Some((blob.parse().ok()?, offset));
+            (attempt, BlobAnswer::Lacks(blobs.into_iter().map(read).collect::<Option<_>>()?))
+        }
+        ToRunner::BlobAck { attempt, .. } => (attempt, BlobAnswer::Taken),
+        ToRunner::Settled { attempt } => (attempt, BlobAnswer::Settled),
+        ToRunner::BlobRefused { attempt, reason, reason_code } => {
+            let cause = match reason_code.as_deref() {
+                Some(DISK_FULL) => RefusedCause::DiskFull,
+                Some(WRONG_BYTES) => RefusedCause::WrongBytes,
+                Some(_) | None => RefusedCause::Other,
+            };
+            (attempt, BlobAnswer::Refused { reason, cause })
+        }
+        ToRunner::Registered { .. }
+        | ToRunner::Runtask(_)
+        | ToRunner::SourceAhead { .. }
+        | ToRunner::Pack { .. }
+        | ToRunner::SourceMissing { .. }
+        | ToRunner::Cancel { .. }
+        | ToRunner::LogAck { .. }
+        | ToRunner::Ok { .. }
+        | ToRunner::Stale { .. }
+        | ToRunner::Ack { .. }
+        | ToRunner::Drain
+        | ToRunner::Error(_) => return None,
+    };
+    Some((AttemptId(attempt), answer))
+}
+
+pub(super) fn have(attempt: AttemptId, blobs: &[BlobId]) -> Frame {
+    let blobs = blobs.iter().map(BlobId::to_string).collect();
+    Frame::new(&FromRunner::Have(BlobQuestion { attempt: attempt.0, blobs }))
+}
+
+/// A piece of a blob: the blob's name and length, the form that is sent, and the piece's place in it.
+pub(super) struct Piece {
+    pub(super) blob: BlobId,
+    pub(super) size: u64,
+    pub(super) form: Form,
+    pub(super) offset: u64,
+    pub(super) last: bool,
+}
+
+pub(super) fn piece(attempt: AttemptId, piece: &Piece, bytes: Vec<u8>) -> Frame {
+    let Piece { blob, size, form, offset, last } = *piece;
+    let message = FromRunner::Blob(BlobPiece {
+        attempt: attempt.0,
+        blob: blob.to_string(),
+        size,
+        zstd: form == Form::Packed,
+        offset,
+        last,
+        bytes: bytes.len() as u64,
+    });
+    Frame::with_payload(&message, bytes)
+}
+
+pub(super) fn settle(attempt: AttemptId, manifests: &[BlobId]) -> Frame {
+    let manifests = manifests.iter().map(BlobId::to_string).collect();
+    Frame::new(&FromRunner::Settle { attempt: attempt.0, manifests })
+}
+
+/// Returns the artifacts of a result as they are sent.
+pub(crate) fn artifact_ends(artifacts: &[ArtifactRecord]) -> Vec<ArtifactEnd> {
+    let end = |record: &ArtifactRecord| {
+        let ArtifactRecord { name, manifest, files, bytes, keep_ms } = record.clone();
+        ArtifactEnd { name, manifest: manifest.to_string(), files, bytes, keep_ms }
+    };
+    artifacts.iter().map(end).collect()
+}
+
+/// Reads the artifacts of a result in the journal. Returns `None` if they are none.
+pub(crate) fn read_artifact_ends(ends: Vec<ArtifactEnd>) -> Option<Vec<ArtifactRecord>> {
+    let read = |ArtifactEnd { name, manifest, files, bytes, keep_ms }: ArtifactEnd| {
+        Some(ArtifactRecord { name, manifest: manifest.parse().ok()?, files, bytes, keep_ms })
+    };
+    ends.into_iter().map(read).collect()
+}

@@ -1,0 +1,44 @@
+//! `artifacts`: what each attempt left, as JSON. A row is written once, in the transaction of the attempt's outcome,
+//! when the manifests and their blobs are durable.
+
+use rusqlite::{Connection, params};
+
+use super::attempts::with_attempts_of_build;
+use super::{execute, read_all};
+use crate::model::{ArtifactRecord, AttemptId, BuildId};
+use crate::store::sqlite::checksum::Checksum;
+use crate::store::sqlite::values::{damaged, signed};
+
+fn checksum(attempt: AttemptId, body: &str) -> Checksum {
+    Checksum::of("artifacts").number(signed(attempt.0)).bytes(body.as_bytes())
+}
+
+/// Adds the artifacts of an attempt.
+pub(crate) fn insert(conn: &Connection, attempt: AttemptId, artifacts: &[ArtifactRecord]) -> rusqlite::Result<()> {
+    let body = serde_json::to_string(artifacts).expect("a list of texts and numbers is always JSON");
+    let seal = checksum(attempt, &body).value();
+    const INSERT: &str = "INSERT INTO artifacts (attempt, body, seal) VALUES (?1, ?2, ?3)";
+    execute(conn, INSERT, params![attempt, body, seal])?;
+    Ok(())
+}
+
+/// Returns the artifacts of a build's attempts, oldest attempt first.
+pub(crate) fn of_build(conn: &Connection, build: BuildId) -> rusqlite::Result<Vec<(AttemptId, Vec<ArtifactRecord>)>> {
+    const OF_BUILD: &str = concat!(
+        with_attempts_of_build!(),
+        "SELECT a.attempt, a.body, a.seal FROM chain c JOIN artifacts a ON a.attempt = c.id ORDER BY a.attempt"
+    );
+    read_all(conn, OF_BUILD, [build], read)
+}
+
+/// Returns the artifacts of all attempts.
+pub(crate) fn all(conn: &Connection) -> rusqlite::Result<Vec<(AttemptId, Vec<ArtifactRecord>)>> {
+    read_all(conn, "SELECT attempt, body, seal FROM artifacts ORDER BY attempt", [], read)
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<(AttemptId, Vec<ArtifactRecord>)> {
+    let (attempt, body): (AttemptId, String) = (row.get(0)?, row.get(1)?);
+    checksum(attempt, &body).check(row.get(2)?, || format!("the artifacts of {attempt}"))?;
+    let artifacts = serde_json::from_str(&body).map_err(|error| damaged(error.to_string()))?;
+    Ok((attempt, artifacts))
+}

@@ -1,0 +1,33 @@
+//! The artifacts of attempts.
+
+use super::MakePlace;
+use super::values::*;
+use crate::model::*;
+use crate::store::Rule;
+
+pub(super) fn artifacts_of_an_attempt_read_back_and_go_with_its_build(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
+    let artifact = |name: &str| ArtifactRecord {
+        name: name.into(),
+        manifest: BlobId([3; 32]),
+        files: 2,
+        bytes: 5,
+        keep_ms: (name == "b").then_some(9),
+    };
+    let artifacts = vec![artifact("a"), artifact("b")];
+    store.commit(&passed_build(1)).unwrap();
+    store.commit(&passed_build(2)).unwrap();
+    let left = Record::ArtifactsLeft { attempt: AttemptId(1), artifacts: artifacts.clone() };
+    store.commit(std::slice::from_ref(&left)).unwrap();
+    let reader = place.reader();
+    let expected = [(AttemptId(1), artifacts)];
+    assert_eq!(reader.artifacts(BuildId(1)).unwrap(), expected);
+    assert_eq!(reader.all_artifacts().unwrap(), expected);
+    assert_eq!(reader.artifacts(BuildId(2)).unwrap(), []);
+    let again = store.commit(&[left]).unwrap_err().to_string();
+    assert!(again.contains("the artifacts of a1"), "they are told once: {again}");
+    store.forget(&[BuildId(1)], Rule::Count, WallTime(1_700_000_009_000)).unwrap();
+    assert_eq!(reader.all_artifacts().unwrap(), []);
+    reader.check(&mut drop).unwrap();
+}
