@@ -3,8 +3,9 @@
 //!
 //! The plan of the directory, and how each file looked when its content was last right, is kept in memory only:
 //! attempts could change a file beside the directory. So after a restart all contents are compared once. Files are
-//! written as they are in the commit; no filter program is run.
+//! written as their attributes in the commit say; no filter program is run.
 
+mod attributes;
 mod dot_git;
 mod index;
 mod keep;

@@ -7,10 +7,11 @@ use std::mem::take;
 
 use git2::{Odb, Oid};
 
+use super::attributes::{ATTRIBUTES, Attributes, Conversion, FILE_BYTES_MAX};
 use super::dot_git::{DOT_GIT, DotGit};
 use super::stamp::Stamp;
 use crate::git::error::{GitError, shown_path};
-use crate::git::objects::{EntryKind, Objects, entries};
+use crate::git::objects::{EntryKind, Objects, TreeEntry, entries, of_its_type};
 use crate::model::CommitId;
 
 /// The longest path below the directory, as Linux and git take it (`PATH_MAX` without its NUL). Also bounds the depth:
@@ -29,6 +30,8 @@ pub(super) struct Directory {
     /// The commit of a submodule, whose directory this is.
     pub(super) submodule: Option<Oid>,
     pub(super) entries: BTreeMap<Vec<u8>, Planned>,
+    /// The attributes of the directories above it, by which its files were planned.
+    inherited: Attributes,
     /// The permissions that the directory was made with.
     pub(super) mode: Option<u32>,
 }
@@ -83,6 +86,8 @@ impl Node {
 pub(super) struct FileRecord {
     pub(super) blob: Oid,
     pub(super) is_executable: bool,
+    /// How the content is written.
+    pub(super) conversion: Conversion,
     /// How the file looked when its content was last known to be right.
     pub(super) seen: Option<Stamp>,
     /// Whether the plan before had other content here, so that comparing the file is not worth the time.
@@ -101,6 +106,8 @@ struct Level {
     name: Vec<u8>,
     /// Length of its path, with the slash at the end.
     path_bytes: usize,
+    /// The attributes of its files.
+    attributes: Attributes,
     directory: Directory,
     /// Its subdirectories that are still to be planned: name, tree, and the plan before.
     left: Vec<(Vec<u8>, Oid, Directory)>,
@@ -129,9 +136,10 @@ impl Planner<'_> {
     /// Plans one directory without its subdirectories.
     fn level(&self, above: &[Level], name: Vec<u8>, tree: Oid, mut before: Directory) -> Result<Level, GitError> {
         let path_bytes = above.last().map_or(0, |above| above.path_bytes + name.len() + 1);
+        let inherited = above.last().map(|above| above.attributes.clone()).unwrap_or_default();
         // The directory was planned with this path, so what is below it fits as well.
-        if before.tree == Some(tree) {
-            return Ok(Level { name, path_bytes, directory: before, left: Vec::new() });
+        if before.tree == Some(tree) && before.inherited == inherited {
+            return Ok(Level { name, path_bytes, attributes: inherited, directory: before, left: Vec::new() });
         }
         let (mut known, mode) = (take(&mut before.entries), before.mode);
         let read = self.objects.tree(self.odb, tree);
@@ -140,6 +148,13 @@ impl Planner<'_> {
         }
         let data = read?;
         let found = entries(tree, data.data())?;
+        let attributes = self.attributes(&found, &inherited, path_bytes)?;
+        let mut path = Vec::new();
+        if !attributes.is_empty() {
+            // The root has no name.
+            let names = above.iter().map(|above| &above.name).chain([&name]).skip(1);
+            names.for_each(|name| path.extend_from_slice(&[&name[..], b"/"].concat()));
+        }
         let mut planned = Vec::with_capacity(found.len());
         let mut left = Vec::new();
         for entry in found {
@@ -153,6 +168,12 @@ impl Planner<'_> {
             // Taken out of the map's value, which costs less than removing the entry.
             let before = known.get_mut(entry.name).map(|known| take(&mut known.node));
             let is_executable = entry.kind == EntryKind::Executable;
+            let mut conversion = Conversion::default();
+            if !attributes.is_empty() {
+                path.truncate(path_bytes);
+                path.extend_from_slice(entry.name);
+                conversion = attributes.conversion(&path);
+            }
             let node = match (entry.kind, before) {
                 (EntryKind::Tree, before) => {
                     let before = if let Some(Node::Directory(before)) = before { before } else { Directory::default() };
@@ -162,11 +183,15 @@ impl Planner<'_> {
                 // git leaves an empty directory for a submodule that is not initialised.
                 (EntryKind::Submodule, _) => Node::submodule(entry.id),
                 (EntryKind::File | EntryKind::Executable, Some(Node::File(before))) => {
-                    Node::File(before.or_new(entry.id, is_executable))
+                    Node::File(before.or_new(entry.id, is_executable, conversion))
                 }
-                (EntryKind::File | EntryKind::Executable, _) => Node::File(FileRecord::new(entry.id, is_executable)),
-                (EntryKind::Link, Some(Node::Link(before))) => Node::Link(before.or_new(entry.id, false)),
-                (EntryKind::Link, _) => Node::Link(FileRecord::new(entry.id, false)),
+                (EntryKind::File | EntryKind::Executable, _) => {
+                    Node::File(FileRecord::new(entry.id, is_executable, conversion))
+                }
+                (EntryKind::Link, Some(Node::Link(before))) => {
+                    Node::Link(before.or_new(entry.id, false, Conversion::default()))
+                }
+                (EntryKind::Link, _) => Node::Link(FileRecord::new(entry.id, false, Conversion::default())),
             };
             planned.push((entry.name.to_vec(), Planned { node, is_found: false }));
         }
@@ -181,7 +206,27 @@ impl Planner<'_> {
             return Err(self.refuse_below(above, &name, &twice[0].0, "is there twice"));
         }
         let entries = planned.into_iter().collect();
-        Ok(Level { name, path_bytes, directory: Directory { tree: Some(tree), submodule: None, entries, mode }, left })
+        let directory = Directory { tree: Some(tree), submodule: None, entries, inherited, mode };
+        Ok(Level { name, path_bytes, attributes, directory, left })
+    }
+
+    /// Returns the attributes of a directory's files: those from above, and those of the `.gitattributes` in it.
+    fn attributes(
+        &self,
+        found: &[TreeEntry<'_>],
+        inherited: &Attributes,
+        path_bytes: usize,
+    ) -> Result<Attributes, GitError> {
+        let is_file = |kind| matches!(kind, EntryKind::File | EntryKind::Executable);
+        let Some(file) = found.iter().find(|entry| entry.name == ATTRIBUTES && is_file(entry.kind)) else {
+            return Ok(inherited.clone());
+        };
+        if self.objects.header(self.odb, file.id)?.0 > FILE_BYTES_MAX {
+            return Ok(inherited.clone());
+        }
+        // If it is no blob, the pass tells what is wrong with the commit.
+        let content = of_its_type(self.objects.blob(self.odb, file.id))?;
+        Ok(content.map_or_else(|| inherited.clone(), |content| inherited.with(file.id, content.data(), path_bytes)))
     }
 
     /// Refuses an entry of the directory `name` of the last of these levels.
@@ -201,16 +246,17 @@ impl Planner<'_> {
 }
 
 impl FileRecord {
-    fn new(blob: Oid, is_executable: bool) -> Self {
-        Self { blob, is_executable, seen: None, is_changed: false }
+    fn new(blob: Oid, is_executable: bool, conversion: Conversion) -> Self {
+        Self { blob, is_executable, conversion, seen: None, is_changed: false }
     }
 
     /// Returns the record itself if it is for the same content, else a fresh one.
-    fn or_new(self, blob: Oid, is_executable: bool) -> Self {
-        if self.blob == blob && self.is_executable == is_executable {
+    fn or_new(self, blob: Oid, is_executable: bool, conversion: Conversion) -> Self {
+        let is_changed = (self.blob, self.conversion) != (blob, conversion);
+        if !is_changed && self.is_executable == is_executable {
             return self;
         }
-        Self { is_changed: self.blob != blob, ..Self::new(blob, is_executable) }
+        Self { is_changed, ..Self::new(blob, is_executable, conversion) }
     }
 }
 

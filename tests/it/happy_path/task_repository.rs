@@ -26,6 +26,20 @@ echo left > left; echo left > .git/info/exclude
 rm -rf .git/objects/info";
 
 #[test]
+fn a_task_finds_files_as_the_attributes_of_the_commit_say() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.write(".gitattributes", "*.bat eol=crlf\nversion ident\n");
+    repository.write("run.bat", "echo\n");
+    repository.write("version", "$Id$\n");
+    let commit = repository.commit_script("od -c run.bat | head -n 1 | tr -s ' '; cat version; git status --porcelain");
+    let _roles = world.roles(&[&repository]);
+    let build = world.expect(&commit, "passed");
+    let id = repository.git(&["rev-parse", "HEAD:version"]);
+    assert_eq!(world.log_of(&build, "test"), format!("0000000 e c h o \\r \\n\n$Id: {id} $\n"));
+}
+
+#[test]
 fn a_task_finds_a_clean_repository_at_its_commit_whatever_the_one_before_left_in_it() {
     let world = World::new();
     let repository = world.repository("app");

@@ -19,6 +19,9 @@ use crate::git::worktree::stamp::Stamp;
 /// Size of the pieces in which a file is compared.
 const COMPARED_BYTES: usize = 64 * 1024;
 
+/// A file of more bytes is written as the commit has it, whatever its attributes are: a conversion takes all of it.
+const CONVERTED_BYTES_MAX: usize = 64 << 20;
+
 /// The longest target of a symbolic link, on all usual file systems of Linux.
 const TARGET_BYTES_MAX: usize = 4_095;
 
@@ -62,11 +65,9 @@ impl Pass<'_> {
         let large = match self.find(name, record)? {
             Found::Large(_, len) if !has_size(len) => return Ok(false),
             Found::Large(large, _) => large,
-            Found::Small(blob) => {
-                // Read before the size is compared: if the content is wrong, writing it needs the blob next.
-                let Some(mut file) = open().filter(|_| has_size(blob.data().len())) else { return Ok(false) };
-                return file.goes_on(blob.data()).and_then(|same| Ok(same && file.is_at_end()?)).map_err(failed);
-            }
+            // Read before the size is compared: if the content is wrong, writing it needs the blob next.
+            Found::Small(blob) => return is_content(open, has_size, blob.data()).map_err(failed),
+            Found::Converted(content) => return is_content(open, has_size, &content).map_err(failed),
         };
         let Some(mut file) = open() else { return Ok(false) };
         let mut is_same = true;
@@ -89,6 +90,7 @@ impl Pass<'_> {
         let mut write = |content: &[u8]| file.write_all(content).map_err(|source| refused("write", source));
         match content {
             Found::Small(blob) => write(blob.data())?,
+            Found::Converted(content) => write(&content)?,
             // An error at the end leaves a wrong file. The tree is then of no commit, so it is compared next time.
             Found::Large(large, _) => large.read(&mut |_, content| write(content))?,
         }
@@ -126,6 +128,10 @@ impl Pass<'_> {
     /// Finds the content of a file, and reads it if it is not large.
     fn find(&self, name: &[u8], record: &FileRecord) -> Result<Found<'_>, GitError> {
         let (size, kind) = self.objects.header(self.odb, record.blob)?;
+        if !record.conversion.is_none() && size <= CONVERTED_BYTES_MAX {
+            let blob = self.blob(name, record)?;
+            return Ok(Found::Converted(record.conversion.apply(blob.data(), &record.blob.to_string())));
+        }
         if size > LARGE_BYTES && kind == ObjectType::Blob {
             let large = LargeObject::find(self.objects.directory(), record.blob, kind, size);
             if let Some(large) = large {
@@ -159,8 +165,23 @@ fn has_right_mode(stamp: &Stamp, record: &FileRecord) -> bool {
 /// The content of a file.
 enum Found<'a> {
     Small(OdbObject<'a>),
+    /// As the file's attributes say.
+    Converted(Vec<u8>),
     /// It is read in pieces. Its size.
     Large(LargeObject, usize),
+}
+
+/// Whether a file holds exactly this content.
+fn is_content(
+    open: impl FnOnce() -> Option<Content>,
+    has_size: impl FnOnce(usize) -> bool,
+    content: &[u8],
+) -> io::Result<bool> {
+    if !has_size(content.len()) {
+        return Ok(false);
+    }
+    let Some(mut file) = open() else { return Ok(false) };
+    Ok(file.goes_on(content)? && file.is_at_end()?)
 }
 
 /// A file on disk, compared piece by piece.

@@ -1,5 +1,6 @@
 //! Tests of work trees: the content is exactly the commit's, whatever a task left, and nothing outside is touched.
 
+mod attributes;
 mod difference;
 mod dot_git;
 mod hostile;
@@ -34,7 +35,8 @@ impl Fixture {
         let place = repo.beside("slots/tree");
         let tree = WorkTree::open(&repo.beside("store"), &place).unwrap();
         let mut fixture = Self { repo, tree, place, commits };
-        fixture.check_out(0);
+        fixture.tree.check_out(fixture.commits[0], &[]).unwrap();
+        fixture.assert_is(0);
         fixture
     }
 
@@ -60,6 +62,7 @@ impl Fixture {
         assert_eq!(self.tree.commit(), Some(self.commits[at]));
         if keep.is_empty() {
             self.assert_is(at);
+            self.assert_is_clean(at);
         }
     }
 
@@ -79,6 +82,11 @@ impl Fixture {
             .status();
         assert!(status.unwrap().success());
         assert_eq!(content_of(&self.place), content_of(&expected));
+    }
+
+    /// Checks that git finds the commit in the tree, and that the tree is clean.
+    fn assert_is_clean(&self, at: usize) {
+        let commit = self.commits[at].to_string();
         let status = git_in(&self.place, &["status", "--porcelain=v2", "--branch"]);
         assert_eq!(status, format!("# branch.oid {commit}\n# branch.head (detached)"));
     }
