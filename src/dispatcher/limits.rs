@@ -17,6 +17,8 @@ pub(crate) const LOG_PATIENCE_MS: u64 = 10_000;
 pub(crate) const LOG_RETRY: Duration = Duration::from_secs(1);
 /// Pieces of blobs that wait to be written, for each runner, each at most 1 MiB.
 pub(crate) const BLOB_WORK_CAPACITY: usize = 4;
+/// Time without blobs after which the thread of a session that writes them ends.
+pub(crate) const BLOB_IDLE: Duration = Duration::from_secs(10);
 /// Size of the pieces of a blob that is sent.
 pub(crate) const BLOB_PIECE_BYTES: usize = 256 * 1024;
 /// Free space in bytes that artifacts leave: the store needs it, and without the store nothing goes on.

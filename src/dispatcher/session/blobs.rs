@@ -1,10 +1,12 @@
 //! The blobs that a runner sends. They are written, verified and synced by a thread of their own for each session,
-//! which starts with the first of them, so that a heartbeat never waits behind a disk.
+//! which starts with the first of them, so that a heartbeat never waits behind a disk. It ends when no more come for a
+//! while: a dispatcher with thousands of runners has few that send blobs at a time.
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::{Arc, Mutex};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::blobs::{Arrived, Arriving, ArrivingError, BlobStore, Form};
 use crate::dispatcher::limits;
@@ -18,7 +20,7 @@ use crate::transport::{Frame, Outbox};
 /// A message about blobs of an attempt that the runner holds.
 pub(super) enum BlobWork {
     Have(AttemptId, Vec<BlobId>),
-    Piece { attempt: AttemptId, blob: BlobId, piece: BlobPiece, bytes: Vec<u8> },
+    Piece { attempt: AttemptId, blob: BlobId, piece: Box<BlobPiece>, bytes: Vec<u8> },
     Settle { attempt: AttemptId, manifests: Vec<BlobId> },
 }
 
@@ -26,26 +28,33 @@ pub(super) enum BlobWork {
 pub(super) struct BlobWorker {
     /// Declared first, so that it is dropped before the thread is joined.
     work: Sender<BlobWork>,
+    /// Whether the thread has ended because nothing came.
+    is_over: Arc<Mutex<bool>>,
     _thread: Thread<()>,
 }
 
 impl BlobWorker {
     pub(super) fn start(session: SessionId, store: BlobStore, outbox: Outbox) -> io::Result<Self> {
         let (work, waiting) = bounded(limits::BLOB_WORK_CAPACITY);
-        let receiving = Receiving { store, outbox, current: HashMap::new() };
+        let is_over = Arc::new(Mutex::new(false));
+        let receiving = Receiving { store, outbox, is_over: is_over.clone(), current: HashMap::new() };
         let thread = threads::spawn_large(&format!("s{}-blobs", session.0 % 100_000), move || receiving.run(&waiting))?;
-        Ok(Self { work, _thread: thread })
+        Ok(Self { work, is_over, _thread: thread })
     }
 
-    /// Waits for room. Returns false if the thread has ended.
-    pub(super) fn send(&self, work: BlobWork) -> bool {
-        self.work.send(work).is_ok()
+    /// Waits for room. Gives the work back if the thread has ended.
+    pub(super) fn send(&self, work: BlobWork) -> Result<(), BlobWork> {
+        // Under the lock, so that the thread does not end between the look and the message.
+        let is_over = threads::lock(&self.is_over);
+        if *is_over { Err(work) } else { self.work.send(work).map_err(|error| error.0) }
     }
 }
 
 struct Receiving {
     store: BlobStore,
     outbox: Outbox,
+    /// [`BlobWorker::is_over`].
+    is_over: Arc<Mutex<bool>>,
     /// The blob of each attempt of which a further piece is awaited.
     current: HashMap<AttemptId, Arriving>,
 }
@@ -58,7 +67,7 @@ struct NotTaken {
 
 impl Receiving {
     fn run(mut self, waiting: &Receiver<BlobWork>) {
-        while let Ok(work) = waiting.recv() {
+        while let Some(work) = self.next(waiting) {
             let (attempt, answer) = match work {
                 BlobWork::Have(attempt, blobs) => (attempt, self.lacking(attempt, &blobs)),
                 BlobWork::Piece { attempt, blob, piece, bytes } => (attempt, self.take(attempt, blob, &piece, &bytes)),
@@ -70,6 +79,23 @@ impl Receiving {
                 ToRunner::BlobRefused { attempt: attempt.0, reason, reason_code: code.map(str::to_owned) }
             });
             self.outbox.send(&Frame::new(&answer));
+        }
+    }
+
+    /// Returns `None` when the session has ended, or when nothing came for a while.
+    fn next(&self, waiting: &Receiver<BlobWork>) -> Option<BlobWork> {
+        loop {
+            match waiting.recv_timeout(limits::BLOB_IDLE) {
+                Ok(work) => return Some(work),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    let mut is_over = threads::lock(&self.is_over);
+                    if waiting.is_empty() {
+                        *is_over = true;
+                        return None;
+                    }
+                }
+            }
         }
     }
 

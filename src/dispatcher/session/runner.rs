@@ -128,7 +128,7 @@ impl RunnerSession {
                 let mut bytes = Vec::new();
                 self.session.reader.read_payload(piece.bytes, &mut bytes).map_err(explain)?;
                 let (attempt, blob) = (AttemptId(piece.attempt), translate::blob(&piece.blob)?);
-                return self.blobs(attempt, BlobWork::Piece { attempt, blob, piece, bytes });
+                return self.blobs(attempt, BlobWork::Piece { attempt, blob, piece: Box::new(piece), bytes });
             }
             FromRunner::Settle { attempt, manifests } => {
                 let (attempt, manifests) = (AttemptId(attempt), translate::blobs(&manifests)?);
@@ -162,15 +162,17 @@ impl RunnerSession {
             self.outbox.send(&Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
             return Ok(true);
         }
-        if self.blobs.is_none() {
-            let (id, store) = (self.session.id, self.session.shared.blobs.clone());
-            let started = BlobWorker::start(id, store, self.outbox.clone());
-            self.blobs = Some(started.map_err(|error| {
-                log::warn!("session {id}: no thread for blobs: {error}");
-                Refusal::new(ErrorCode::Busy, NO_THREAD)
-            })?);
-        }
-        Ok(self.blobs.as_ref().is_some_and(|blobs| blobs.send(work)))
+        let unsent = match &self.blobs {
+            Some(blobs) => blobs.send(work),
+            None => Err(work),
+        };
+        let Err(work) = unsent else { return Ok(true) };
+        let (id, store) = (self.session.id, self.session.shared.blobs.clone());
+        let started = BlobWorker::start(id, store, self.outbox.clone()).map_err(|error| {
+            log::warn!("session {id}: no thread for blobs: {error}");
+            Refusal::new(ErrorCode::Busy, NO_THREAD)
+        })?;
+        Ok(self.blobs.insert(started).send(work).is_ok())
     }
 
     /// Returns the outcome of an attempt that left these artifacts. It is lost if the dispatcher has them no longer:
