@@ -132,7 +132,7 @@ fn running(runner: &RunnerReport) -> String {
 mod tests {
     use super::*;
     use crate::cli::tests::support::Collected;
-    use crate::protocol::operator::TiersReport;
+    use crate::protocol::execution::Tiers;
 
     #[test]
     fn a_runner_is_one_line() {
@@ -150,7 +150,7 @@ mod tests {
                 busy: 1,
                 labels: vec!["arch=x86_64".into(), "can=dir".into(), "gpu".into()],
                 isolation: "pid_namespace".into(),
-                tiers: Some(TiersReport { least: "shared".into(), most: "sealed".into(), means: "mounts".into() }),
+                tiers: Some(Tiers { least: "shared".into(), most: "sealed".into(), means: "mounts".into() }),
                 silent_ms: 1_200,
                 running: vec!["b12/test".into()],
                 running_ms: vec![190_000],
@@ -216,7 +216,7 @@ mod tests {
             busy: running.len() as u32,
             labels: vec!["arch=x86_64".into(), "hostname=build-machine-in-the-attic".into(), "os=linux".into()],
             isolation: "pid_namespace".into(),
-            tiers: Some(TiersReport { least: "guarded".into(), most: "sealed".into(), means: String::new() }),
+            tiers: Some(Tiers { least: "guarded".into(), most: "sealed".into(), means: String::new() }),
             silent_ms: 1_200,
             running: running.iter().map(|job| (*job).to_owned()).collect(),
             running_ms: vec![245_000; running.len()],

@@ -8,6 +8,7 @@
 pub mod blobs;
 pub mod codec;
 mod cutter;
+pub mod execution;
 pub mod hello;
 pub mod limits;
 pub mod observer;

@@ -7,7 +7,8 @@ use crate::cli::report::{begun_ms, first_lease_ms, job_kind, job_word, lasted, t
 use crate::cli::table::one_line;
 use crate::cli::{CliError, Output, human};
 use crate::model::{EndingKind, JobStateKind};
-use crate::protocol::operator::{AttemptReport, BuildReport, ExecutionReport, JobReport, StepReport};
+use crate::protocol::execution::Execution;
+use crate::protocol::operator::{AttemptReport, BuildReport, JobReport, StepReport};
 
 /// Characters of an output that are shown.
 const OUTPUT_CHARS: usize = 60;
@@ -175,7 +176,7 @@ fn attempt_line(attempt: &AttemptReport) -> String {
 }
 
 /// Formats `guarded (mount namespace)`, `203 MiB of memory`, `1.9 s of processor time`.
-fn execution_facts(execution: &ExecutionReport) -> Vec<String> {
+fn execution_facts(execution: &Execution) -> Vec<String> {
     let means = if execution.means.is_empty() { String::new() } else { format!(" ({})", one_line(&execution.means)) };
     let tier = Some(format!("{}{means}", one_line(&execution.tier))).filter(|_| !execution.tier.is_empty());
     let memory = execution.memory_bytes.map(|bytes| format!("{} of memory", human::bytes(bytes)));
@@ -271,12 +272,12 @@ b12 passed in 12 s, 3 min ago
 
     #[test]
     fn an_attempt_says_how_it_was_executed_and_what_it_used() {
-        let execution = ExecutionReport {
+        let execution = Execution {
             tier: "guarded".into(),
             means: "mount namespace".into(),
             memory_bytes: Some(203 << 20),
             cpu_ms: Some(1900),
-            ..ExecutionReport::default()
+            ..Execution::default()
         };
         let shown_of = |execution| {
             let failed = AttemptReport { outcome: Some("failed".into()), execution: Some(execution), ..attempt(1) };
@@ -287,7 +288,7 @@ b12 passed in 12 s, 3 min ago
                     processor time, 10 B in /d/logs/b12/test.1.log\n";
         assert!(text.contains(line), "{text}");
         let exceeded = "used more than `memory = \"1GiB\"`".to_owned();
-        let text = shown_of(ExecutionReport { exceeded, not_enforced: vec!["cpus (x)".into()], ..execution });
+        let text = shown_of(Execution { exceeded, not_enforced: vec!["cpus (x)".into()], ..execution });
         let line = "on w1, used more than `memory = \"1GiB\"`, guarded (mount namespace), 203 MiB of memory, 1.9 s of \
                     processor time, not enforced: cpus (x), 10 B in";
         assert!(text.contains(line), "{text}");

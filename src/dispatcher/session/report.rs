@@ -13,6 +13,7 @@ use crate::model::{
     StepRecord, TaskName, WallTime,
 };
 use crate::protocol::blobs::{ArtifactReport, ArtifactsReport};
+use crate::protocol::execution::{Execution, Tiers};
 use crate::protocol::limits::{MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_WARNINGS};
 use crate::protocol::operator as wire;
 use crate::scheduler::RunnerView;
@@ -201,7 +202,7 @@ fn attempt(view: AttemptView) -> wire::AttemptReport {
         log_bytes,
         log_path: log.display().to_string(),
         steps: steps.into_iter().map(step).collect(),
-        execution: execution.map(|it| wire::ExecutionReport {
+        execution: execution.map(|it| Execution {
             tier: it.tier,
             means: it.means,
             memory_bytes: it.memory_bytes,
@@ -279,7 +280,7 @@ fn runner(view: RunnerView) -> wire::RunnerReport {
         busy: view.busy,
         labels: view.labels.iter().map(ToString::to_string).collect(),
         isolation: view.isolation.word().to_owned(),
-        tiers: view.tiers.map(|offer| wire::TiersReport {
+        tiers: view.tiers.map(|offer| Tiers {
             least: offer.range.least.word().to_owned(),
             most: offer.range.most.word().to_owned(),
             means: offer.means.clone(),

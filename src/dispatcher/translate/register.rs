@@ -6,9 +6,10 @@ use super::{commit, cut, malformed, repo};
 use crate::model::{
     AttemptId, Incarnation, Isolation, Label, RunnerName, SessionId, SpawnId, Tier, TierOffer, TierRange,
 };
+use crate::protocol::execution::Tiers;
 use crate::protocol::hello::{ErrorCode, Hello, Refusal};
 use crate::protocol::limits::{MAX_LABELS, MAX_SLOTS};
-use crate::protocol::runner::{FromRunner, Tiers};
+use crate::protocol::runner::FromRunner;
 use crate::scheduler::RunnerJoined;
 
 /// Returns the event of a `register`; name and incarnation come from `hello`.

@@ -6,9 +6,10 @@ use super::{cut, malformed};
 use crate::model::output::{add_outputs, wrong_outputs};
 use crate::model::reason::{LossReason, TimeoutReason};
 use crate::model::{ExecutionRecord, LogSummary, Outcome, Outputs, StepRecord, StreamKind, StreamSummary};
+use crate::protocol::execution::Execution;
 use crate::protocol::hello::Refusal;
 use crate::protocol::limits::{MAX_STEP_NAME_BYTES, MAX_STEPS, MAX_STREAMS};
-use crate::protocol::runner::{Execution, StepEnd, StreamEnd};
+use crate::protocol::runner::{StepEnd, StreamEnd};
 
 /// The limits that the record of an attempt names as not enforced. There are three.
 const MAX_GAPS: usize = 8;

@@ -11,9 +11,9 @@ use super::blobs::ArtifactsReport;
 use super::hello::Refusal;
 
 pub use reports::{
-    AttemptReport, BuildReport, CountersReport, ExecutionReport, JobReport, NetworkReport, OrderReport, PassReport,
-    PassesReport, RotationReport, RunnerReport, RunnersReport, ScheduleReport, StatusReport, StepReport, TiersReport,
-    TokenReport, TokensReport, WhyLine, WhyReport,
+    AttemptReport, BuildReport, CountersReport, JobReport, NetworkReport, OrderReport, PassReport, PassesReport,
+    RotationReport, RunnerReport, RunnersReport, ScheduleReport, StatusReport, StepReport, TokenReport, TokensReport,
+    WhyLine, WhyReport,
 };
 
 /// The reason code of the answer to a `cancel` of what is finished already. A command takes it as done.

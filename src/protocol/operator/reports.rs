@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::protocol::execution::{Execution, Tiers};
+
 /// The report of `surveil status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusReport {
@@ -218,32 +220,10 @@ pub struct AttemptReport {
     pub steps: Vec<StepReport>,
     /// How it was executed, once it has ended. Absent if its runner told nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub execution: Option<ExecutionReport>,
+    pub execution: Option<Execution>,
     /// Its outputs, once it has ended, as pairs of a name and a value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<(String, String)>,
-}
-
-/// How an attempt was executed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExecutionReport {
-    /// The tier that was in force: `shared`, `guarded`, `sealed` or `image`.
-    pub tier: String,
-    /// By which means, in words. Empty for `shared`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub means: String,
-    /// The most memory that its processes had at a time, as far as it was seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-    /// The processor time of its processes, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_ms: Option<u64>,
-    /// The limits of the task that were not enforced, or not wholly, in words.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub not_enforced: Vec<String>,
-    /// The limit that it exceeded, so that its processes were ended, in words. Empty if there is none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub exceeded: String,
 }
 
 /// One step of an attempt.
@@ -271,18 +251,6 @@ pub struct RunnersReport {
     /// Whether another message continues this answer. Absent if not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
-}
-
-/// The tiers of isolation that a runner offers to tasks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TiersReport {
-    /// The tier of a task that asks for less.
-    pub least: String,
-    /// The highest tier that a task can ask for.
-    pub most: String,
-    /// The means by which attempts are guarded, in words. Empty if none are.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub means: String,
 }
 
 /// One runner that is connected, or that is away and still has leases, or that is drained.
@@ -315,7 +283,7 @@ pub struct RunnerReport {
     pub isolation: String,
     /// The tiers that it offers to tasks. Absent if the runner did not tell them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tiers: Option<TiersReport>,
+    pub tiers: Option<Tiers>,
     /// The time since its last message, in milliseconds.
     pub silent_ms: u64,
     /// The jobs that it executes, as `build/task`.

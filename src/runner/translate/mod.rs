@@ -9,9 +9,10 @@ use super::routes::Piece;
 use crate::model::{
     AttemptId, BuildId, CommitId, Label, Moment, RefName, RepoName, SpawnId, StreamId, TaskName, TierOffer,
 };
+use crate::protocol::execution::Tiers;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_SOURCE_BYTES};
-use crate::protocol::runner::{FromRunner, LogOffset, Runtask, Tiers, ToRunner, WarmTree, WireTask};
+use crate::protocol::runner::{FromRunner, LogOffset, Runtask, ToRunner, WarmTree, WireTask};
 use crate::transport::{Frame, FrameReader, TransportError};
 
 pub(super) use results::{read_results, results, results_line};

@@ -3,7 +3,8 @@
 use crate::model::reason::{LossReason, TimeoutReason};
 use crate::model::{AttemptId, ExecutionRecord, LogSummary, Outcome, StepRecord, StreamId, StreamKind, StreamSummary};
 use crate::protocol::codec;
-use crate::protocol::runner::{Execution, FromRunner, StepEnd, StreamEnd, StreamName, WrittenFile};
+use crate::protocol::execution::Execution;
+use crate::protocol::runner::{FromRunner, StepEnd, StreamEnd, StreamName, WrittenFile};
 use crate::runner::assignment::{AttemptResult, Leavings};
 use crate::runner::blobs::{artifact_ends, read_artifact_ends};
 use crate::transport::Frame;
