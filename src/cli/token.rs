@@ -234,7 +234,7 @@ fn row(token: &TokenReport, now: i64) -> Vec<String> {
     ]
 }
 
-/// Formats `revoked 2 min ago by alice`, or when and by whom a join token was created. A peer that joined did so by
+/// Formats `revoked by alice 2 min ago`, or when and by whom a join token was created. A peer that joined did so by
 /// itself.
 fn last_order(token: &TokenReport, now: i64) -> String {
     let (what, at, by) = match (token.revoked_ms, token.uses_left) {
@@ -243,7 +243,7 @@ fn last_order(token: &TokenReport, now: i64) -> String {
         (None, None) => return String::new(),
     };
     let by = by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-    format!("{what} {}{by}", human::ago(at, now))
+    format!("{what}{by} {}", human::ago(at, now))
 }
 
 #[cfg(test)]
@@ -271,11 +271,11 @@ mod tests {
             used_ms: None,
             sessions: 0,
         };
-        assert_eq!(last_order(&token, minutes(5)), "created 5 min ago by alice");
+        assert_eq!(last_order(&token, minutes(5)), "created by alice 5 min ago");
         let of_before = TokenReport { created_by: None, ..token.clone() };
         assert_eq!(last_order(&of_before, minutes(5)), "created 5 min ago");
         let revoked = TokenReport { revoked_ms: Some(minutes(2)), revoked_by: Some("bob".into()), ..token.clone() };
-        assert_eq!(last_order(&revoked, minutes(5)), "revoked 3 min ago by bob");
+        assert_eq!(last_order(&revoked, minutes(5)), "revoked by bob 3 min ago");
         assert_eq!(last_order(&TokenReport { revoked_by: None, ..revoked }, minutes(5)), "revoked 3 min ago");
         let joined = TokenReport { uses_left: None, used_ms: Some(0), ..token };
         assert_eq!(last_order(&joined, minutes(5)), "");
