@@ -23,11 +23,20 @@ pub(crate) struct DispatchFlags {
         default_value = defaults::DISPATCH
     )]
     pub(crate) dispatch: Vec<Address>,
+    #[command(flatten)]
+    pub(crate) proof: ProofFlags,
+}
+
+/// How the two sides of a connection show who they are.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct ProofFlags {
     /// The dispatcher's pin, which it prints at its start: encrypts the connection, and refuses any other dispatcher;
     /// several, separated by commas, while a dispatcher changes its own
     #[arg(long = "pin", value_name = "HEX", env = "SURVEIL_PIN", value_delimiter = ',')]
     pub(crate) pins: Vec<Pin>,
-    /// File with this role's token [default: the token in the dispatcher's data directory, if that is on this machine]
+    /// File with the token of the role [default: the token in the dispatcher's data directory, if that is on this
+    /// machine]
     #[arg(long, value_name = "FILE", env = "SURVEIL_TOKEN_FILE", hide_env_values = true)]
     pub(crate) token_file: Option<PathBuf>,
     /// Data directory of a dispatcher on this machine, to find its token [default: ~/.local/state/surveil]
@@ -35,16 +44,17 @@ pub(crate) struct DispatchFlags {
     pub(crate) data: Option<PathBuf>,
 }
 
-impl DispatchFlags {
-    /// The pins of the dispatcher, for an encrypted connection; none for plain text. A dispatcher of this user on this
-    /// machine that listens beyond loopback is recognised by its data directory, as its token is found there.
-    pub(crate) fn find_pins(&self) -> Vec<Pin> {
+impl ProofFlags {
+    /// The pins of the dispatcher at these addresses, for an encrypted connection; none for plain text. A dispatcher of
+    /// this user on this machine that listens beyond loopback is recognised by its data directory, as its token is
+    /// found there.
+    pub(crate) fn find_pins(&self, dispatch: &[Address]) -> Vec<Pin> {
         if !self.pins.is_empty() {
             return self.pins.clone();
         }
         // The names are resolved only if there is a pin to find.
         let found = dispatcher::pin(&data_dir(self.data.clone()));
-        found.filter(|_| self.dispatch.iter().all(Listener::is_of_this_machine)).into_iter().collect()
+        found.filter(|_| dispatch.iter().all(Listener::is_of_this_machine)).into_iter().collect()
     }
 
     /// The file from which the token of `role` is read.

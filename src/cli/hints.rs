@@ -72,6 +72,7 @@ fn has_commit(commit: CommitId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::flags::ProofFlags;
     use crate::cli::tests::support::{attempt, build, job};
     use crate::model::Pin;
 
@@ -79,9 +80,11 @@ mod tests {
     fn hints_name_the_dispatcher_and_the_repository_in_quotes() {
         let flags = OperatorFlags {
             dispatch: vec!["h:1".parse().unwrap(), "[::1]:2".parse().unwrap()],
-            pins: vec![Pin::new([0xab; 32])],
-            token_file: Some("/my tokens/it's".into()),
-            data: Some("/d".into()),
+            proof: ProofFlags {
+                pins: vec![Pin::new([0xab; 32])],
+                token_file: Some("/my tokens/it's".into()),
+                data: Some("/d".into()),
+            },
         };
         let failed = job("test", "failed", vec![attempt(1)]);
         let build = build(12, "failed", vec![]);

@@ -70,7 +70,7 @@ pub(crate) struct ObserverFlags {
 impl ObserverFlags {
     /// Joins the dispatcher, if a token is given. A peer that joined before has its credential.
     fn join(&self, stop: &Receiver<Stop>) -> Result<Option<Membership>, CliError> {
-        if self.dispatch.token_file.is_some() {
+        if self.dispatch.proof.token_file.is_some() {
             return Ok(None);
         }
         let newcomer = Newcomer {
@@ -78,7 +78,7 @@ impl ObserverFlags {
             word: "observer",
             directory: &work_dir(self.work.clone()),
             dispatch: &self.dispatch.dispatch,
-            pins: &self.dispatch.pins,
+            pins: &self.dispatch.proof.pins,
             name: None,
             default_name: default_runner_name().to_string(),
         };
@@ -109,8 +109,10 @@ impl ObserverFlags {
         let is_remote = repos.iter().any(|repo| matches!(repo.location, RepoLocation::Url { .. }));
         let usual = if is_remote { defaults::REMOTE_INTERVAL_MS } else { defaults::OBSERVER_INTERVAL_MS };
         Ok(ObserverSettings {
-            pins: membership.as_ref().map_or_else(|| self.dispatch.find_pins(), |joined| joined.pins.clone()),
-            token: membership.map_or_else(|| self.dispatch.token("observer"), |joined| joined.token),
+            pins: membership
+                .as_ref()
+                .map_or_else(|| self.dispatch.proof.find_pins(&self.dispatch.dispatch), |joined| joined.pins.clone()),
+            token: membership.map_or_else(|| self.dispatch.proof.token("observer"), |joined| joined.token),
             dispatch: self.dispatch.dispatch,
             repos,
             branches: self.branches,

@@ -1,13 +1,12 @@
 //! The connection flags of commands that speak to a dispatcher as an operator, and which dispatcher they mean: one that
 //! is named, else the default login, else the dispatcher of this machine.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
 
 use super::CliError;
-use super::flags::DispatchFlags;
+use super::flags::ProofFlags;
 use super::session::Session;
 use crate::config::{LOCAL_LOGIN, Login, Logins, TokenSource, defaults, is_login_name};
 use crate::model::{Address, Pin};
@@ -21,17 +20,8 @@ pub(crate) struct OperatorFlags {
     /// [default: the default login, else localhost:9000]
     #[arg(long, value_name = "HOST:PORT|NAME", env = "SURVEIL_DISPATCH", value_delimiter = ',')]
     pub(crate) dispatch: Vec<Place>,
-    /// The dispatcher's pin, which it prints at its start: encrypts the connection, and refuses any other dispatcher;
-    /// several, separated by commas, while a dispatcher changes its own
-    #[arg(long = "pin", value_name = "HEX", env = "SURVEIL_PIN", value_delimiter = ',')]
-    pub(crate) pins: Vec<Pin>,
-    /// File with the token of operators [default: the token in the dispatcher's data directory, if that is on this
-    /// machine]
-    #[arg(long, value_name = "FILE", env = "SURVEIL_TOKEN_FILE", hide_env_values = true)]
-    pub(crate) token_file: Option<PathBuf>,
-    /// Data directory of a dispatcher on this machine, to find its token [default: ~/.local/state/surveil]
-    #[arg(long, value_name = "DIR", env = "SURVEIL_DATA")]
-    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) proof: ProofFlags,
 }
 
 /// A dispatcher as it is typed.
@@ -77,7 +67,7 @@ impl OperatorFlags {
     /// Finds the dispatcher that is meant.
     pub(crate) fn target(&self) -> Result<Target, CliError> {
         let logins = Logins::of_user();
-        let is_of_machine = self.data.is_some() || self.token_file.is_some();
+        let is_of_machine = self.proof.data.is_some() || self.proof.token_file.is_some();
         let (addresses, login) = match self.dispatch.as_slice() {
             [] if is_of_machine => (Vec::new(), None),
             [] => (Vec::new(), logins.default()?),
@@ -103,11 +93,11 @@ impl OperatorFlags {
 
     fn of_login(&self, login: Login) -> Target {
         let Login { name, path, file, .. } = login;
-        let token = match &self.token_file {
+        let token = match &self.proof.token_file {
             Some(path) => TokenSource::new(path.clone()),
             None => TokenSource::joined(path),
         };
-        let pins = if self.pins.is_empty() { file.pins } else { self.pins.clone() };
+        let pins = if self.proof.pins.is_empty() { file.pins } else { self.proof.pins.clone() };
         Target { dispatch: file.dispatch, pins, token, login: Some(name) }
     }
 
@@ -115,10 +105,8 @@ impl OperatorFlags {
         if dispatch.is_empty() {
             dispatch.push(defaults::DISPATCH.parse().map_err(|_| CliError::Usage("no address".into()))?);
         }
-        let (pins, token_file, data) = (self.pins.clone(), self.token_file.clone(), self.data.clone());
-        let flags = DispatchFlags { dispatch, pins, token_file, data };
-        let (pins, token) = (flags.find_pins(), flags.token("operator"));
-        Ok(Target { dispatch: flags.dispatch, pins, token, login: None })
+        let (pins, token) = (self.proof.find_pins(&dispatch), self.proof.token("operator"));
+        Ok(Target { dispatch, pins, token, login: None })
     }
 
     /// The flags that another command needs to find the same dispatcher; empty if it finds it by default. A variable
@@ -139,10 +127,10 @@ impl OperatorFlags {
         if !places.is_empty() && (places != defaults::DISPATCH || has_default_login) {
             typed.push_str(&format!(" --dispatch {}", shell_word(&places)));
         }
-        for pin in &self.pins {
+        for pin in &self.proof.pins {
             typed.push_str(&format!(" --pin {pin}"));
         }
-        for (flag, path) in [("--token-file", &self.token_file), ("--data", &self.data)] {
+        for (flag, path) in [("--token-file", &self.proof.token_file), ("--data", &self.proof.data)] {
             if let Some(path) = path {
                 typed.push_str(&format!(" {flag} {}", shell_path(&absolute(path))));
             }

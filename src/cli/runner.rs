@@ -110,7 +110,7 @@ pub(crate) struct RunnerFlags {
 impl RunnerFlags {
     /// Joins the dispatcher, if a token is given. A peer that joined before has its credential.
     fn join(&self, stop: &Receiver<Stop>) -> Result<Option<Membership>, CliError> {
-        if self.dispatch.token_file.is_some() {
+        if self.dispatch.proof.token_file.is_some() {
             return Ok(None);
         }
         let newcomer = Newcomer {
@@ -118,7 +118,7 @@ impl RunnerFlags {
             word: "runner",
             directory: &work_dir(self.work.clone()),
             dispatch: &self.dispatch.dispatch,
-            pins: &self.dispatch.pins,
+            pins: &self.dispatch.proof.pins,
             name: self.name.as_deref(),
             default_name: default_runner_name().to_string(),
         };
@@ -129,7 +129,7 @@ impl RunnerFlags {
     pub(crate) fn settings(self, membership: Option<Membership>) -> Result<RunnerSettings, CliError> {
         let (token, pins, own_name) = match membership {
             Some(Membership { token, pins, name }) => (token, pins, Some(name)),
-            None => (self.dispatch.token("runner"), self.dispatch.find_pins(), None),
+            None => (self.dispatch.proof.token("runner"), self.dispatch.proof.find_pins(&self.dispatch.dispatch), None),
         };
         let name = self.name.or(own_name);
         let name = name.map_or_else(|| Ok(default_runner_name()), |name| RunnerName::new(&name));

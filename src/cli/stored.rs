@@ -39,13 +39,13 @@ impl OperatorFlags {
         let does_not_run =
             matches!(error, CliError::Unreachable(_) | CliError::Config(ConfigError::TokenMissing { .. }));
         let is_other = matches!(error, CliError::Refused(refusal) if refusal.code == ErrorCode::Token);
-        (does_not_run || (is_other && self.data.is_some()))
-            && self.token_file.is_none()
+        (does_not_run || (is_other && self.proof.data.is_some()))
+            && self.proof.token_file.is_none()
             && self.target().is_ok_and(|target| target.login.is_none() && target.dispatch.iter().all(is_here))
     }
 
     fn read_instead(&self, error: CliError) -> Result<Session, CliError> {
-        let directory = data_dir(self.data.clone());
+        let directory = data_dir(self.proof.data.clone());
         let records = match Records::open(&directory) {
             Ok(Some(records)) => records,
             Ok(None) => return Err(error),

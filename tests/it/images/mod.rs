@@ -15,7 +15,7 @@ use std::process::Command;
 use surveil::config::BUILT_IN_IMAGE_TOOLS;
 use surveil::protocol::operator::BuildReport;
 
-use crate::harness::{Process, World, job, text, until};
+use crate::harness::{Process, Repository, World, job, text, until};
 
 /// Set by `.ci/run`, which installs podman: its absence is an error then.
 const NEEDED: &str = "SURVEIL_TEST_IMAGES";
@@ -105,6 +105,13 @@ impl Podman {
         format!("--image-templates={}", file.display())
     }
 
+    /// A repository, a dispatcher with these flags, an observer and the runner.
+    fn stage(&self, flags: &[&str]) -> (Repository<'_>, [Process; 3]) {
+        let repository = self.world.repository("app");
+        let (dispatcher, observer) = (self.world.dispatcher(flags), self.world.observer(&[&repository], &[]));
+        (repository, [dispatcher, observer, self.runner()])
+    }
+
     fn runner(&self) -> Process {
         self.world.runner("w1", &["--image-tool=podman", &self.templates(), "--slots=2", "--grace=300ms"])
     }
@@ -141,10 +148,7 @@ fn outcomes<'a>(build: &'a BuildReport, task: &str) -> Vec<&'a str> {
 fn a_task_in_an_image_ends_as_its_own_commands_do() {
     let Some(podman) = Podman::new() else { return };
     let world = &podman.world;
-    let repository = world.repository("app");
-    let _dispatcher = world.dispatcher(&["--max-losses=2"]);
-    let _observer = world.observer(&[&repository], &[]);
-    let _runner = podman.runner();
+    let (repository, _roles) = podman.stage(&["--max-losses=2"]);
     world.connected("w1");
     repository.write("given", "from the commit\n");
     repository.write_executable("script", "#!/bin/sh\necho \"as a program\"\n");
@@ -222,10 +226,7 @@ fn a_task_in_an_image_ends_as_its_own_commands_do() {
 fn the_steps_of_a_task_share_one_container() {
     let Some(podman) = Podman::new() else { return };
     let world = &podman.world;
-    let repository = world.repository("app");
-    let _dispatcher = world.dispatcher(&[]);
-    let _observer = world.observer(&[&repository], &[]);
-    let _runner = podman.runner();
+    let (repository, _roles) = podman.stage(&[]);
     let tasks = in_image(&[(
         "test",
         "expand = true\nsteps = [\n\
@@ -259,10 +260,7 @@ fn the_steps_of_a_task_share_one_container() {
 fn a_container_ends_with_its_timeout_its_silence_and_its_cancel() {
     let Some(podman) = Podman::new() else { return };
     let world = &podman.world;
-    let repository = world.repository("app");
-    let _dispatcher = world.dispatcher(&[]);
-    let _observer = world.observer(&[&repository], &[]);
-    let _runner = podman.runner();
+    let (repository, _roles) = podman.stage(&[]);
     let waits = "sleep 1000";
     let commit = repository.commit_tasks(&in_image(&[
         ("slow", &format!("timeout = \"1s\"\nrun = \"trap 'echo asked' TERM; {waits} & wait || echo behind\"")),
@@ -293,10 +291,7 @@ fn a_container_ends_with_its_timeout_its_silence_and_its_cancel() {
 fn containers_of_a_killed_runner_are_removed_at_its_next_start() {
     let Some(podman) = Podman::new() else { return };
     let world = &podman.world;
-    let repository = world.repository("app");
-    let _dispatcher = world.dispatcher(&[]);
-    let _observer = world.observer(&[&repository], &[]);
-    let runner = podman.runner();
+    let (repository, [_dispatcher, _observer, runner]) = podman.stage(&[]);
     let trees: PathBuf = world.path("work-w1").join("trees/app");
     let commit = repository.commit_tasks(&in_image(&[(
         "test",
