@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use super::logging::Verbosity;
 use super::{
     artifacts, authority, backup, check, completions, control, dispatcher, execute, init, login, logs, manual,
-    observer, plan, runner, runners, show, status, submit, token, try_work, up, watch, why,
+    observer, plan, runner, runners, secret, show, status, submit, token, try_work, up, watch, why,
 };
 
 const EXAMPLES: &str = "\
@@ -97,6 +97,7 @@ pub(crate) enum Subcommand {
     Wake(control::WakeFlags),
     Token(token::TokenFlags),
     Authority(authority::AuthorityFlags),
+    Secret(secret::SecretFlags),
     Login(login::LoginFlags),
     Logout(login::LogoutFlags),
     Run(execute::ExecuteFlags),

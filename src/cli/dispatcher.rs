@@ -54,6 +54,10 @@ pub(crate) struct DispatcherFlags {
     /// Directory for builds, logs, sources and tokens [default: ~/.local/state/surveil]
     #[arg(long, value_name = "DIR", env = "SURVEIL_DATA", help_heading = "State")]
     pub(crate) data: Option<PathBuf>,
+    /// File with the key that opens the secrets; it is made when the first secret is set [default: secrets.key in the
+    /// data directory]
+    #[arg(long, value_name = "FILE", env = "SURVEIL_SECRETS_KEY_FILE", help_heading = "State")]
+    pub(crate) secrets_key_file: Option<PathBuf>,
 
     /// Most runners to start on this machine when jobs wait and no connected runner fits; 0 for none
     #[arg(long, value_name = "N", default_value_t = defaults::SPAWN, help_heading = RUNNERS)]
@@ -111,6 +115,7 @@ impl DispatcherFlags {
             listen: Address { host: self.host, port: self.port },
             plain_text_from: self.plain_text_from,
             data: data_dir(self.data),
+            secrets_key: self.secrets_key_file,
             heartbeat_interval_ms: self.heartbeat_interval.0,
             heartbeat_timeout_ms: self.heartbeat_timeout.0,
             reconnect_ms: self.reconnect_window.0,

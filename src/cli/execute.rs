@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,13 +23,15 @@ use crate::clock;
 use crate::config::{default_runner_name, defaults, parse_written, work_dir};
 use crate::model::output::add_outputs;
 use crate::model::reason::{ErrorReason, TaskFailure, TimeoutReason};
+use crate::model::recipe::WantedSecret;
 use crate::model::words::{attempt_detail, outcome_detail};
 use crate::model::{Ability, Ending, JobState, Outcome, Outputs, TaskName, TaskSpec, Verdict};
 use crate::process::{Command, Limits, ProgressCallbacks, Supervisor, detect_isolation};
 use crate::quoting::shell_word;
 use crate::runner::{
-    AttemptFacts, AttemptPlaces, NextCommand, OUTPUT_FILE, OutputFile, OwnTemporary, StepEnv, StepRun, WRITTEN_TASKS,
-    WrittenTasks, attempt_environment, inherited, outcome_of, set_all, step_environment, working_directory,
+    AttemptFacts, AttemptPlaces, AttemptSecrets, NextCommand, OUTPUT_FILE, OutputFile, OwnTemporary, SecretValues,
+    StepEnv, StepRun, WRITTEN_TASKS, WrittenTasks, attempt_environment, inherited, outcome_of, set_all,
+    step_environment, working_directory,
 };
 
 /// The event of which a local run's tasks are told.
@@ -138,6 +141,17 @@ struct LocalRun {
     joined: Vec<TaskSpec>,
 }
 
+/// What lies beside an attempt, and what its steps have set so far.
+#[derive(Clone, Copy)]
+struct CommandFiles<'a> {
+    temporary: &'a Path,
+    outputs: &'a OutputFile,
+    /// `SURVEIL_ENV`, if the task has steps.
+    file: Option<&'a StepEnv>,
+    changes: &'a [(OsString, OsString)],
+    secrets: &'a AttemptSecrets,
+}
+
 impl LocalRun {
     /// Reads the tasks that a passed task wrote. Returns the ending of that task.
     fn expand(&mut self, task: &TaskSpec, out: &mut Output) -> Result<Ending, CliError> {
@@ -197,8 +211,14 @@ impl LocalRun {
             let why = format!("`surveil run` offers no {what}, and a task is never run with less than it asks for");
             return Ok((Outcome::CouldNotStart(why.clone()), Some(why)));
         }
+        let values = match own_secrets(&task.recipe.secrets) {
+            Ok(values) => values,
+            Err(why) => return Ok((Outcome::CouldNotStart(why.clone()), Some(why))),
+        };
         self.place.make_ready()?;
         let temporary = self.temporary.make().map_err(CliError::machine("make a temporary directory"))?;
+        let secrets = AttemptSecrets::place(&task.recipe.secrets, values, &temporary);
+        let secrets = secrets.map_err(CliError::machine("write a secret's file"))?;
         let file = (!task.recipe.steps.is_empty()).then(|| StepEnv::beside(&temporary));
         self.writes_to = task.recipe.expand.then(|| WrittenTasks::beside(&temporary));
         let (output_file, mut outputs) = (OutputFile::beside(&temporary), Outputs::new());
@@ -209,10 +229,16 @@ impl LocalRun {
             if let Some(heading) = run.heading() {
                 out.line(bold(format_args!("--> {heading}")))?;
             }
-            let (mut outcome, duration_ms) =
-                self.command(task, number, &command, (&temporary, &output_file, file.as_ref(), &changes))?;
+            let places = CommandFiles {
+                temporary: &temporary,
+                outputs: &output_file,
+                file: file.as_ref(),
+                changes: &changes,
+                secrets: &secrets,
+            };
+            let (mut outcome, duration_ms) = self.command(task, number, &command, &places)?;
             let set = file.as_ref().map_or(Ok(()), |file| file.read().map(|set| set_all(&mut changes, set)));
-            let told = output_file.read().map(|told| outputs = told);
+            let told = output_file.read().and_then(|told| secrets.mask_outputs(told)).map(|told| outputs = told);
             for why in [set, told].into_iter().filter_map(Result::err) {
                 log::warn!("{}: {why}", task.name);
                 if outcome == Outcome::Passed {
@@ -248,8 +274,9 @@ impl LocalRun {
         task: &TaskSpec,
         number: u32,
         command: &NextCommand<'_>,
-        (temporary, outputs, file, changes): (&Path, &OutputFile, Option<&StepEnv>, &[(OsString, OsString)]),
+        places: &CommandFiles<'_>,
     ) -> Result<(Outcome, u64), CliError> {
+        let CommandFiles { temporary, outputs, file, changes, secrets } = *places;
         let could_not_start = |why| Ok((Outcome::CouldNotStart(why), 0));
         let directory = match working_directory(self.place.directory(), command.dir) {
             Ok(directory) => directory,
@@ -257,6 +284,7 @@ impl LocalRun {
         };
         let mut env = self.environment(task, number, (&directory, temporary));
         set_all(&mut env, vec![(OUTPUT_FILE.into(), outputs.path().into())]);
+        set_all(&mut env, secrets.variables().to_vec());
         if let (Some(step), Some(file)) = (command.step, file)
             && let Err(why) = step_environment(&mut env, step, file, changes)
         {
@@ -268,7 +296,7 @@ impl LocalRun {
         let (reader, writer) = io::pipe().map_err(CliError::machine("make a pipe"))?;
         let (end, quiet) = bounded(1);
         let quiet_ms = task.recipe.quiet_timeout_ms;
-        let copy = pass_on(reader, quiet_ms.map(Duration::from_millis), end)?;
+        let copy = pass_on(reader, quiet_ms.map(Duration::from_millis), end, secrets.masker())?;
         let process = Command {
             script: command.script.clone(),
             env,
@@ -333,6 +361,17 @@ impl LocalRun {
         of_needs.for_each(|outputs| add_outputs(&mut needed, outputs.clone()));
         attempt_environment(&inherited, &facts, &places, [&needed, &task.recipe.env])
     }
+}
+
+/// Returns the secrets that a task asks for: this user's own variables, because a local run has no dispatcher to ask.
+fn own_secrets(wanted: &[WantedSecret]) -> Result<SecretValues, String> {
+    let value = |WantedSecret { name, .. }: &WantedSecret| match std::env::var_os(name) {
+        Some(value) => Ok((name.clone(), value.into_vec())),
+        None => Err(format!(
+            "it asks for the secret {name}, which `surveil run` takes from your own environment: set the variable {name}"
+        )),
+    };
+    wanted.iter().map(value).collect::<Result<_, _>>().map(SecretValues)
 }
 
 /// Returns the ending that an outcome means, the word that tells it best, and the words to print after that.

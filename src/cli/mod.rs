@@ -56,6 +56,7 @@ mod quantity;
 mod reconnect;
 mod report;
 mod run_place;
+mod secret;
 mod server_check;
 mod session;
 mod stop_switch;
@@ -154,6 +155,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Resume(flags) => control::resume(flags, &mut out),
         Subcommand::Token(flags) => token::run(flags, &mut out),
         Subcommand::Authority(flags) => authority::run(flags, &mut out),
+        Subcommand::Secret(flags) => secret::run(flags, &mut out),
         Subcommand::Login(flags) => login::login(flags, &mut out),
         Subcommand::Logout(flags) => login::logout(flags, &mut out),
         Subcommand::Wake(flags) => control::wake(&flags, &mut out),

@@ -96,6 +96,7 @@ pub fn local_dispatcher(listen: Address, data: PathBuf) -> DispatcherSettings {
         max_losses: MAX_LOSSES,
         spawn: 0,
         queue_timeout_ms: QUEUE_TIMEOUT_MS,
+        secrets_key: None,
         max_connections: MAX_LOCAL_CONNECTIONS,
         max_file: Some(MAX_FILE_BYTES),
         retention: RETENTION,

@@ -44,6 +44,8 @@ pub struct DispatcherSettings {
     /// Networks besides loopback from which plain text is accepted.
     pub plain_text_from: Vec<Network>,
     pub data: PathBuf,
+    /// The file of the key with which secrets are sealed; `None` for the one in the data directory.
+    pub secrets_key: Option<PathBuf>,
     /// Interval at which peers have to ping, and at which the dispatcher checks for silent peers.
     pub heartbeat_interval_ms: u64,
     /// Silence after which a connected runner is lost.

@@ -78,6 +78,11 @@ impl DataDir {
         self.0.join("tokens")
     }
 
+    /// The key with which secrets are sealed. It is in no backup.
+    pub(crate) fn secrets_key(&self) -> PathBuf {
+        self.0.join("secrets.key")
+    }
+
     /// The directory of the certificate authority.
     pub(crate) fn tls(&self) -> PathBuf {
         self.0.join("tls")

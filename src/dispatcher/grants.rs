@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::data_dir::LogPlace;
 use crate::model::output::{MAX_NEEDED_OUTPUT_BYTES, add_outputs};
-use crate::model::{AttemptId, BranchName, BuildSource, CommitId, Outputs, StreamId, StreamKind};
+use crate::model::{AttemptId, BranchName, BuildSource, CommitId, Outputs, StreamId, StreamKind, TaskSpec};
 use crate::scheduler::Lease;
 use crate::threads;
 
@@ -18,6 +18,8 @@ pub(crate) struct Grant {
     pub(crate) log: LogPlace,
     /// The build of a task that may write further tasks.
     pub(crate) expands: Option<Arc<BuildSource>>,
+    /// The build and the task of an attempt that may ask for secrets.
+    pub(crate) secrets: Option<(Arc<BuildSource>, Arc<TaskSpec>)>,
 }
 
 /// The facts of a repository that tasks are told: the place from which it is observed, and its default branch, if they
@@ -61,7 +63,8 @@ impl Grant {
         let Lease { source, build, task, number, .. } = lease;
         let log = LogPlace { repo: source.repo.clone(), build: *build, task: task.name.clone(), number: *number };
         let expands = task.recipe.expand.then(|| Arc::clone(source));
-        Self { commit: source.commit, log, expands }
+        let secrets = (!task.recipe.secrets.is_empty()).then(|| (Arc::clone(source), Arc::clone(task)));
+        Self { commit: source.commit, log, expands, secrets }
     }
 
     /// Returns the place where a stream of this kind is stored; `None` if this dispatcher takes no such stream.

@@ -27,6 +27,7 @@ mod pin;
 mod pools;
 mod retention;
 mod schedules;
+mod secrets;
 mod session;
 mod start;
 mod tokens;

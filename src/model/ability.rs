@@ -33,12 +33,15 @@ worded! {
         NoNetwork = "no_network",
         /// An attempt has limits of memory, processes or processor time.
         Limits = "limits",
+        /// The attempt gets secrets, and the runner masks them.
+        Secrets = "secrets",
     }
 }
 
 impl Ability {
     /// The abilities that this program has on every machine.
-    pub const OF_PROGRAM: [Self; 5] = [Self::Dir, Self::QuietTimeout, Self::Steps, Self::Expand, Self::Artifacts];
+    pub const OF_PROGRAM: [Self; 6] =
+        [Self::Dir, Self::QuietTimeout, Self::Steps, Self::Expand, Self::Artifacts, Self::Secrets];
 
     /// Returns the abilities that a runner needs to execute a recipe.
     pub fn needed_for(recipe: &Recipe) -> impl Iterator<Item = Self> {
@@ -54,6 +57,7 @@ impl Ability {
             // The tool that runs the image takes the network away.
             (Self::NoNetwork, !recipe.network && recipe.image.is_none()),
             (Self::Limits, recipe.has_limits()),
+            (Self::Secrets, !recipe.secrets.is_empty()),
         ];
         needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(ability, _)| ability)
     }
@@ -83,7 +87,7 @@ impl Ability {
             Self::Image => Some("container images (`image`)"),
             Self::NoNetwork => Some("tasks without network (`network = false`)"),
             Self::Limits => Some("limits of an attempt (`memory`, `processes`, `cpus`)"),
-            Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand | Self::Artifacts => None,
+            Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand | Self::Artifacts | Self::Secrets => None,
         }
     }
 
@@ -93,7 +97,7 @@ impl Ability {
         match self {
             Self::Guarded => Some(Tier::Guarded),
             Self::Sealed => Some(Tier::Sealed),
-            Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand | Self::Artifacts => None,
+            Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand | Self::Artifacts | Self::Secrets => None,
             Self::Image | Self::NoNetwork | Self::Limits => None,
         }
     }

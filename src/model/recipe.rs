@@ -121,6 +121,19 @@ pub struct Recipe {
     /// The files that the task leaves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artifacts: Vec<ArtifactRule>,
+    /// The secrets that the attempt gets when it starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<WantedSecret>,
+}
+
+/// A secret that a task asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WantedSecret {
+    /// The secret's name, and that of the variable.
+    pub name: String,
+    /// Whether the variable holds the path of a file with the value, in place of the value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub file: bool,
 }
 
 fn yes() -> bool {
@@ -158,6 +171,7 @@ impl Recipe {
             processes: None,
             millicpus: None,
             artifacts: Vec::new(),
+            secrets: Vec::new(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Commands and how they end. Plain data; no system calls.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::{Enforcement, Limits, View};
 use crate::model::Script;
 
 /// A command to execute. Its environment is exactly `env`; stdin is empty; stdout and stderr are one stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Command {
     pub script: Script,
     pub directory: PathBuf,
@@ -23,6 +24,22 @@ pub struct Command {
     pub view: Option<View>,
     /// The most that its processes may use.
     pub limits: Limits,
+}
+
+/// Leaves the values of variables out: some are secrets.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.env.iter().map(|(name, _)| name).collect();
+        let Self { script, directory, timeout_ms, view, limits, .. } = self;
+        f.debug_struct("Command")
+            .field("script", script)
+            .field("directory", directory)
+            .field("env", &names)
+            .field("timeout_ms", timeout_ms)
+            .field("view", view)
+            .field("limits", limits)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Callbacks about the progress of a command.

@@ -6,7 +6,9 @@
 use super::blobs::ArtifactsReport;
 use super::cutter::Cutter;
 use super::observer::Head;
-use super::operator::{BuildReport, JobReport, RunnersReport, StatusReport, ToOperator, TokensReport, WhyReport};
+use super::operator::{
+    BuildReport, JobReport, RunnersReport, SecretsReport, StatusReport, ToOperator, TokensReport, WhyReport,
+};
 
 /// An answer that may be sent in several messages.
 trait Pieces: Sized {
@@ -71,6 +73,22 @@ impl Pieces for ArtifactsReport {
 
     fn join(&mut self, next: Self) {
         self.artifacts.extend(next.artifacts);
+        self.more = next.more;
+    }
+}
+
+impl Pieces for SecretsReport {
+    fn cut(mut self, max: usize) -> Vec<Self> {
+        let secrets = std::mem::take(&mut self.secrets);
+        let mut pieces = Cutter::new(self.clone(), self, max);
+        for secret in secrets {
+            pieces.add(&secret).secrets.push(secret);
+        }
+        pieces.finish(|piece| &mut piece.more)
+    }
+
+    fn join(&mut self, next: Self) {
+        self.secrets.extend(next.secrets);
         self.more = next.more;
     }
 }
@@ -174,6 +192,7 @@ impl ToOperator {
             Self::Runners(report) => all(report, max, Self::Runners),
             Self::Tokens(report) => all(report, max, Self::Tokens),
             Self::Artifacts(report) => all(report, max, Self::Artifacts),
+            Self::Secrets(report) => all(report, max, Self::Secrets),
             other @ (Self::Passes(_)
             | Self::Blob { .. }
             | Self::Token { .. }
@@ -197,6 +216,7 @@ impl ToOperator {
             (Self::Runners(report), Self::Runners(next)) => report.join(next),
             (Self::Tokens(report), Self::Tokens(next)) => report.join(next),
             (Self::Artifacts(report), Self::Artifacts(next)) => report.join(next),
+            (Self::Secrets(report), Self::Secrets(next)) => report.join(next),
             (_, next) => return Err(Box::new(next)),
         }
         Ok(())
@@ -212,6 +232,7 @@ impl ToOperator {
             Self::Runners(report) => report.more,
             Self::Tokens(report) => report.more,
             Self::Artifacts(report) => report.more,
+            Self::Secrets(report) => report.more,
             Self::Token { .. }
             | Self::Blob { .. }
             | Self::Passes(_)

@@ -61,6 +61,9 @@ pub enum FromRunner {
         #[serde(default)]
         haves: Vec<String>,
     },
+    /// Asks for the secrets of a held lease whose task names some, when its attempt starts. Answer: `secrets`, or
+    /// `secrets_missing`.
+    Secrets { attempt: u64 },
     /// States that the task's process has started. No answer.
     Started { attempt: u64 },
     /// Carries a piece of one of the attempt's streams: `bytes` raw bytes follow, which belong at `offset`. Answer, in
@@ -158,6 +161,15 @@ pub enum ToRunner {
     Pack { attempt: u64, last: bool, bytes: u64 },
     /// States that the source cannot be provided, so that the attempt cannot be executed here.
     SourceMissing { attempt: u64, reason: String },
+    /// Carries the secrets that `secrets` asked for: the values follow as `bytes` raw bytes, one behind the other.
+    Secrets { attempt: u64, secrets: Vec<SecretPart>, bytes: u64 },
+    /// States that the attempt gets no secrets. `denied`: it may not have them, so it could not start.
+    SecretsMissing {
+        attempt: u64,
+        reason: String,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        denied: bool,
+    },
     /// Orders the runner to end the attempt, with TERM and then KILL, and to report it as cancelled.
     Cancel { attempt: u64 },
     /// Confirms the stream's bytes before `offset`; the runner continues at `offset`. It keeps the whole stream until
@@ -270,6 +282,13 @@ fn serialize_task<S: Serializer>(task: &Result<WireTask, String>, serializer: S)
 fn deserialize_task<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Result<WireTask, String>, D::Error> {
     let value = Value::deserialize(deserializer)?;
     Ok(WireTask::deserialize(value).map_err(|error| error.to_string()))
+}
+
+/// One of the values in the payload of `secrets`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretPart {
+    pub name: String,
+    pub bytes: u64,
 }
 
 /// The commit of a repository's work tree.

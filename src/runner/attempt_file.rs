@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The file of one attempt.
@@ -34,6 +35,12 @@ impl AttemptFile {
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<()> {
         self.remove();
         File::options().write(true).create_new(true).open(&self.path)?.write_all(bytes)
+    }
+
+    /// Like [`Self::write`], for this user alone.
+    pub(super) fn write_private(&self, bytes: &[u8]) -> io::Result<()> {
+        self.remove();
+        File::options().write(true).create_new(true).mode(0o600).open(&self.path)?.write_all(bytes)
     }
 
     /// Returns the bytes of the file, at most `limit` of them; `None` if it is not there. An error is for people.

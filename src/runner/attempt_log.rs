@@ -52,8 +52,13 @@ impl AttemptLog {
 
     /// Takes the writer back. Returns whether nothing was printed for the quiet time.
     pub(super) fn take_output(&mut self, taken: OutputSummary) -> bool {
-        self.writer = Some(taken.writer);
-        self.failure = self.failure.take().or(taken.failure);
+        let mut writer = taken.writer;
+        let before = writer.spool().len();
+        self.failure = self.failure.take().or(taken.failure).or_else(|| writer.end_output().err());
+        if writer.spool().len() > before {
+            announce(self.attempt, writer.spool(), &self.uploads, before == 0);
+        }
+        self.writer = Some(writer);
         self.is_cut |= taken.is_cut;
         taken.was_quiet
     }

@@ -1,5 +1,6 @@
 //! The places of an attempt's commands: its work tree, and what lies beside it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::output_file::OutputFile;
@@ -17,6 +18,8 @@ pub(super) struct CommandPlaces<'a> {
     pub(super) outputs: &'a OutputFile,
     /// `SURVEIL_TASKS`, if the task may write further ones.
     pub(super) written: Option<&'a WrittenTasks>,
+    /// The secrets of the attempt, as variables.
+    pub(super) secrets: &'a [(OsString, OsString)],
 }
 
 /// The directories of an attempt beside its work tree.

@@ -129,7 +129,7 @@ struct Core<'a> {
     slots: Vec<Option<Slot>>,
     /// The way to cancel each attempt that is in a slot.
     cancels: HashMap<AttemptId, Sender<()>>,
-    /// The slot's end for the source, for each attempt that has not asked for it yet.
+    /// The slot's end for the source or the secrets, for each attempt that has not asked for them yet.
     packs: HashMap<AttemptId, Sender<Piece>>,
     /// Whether the dispatcher knows over the present session which attempts this runner holds.
     is_registered: bool,
@@ -267,6 +267,10 @@ impl Core<'_> {
                 self.packs.insert(attempt, pieces);
                 Event::SourceWanted { attempt, haves }
             }
+            SlotReport::SecretsWanted { attempt, answer } => {
+                self.packs.insert(attempt, answer);
+                Event::SecretsWanted(attempt)
+            }
             SlotReport::Started(attempt) => Event::Started(attempt),
             SlotReport::Ended { attempt, report, warm } => {
                 self.cancels.remove(&attempt);
@@ -305,6 +309,12 @@ impl Core<'_> {
                 if let (Some(session), Some(pieces)) = (&self.session, self.packs.remove(&attempt)) {
                     session.routes.add(attempt, pieces);
                     session.say(&translate::source(attempt, &haves));
+                }
+            }
+            Action::AskSecrets(attempt) => {
+                if let (Some(session), Some(answer)) = (&self.session, self.packs.remove(&attempt)) {
+                    session.routes.add(attempt, answer);
+                    session.say(&translate::secrets(attempt));
                 }
             }
             Action::SayStarted(attempt) => self.say(|| translate::started(attempt)),

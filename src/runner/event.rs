@@ -20,6 +20,8 @@ pub(super) enum Event {
     LeaseUnreadable { attempt: AttemptId, why: String },
     /// A slot needs the source of its attempt's commit, and has the commits `haves`.
     SourceWanted { attempt: AttemptId, haves: Vec<CommitId> },
+    /// A slot needs the secrets of its attempt.
+    SecretsWanted(AttemptId),
     /// The attempt's process has started.
     Started(AttemptId),
     /// The dispatcher asked to cancel the attempt.
@@ -56,6 +58,8 @@ pub(super) enum Action {
     Start { slot: usize, assignment: Box<Assignment> },
     /// Ask the dispatcher for the source.
     AskSource { attempt: AttemptId, haves: Vec<CommitId> },
+    /// Ask the dispatcher for the secrets.
+    AskSecrets(AttemptId),
     /// Tell the dispatcher that the attempt's process has started.
     SayStarted(AttemptId),
     /// Tell the slot to end the attempt.

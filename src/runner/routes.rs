@@ -1,21 +1,27 @@
-//! The routes of pack pieces from a session's reader to the slots that asked. Each session has its own routes. They
-//! close with it, so that a slot learns at once that no answer will come. The lock is never held while a piece waits.
+//! The routes of pack pieces and secrets from a session's reader to the slots that asked. Each session has its own
+//! routes. They close with it, so that a slot learns at once that no answer will come. The lock is never held while a
+//! piece waits.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 
 use crossbeam_channel::Sender;
 
+use super::secrets::SecretValues;
 use crate::model::AttemptId;
 use crate::threads;
 
-/// An answer to a request for source.
+/// An answer to a request for source or for secrets.
 #[derive(Debug)]
 pub(super) enum Piece {
     /// The next bytes of the pack.
     Bytes { bytes: Vec<u8>, last: bool },
     /// The source cannot be had, for this reason.
     Missing(String),
+    /// All secrets of the attempt.
+    Secrets(SecretValues),
+    /// The attempt gets no secrets, for this reason. `denied`: it may not have them.
+    NoSecrets { reason: String, denied: bool },
 }
 
 /// The routes of one session.

@@ -27,6 +27,8 @@ use super::limit_notes::limit_notes;
 use super::limits;
 use super::output::SlotOutput;
 use super::output_file::{OutputFile, VARIABLE as OUTPUT_FILE};
+use super::secret_request;
+use super::secrets::AttemptSecrets;
 use super::slot_common::{Common, SlotReport, SlotWork};
 use super::spool::{Spool, SpoolWriter};
 use super::step_env::{StepEnv, set_all, step_environment};
@@ -186,9 +188,12 @@ impl Slotted {
             drop(self.common.reports.send(SlotReport::Started(attempt)));
         })?;
         let spool = Arc::new(Spool::new(self.common.layout.spool(&StreamId::log(attempt))));
-        let writer = SpoolWriter::new(spool, self.common.log_limit);
+        let mut writer = SpoolWriter::new(spool, self.common.log_limit);
+        let beside = image.as_ref().map_or_else(|| directories.beside.clone(), ImageRun::beside);
+        let secrets = self.secrets(work, &beside)?;
+        writer.mask_by(secrets.as_ref().and_then(AttemptSecrets::masker));
         self.check_exclusive(assignment, boottime::now())?;
-        self.execute(work, (&tree, &directories), image, writer)
+        self.execute(work, (&tree, &directories, &beside), image, writer, secrets)
     }
 
     /// An attempt is guarded if this runner can, unless its task asks for less, or for an image.
@@ -206,20 +211,31 @@ impl Slotted {
         Ok(Directories { beside: places.told.join("attempt"), temporary: places.temporary, view: Some(view) })
     }
 
+    /// Returns the secrets of an attempt whose task asks for some. They come only now, and go with the attempt.
+    fn secrets(&self, work: &SlotWork, beside: &Path) -> Result<Option<AttemptSecrets>, Outcome> {
+        let Assignment { attempt, recipe, .. } = &*work.assignment;
+        if recipe.secrets.is_empty() {
+            return Ok(None);
+        }
+        let values = secret_request::ask(*attempt, &self.common.reports, &work.cancelled)?;
+        let placed = AttemptSecrets::place(&recipe.secrets, values, beside);
+        placed.map(Some).map_err(|error| Outcome::Lost(format!("could not keep the attempt's secrets: {error}").into()))
+    }
+
     /// Executes the commands of an attempt one after the other.
     fn execute(
         &mut self,
         work: &SlotWork,
-        (tree, directories): (&Path, &Directories),
+        (tree, directories, beside): (&Path, &Directories, &Path),
         mut image: Option<ImageRun>,
         writer: SpoolWriter,
+        secrets: Option<AttemptSecrets>,
     ) -> Result<AttemptResult, Outcome> {
         let assignment = &*work.assignment;
         let recipe = &*assignment.recipe;
-        let beside = image.as_ref().map_or_else(|| directories.beside.clone(), ImageRun::beside);
-        let file = (!recipe.steps.is_empty()).then(|| StepEnv::beside(&beside));
-        let written = recipe.expand.then(|| WrittenTasks::beside(&beside));
-        let (output_file, mut outputs) = (OutputFile::beside(&beside), Outputs::new());
+        let file = (!recipe.steps.is_empty()).then(|| StepEnv::beside(beside));
+        let written = recipe.expand.then(|| WrittenTasks::beside(beside));
+        let (output_file, mut outputs) = (OutputFile::beside(beside), Outputs::new());
         let mut run = StepRun::new(recipe);
         let mut log = AttemptLog::new(assignment.attempt, writer, self.common.uploads.clone());
         if let Some(image) = &image {
@@ -237,7 +253,14 @@ impl Slotted {
             let begun = *begun.get_or_insert_with(clock::now);
             let from = log.position();
             let (file_of_step, written) = (file.as_ref(), written.as_ref());
-            let places = CommandPlaces { tree, directories, file: file_of_step, outputs: &output_file, written };
+            let places = CommandPlaces {
+                tree,
+                directories,
+                file: file_of_step,
+                outputs: &output_file,
+                written,
+                secrets: secrets.as_ref().map_or(&[], AttemptSecrets::variables),
+            };
             let (ended, was_quiet) = match self.command(assignment, &command, &places, &changes) {
                 Ok(process) => self.run_process(work, &process, image.as_mut(), &mut log)?,
                 Err(why) => (Ok(Ended::before_start(Exit::CouldNotStart(why))), false),
@@ -269,7 +292,11 @@ impl Slotted {
                 break;
             }
             let set = file.as_ref().map_or(Ok(()), |file| file.read().map(|set| set_all(&mut changes, set)));
-            let told = output_file.read().map(|told| outputs = told);
+            let told = output_file.read().and_then(|told| match &secrets {
+                Some(secrets) => secrets.mask_outputs(told),
+                None => Ok(told),
+            });
+            let told = told.map(|told| outputs = told);
             for why in [set, told].into_iter().filter_map(Result::err) {
                 if outcome == Outcome::Passed {
                     log.line(&format!("surveil: {why}; so the {noun} has failed"));
@@ -296,6 +323,9 @@ impl Slotted {
         result.execution = Some(Box::new(execution));
         if result.outcome == Outcome::Passed {
             result.written = written.and_then(|written| written.read()).map(Box::new);
+            if let (Some(text), Some(secrets)) = (&mut result.written, &secrets) {
+                secrets.mask(text);
+            }
         }
         if !matches!(result.outcome, Outcome::Lost(_) | Outcome::Cancelled) {
             result.left = Leavings::of(outputs, artifacts);
@@ -389,7 +419,7 @@ impl Slotted {
         places: &CommandPlaces<'_>,
         changes: &[(OsString, OsString)],
     ) -> Result<Command, String> {
-        let CommandPlaces { tree, directories, file, outputs, written } = *places;
+        let CommandPlaces { tree, directories, file, outputs, written, secrets } = *places;
         let needed = assignment.needed.as_ref().map_err(String::clone)?;
         let temporary = &*directories.temporary;
         let directory = working_directory(tree, command.dir)?;
@@ -418,6 +448,7 @@ impl Slotted {
         let inherited = if assignment.recipe.image.is_some() { &[] } else { &*self.common.inherited };
         let mut env = attempt_environment(inherited, &facts, &places, [needed, &assignment.recipe.env]);
         set_all(&mut env, vec![(OUTPUT_FILE.into(), outputs.path().into())]);
+        set_all(&mut env, secrets.to_vec());
         if let (Some(step), Some(file)) = (command.step, file) {
             step_environment(&mut env, step, file, changes)?;
         }

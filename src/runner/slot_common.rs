@@ -54,6 +54,8 @@ pub(super) struct SlotWork {
 pub(super) enum SlotReport {
     /// The slot needs the source of its attempt.
     SourceWanted { attempt: AttemptId, haves: Vec<CommitId>, pieces: Sender<Piece> },
+    /// The slot needs the secrets of its attempt.
+    SecretsWanted { attempt: AttemptId, answer: Sender<Piece> },
     /// The attempt's process has started.
     Started(AttemptId),
     /// The slot has messages about blobs for the dispatcher.

@@ -307,6 +307,9 @@ fn receive(
             Ok(Piece::Missing(why)) => {
                 return Err(Outcome::Lost(LossReason::SourceMissing { text: format!("the source is missing: {why}") }));
             }
+            Ok(Piece::Secrets(_) | Piece::NoSecrets { .. }) => {
+                return Err(Outcome::Lost("the dispatcher answered a question for source with secrets".into()));
+            }
             Err(_) => return Ok(Received::Interrupted),
         };
         // After a failure the remaining pieces are still read, so that they are not taken for the answer to the next

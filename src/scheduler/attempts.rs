@@ -171,8 +171,9 @@ impl Scheduler {
                 return self.finish_job(turn, id, ending);
             }
             Outcome::CouldNotStart(text) => {
-                let reason = ErrorReason::CouldNotStart { text: text.clone() };
-                return self.finish_job(turn, id, Ending::Errored(Box::new(reason)));
+                let reason = self.denied(id, attempt);
+                let reason = reason.unwrap_or_else(|| Box::new(ErrorReason::CouldNotStart { text: text.clone() }));
+                return self.finish_job(turn, id, Ending::Errored(reason));
             }
             Outcome::Failed(code) => TaskFailure::ExitCode { exit_code: *code },
             Outcome::Killed(signal) => TaskFailure::Signal { signal: *signal },

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::reason::NamedJobs;
+use crate::model::reason::{ErrorReason, NamedJobs};
 use crate::model::{
     ArtifactRecord, AttemptId, BuildId, BuildSource, CommitId, ExecutionRecord, Incarnation, Isolation, JobId, Label,
     LogSummary, Outcome, Outputs, Plan, RefName, RepoName, RunnerId, RunnerName, SessionId, SpawnId, StepRecord,
@@ -48,6 +48,8 @@ pub enum Event {
     OutputsWritten { session: SessionId, attempt: AttemptId, outputs: Outputs },
     /// The blobs of these artifacts of an attempt are durable. The result of the attempt follows.
     ArtifactsLeft { session: SessionId, attempt: AttemptId, artifacts: Vec<ArtifactRecord> },
+    /// The attempt asked for secrets that it may not have. Its runner reports next that it could not start.
+    SecretsDenied { session: SessionId, attempt: AttemptId, reason: Box<ErrorReason> },
     /// A result arrived, and its log is complete and durable.
     AttemptFinished {
         session: SessionId,

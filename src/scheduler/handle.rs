@@ -31,6 +31,7 @@ impl Scheduler {
             Event::RunnerDraining { session } => self.begin_drain(&mut turn, session),
             Event::AttemptStarted { session, attempt } => self.start_attempt(&mut turn, session, attempt),
             Event::TasksWritten { session, attempt, plan } => self.note_written(session, attempt, *plan),
+            Event::SecretsDenied { session, attempt, reason } => self.note_denied(session, attempt, reason),
             Event::OutputsWritten { session, attempt, outputs } => self.note_outputs(session, attempt, outputs),
             Event::ArtifactsLeft { session, attempt, artifacts } => self.note_artifacts(session, attempt, artifacts),
             Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps, execution } => {

@@ -9,7 +9,7 @@ use super::health::Health;
 use super::policy::{self, Policy};
 use super::same_tasks::SameTasks;
 use super::tables::{Demand, InLine, LaneKey, LiveLease, OwnLines, Standing, Started, Tables};
-use crate::model::reason::LostWith;
+use crate::model::reason::{ErrorReason, LostWith};
 use crate::model::{
     AcceptedHead, ArtifactRecord, Attempt, AttemptId, BuildId, BuildSettings, BuildSource, Condition, Job, JobId,
     JobState, Line, Moment, Outputs, Plan, PoolId, RefName, RepoName, Runner, RunnerId, RunnerName, ScheduleRule,
@@ -140,6 +140,8 @@ pub(super) struct LiveJob {
     pub outputs: Option<Box<(AttemptId, Outputs)>>,
     /// The artifacts that an attempt of it left. They count with its result.
     pub artifacts: Option<Box<(AttemptId, Vec<ArtifactRecord>)>>,
+    /// Why this attempt of it may not have its secrets. It counts with its result.
+    pub denied: Option<(AttemptId, Box<ErrorReason>)>,
     /// Its place among the queued jobs of its repository.
     pub standing: Standing,
     /// The lines in which it takes turns with others. A held job is in none.
@@ -185,6 +187,7 @@ impl LiveJob {
             written: None,
             outputs: None,
             artifacts: None,
+            denied: None,
             needs,
             needed_by: Vec::new(),
         }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::error::StoreError;
 use crate::model::{
     ArtifactRecord, Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, ExecutionRecord, Job,
-    JobStateKind, ObservedRefs, Outcome, Outputs, RefName, RepoName, Runner, StepRecord, TaskName, TaskSpec, Trust,
-    WallTime, WholeBuild,
+    JobStateKind, ObservedRefs, Outcome, Outputs, RefName, RepoName, Runner, Secret, StepRecord, TaskName, TaskSpec,
+    Trust, WallTime, WholeBuild,
 };
 
 /// Opens readers of one store. Cheap to clone: everybody who reads gets one.
@@ -126,6 +126,9 @@ pub trait Reader: Debug + Send {
     /// Returns the median of what the newest passes of each of these tasks took, in milliseconds, on whatever ref. The
     /// tasks that one of them wrote are among them.
     fn pass_times(&self, repo: &RepoName, tasks: &[TaskName]) -> Result<Vec<(TaskName, u64)>, StoreError>;
+
+    /// Returns all secrets, sealed, by name; of one name, that of all repositories first.
+    fn secrets(&self) -> Result<Vec<Secret>, StoreError>;
 
     /// Returns the highest number that a build ever had.
     fn last_build(&self) -> Result<BuildId, StoreError>;

@@ -4,7 +4,9 @@ use std::fmt::Debug;
 
 use super::error::StoreError;
 use super::reader::{Readers, Rule};
-use crate::model::{BuildId, Credential, CredentialId, ObservedRefs, Record, RepoName, Snapshot, WallTime};
+use crate::model::{
+    BuildId, Credential, CredentialId, ObservedRefs, Record, RepoName, Secret, SecretUse, Snapshot, WallTime,
+};
 
 /// The one writer of a store. A second one is refused for as long as it lives.
 pub trait Store: Debug + Send {
@@ -32,6 +34,15 @@ pub trait Store: Debug + Send {
 
     /// Adds or replaces these credentials, and forgets those with these ids, all or none. Durable on return.
     fn save_credentials(&mut self, changed: &[Credential], forgotten: &[CredentialId]) -> Result<(), StoreError>;
+
+    /// Adds a secret, or replaces the one of that name and repository. Durable on return.
+    fn save_secret(&mut self, secret: &Secret) -> Result<(), StoreError>;
+
+    /// Removes a secret of one repository, or of all. Returns whether it was there. Durable on return.
+    fn remove_secret(&mut self, name: &str, repo: Option<&str>) -> Result<bool, StoreError>;
+
+    /// Notes the newest attempt that gets a secret, unless the secret was removed. Durable on return.
+    fn note_secret_use(&mut self, name: &str, repo: Option<&str>, last: &SecretUse) -> Result<(), StoreError>;
 
     /// Forgets those of these builds that may be forgotten, with all that belongs to them, and returns them: unfinished
     /// builds and builds of a branch's present head stay. Numbers stay taken. Durable on return. It is one transaction

@@ -19,6 +19,7 @@ mod logins;
 mod names;
 mod packaging;
 mod rotation;
+mod secrets;
 mod tidy;
 mod triggers;
 mod validity;

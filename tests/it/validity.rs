@@ -92,9 +92,10 @@ impl State {
             "source" | "started" | "log" | "have" | "blob" | "settle" | "results" | "draining" => {
                 self == Self::Registered
             }
+            "secrets" if self.role() == Some("runner") => self == Self::Registered,
             "status" | "show" | "why" | "runners" | "passes" | "logs" | "cancel" | "rerun" | "start" | "drain"
             | "resume" | "wake" | "watch" | "haves" | "submit" | "create_token" | "tokens" | "revoke_token"
-            | "log_out" | "rotate_authority" | "artifacts" | "fetch" => {
+            | "log_out" | "set_secret" | "secrets" | "remove_secret" | "rotate_authority" | "artifacts" | "fetch" => {
                 matches!(self, Self::Observing | Self::Informed | Self::Operating)
             }
             other => panic!("the table names `{other}`: say here when it is allowed"),
@@ -107,7 +108,7 @@ fn answer(role: &str, message: &str) -> Outcome {
     match (role, message) {
         ("runner", "ping") | ("observer" | "operator", "ping") => Outcome::Taken(Some("ack")),
         ("runner", "register") => Outcome::Taken(Some("registered")),
-        ("runner", "source" | "started" | "log" | "have" | "blob" | "settle" | "results") => {
+        ("runner", "source" | "secrets" | "started" | "log" | "have" | "blob" | "settle" | "results") => {
             Outcome::Taken(Some("stale"))
         }
         ("runner", "draining") | ("observer" | "operator", "pack") => Outcome::Taken(None),
@@ -122,6 +123,10 @@ fn answer(role: &str, message: &str) -> Outcome {
         ("operator", "runners") => Outcome::Taken(Some("runners")),
         ("operator", "create_token") => Outcome::Taken(Some("token")),
         ("operator", "tokens") => Outcome::Taken(Some("tokens")),
+        ("operator", "set_secret") => Outcome::Taken(Some("ok")),
+        ("operator", "secrets") => Outcome::Taken(Some("secrets")),
+        // The one that `set_secret` has set.
+        ("operator", "remove_secret") => Outcome::Taken(Some("ok")),
         // It was opened with the secret of the role.
         ("operator", "log_out") => Outcome::Refused("refused"),
         ("operator", "revoke_token") => Outcome::Refused("not_found"),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::dispatcher::authority::RotationError;
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::retention;
+use crate::dispatcher::secrets::SecretError;
 use crate::dispatcher::session::credentials::Denied;
 use crate::git::GitError;
 use crate::model::reason::RefusalReason;
@@ -96,6 +97,9 @@ pub(crate) enum OperationError {
     Denied(#[from] Denied),
     #[error(transparent)]
     Rotation(#[from] RotationError),
+    /// An order about secrets is not done.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The scheduler has refused.
     #[error("{0}")]
     Refused(RefusalReason),

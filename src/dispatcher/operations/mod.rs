@@ -15,6 +15,7 @@ mod orders;
 mod passes;
 mod questions;
 mod rotation;
+mod secrets;
 mod submit;
 mod tokens;
 mod views;

@@ -16,6 +16,7 @@ use crate::dispatcher::listening::Listening;
 use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::mirrors::Mirrors;
+use crate::dispatcher::secrets::Secrets;
 use crate::dispatcher::session::Observers;
 use crate::dispatcher::session::credentials::Credentials;
 use crate::dispatcher::trust::TrustJudge;
@@ -44,6 +45,8 @@ pub(crate) struct Operations {
     /// `None` if no dispatcher runs.
     pub(crate) authority: Option<Authority>,
     pub(crate) credentials: Credentials,
+    /// `None` if no dispatcher runs.
+    pub(crate) secrets: Option<Secrets>,
 }
 
 /// The present state.

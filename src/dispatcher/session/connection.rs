@@ -1,5 +1,6 @@
 //! A connection that has said hello, and the ways in which it ends.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,12 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// Whether nobody on the way can read what this session carries: it is encrypted, or stays within this machine.
+    pub(super) fn is_private(&self) -> bool {
+        let is_local = |ip: IpAddr| ip.to_canonical().is_loopback();
+        self.stream.is_encrypted() || self.stream.peer_ip().is_none_or(is_local)
+    }
+
     /// Returns the peer's next message, or `None` when it has left. Messages of unknown types are answered and skipped.
     pub(super) fn next<M: serde::de::DeserializeOwned>(&mut self, outbox: &Outbox) -> Result<Option<M>, SessionError> {
         loop {

@@ -24,6 +24,7 @@ mod records;
 mod report;
 mod runner;
 mod runner_outbox;
+mod secrets;
 mod serve;
 mod sessions;
 mod shared;

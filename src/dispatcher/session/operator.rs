@@ -10,6 +10,7 @@ use crate::dispatcher::authority::RotationError;
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::mirrors::{ArrivingPack, Upkeep};
 use crate::dispatcher::operations::{BuildWatch, OperationError, Operations, StartAsk, Submission, Submitted};
+use crate::dispatcher::secrets::SecretError;
 use crate::dispatcher::session::credentials::{Access, MAX_PERSON_CHARS, expires_at};
 use crate::dispatcher::translate;
 use crate::error_chain::chain;
@@ -17,18 +18,26 @@ use crate::model::reason::OrderDone;
 use crate::model::{CommitId, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::PIECE_BYTES;
-use crate::protocol::operator::{FromOperator, NOTHING_TO_CANCEL, ToOperator};
+use crate::protocol::operator::{FromOperator, NOTHING_TO_CANCEL, SecretOrder, ToOperator};
 use crate::transport::{Frame, Outbox};
 
 /// Serves an operator until it leaves.
 #[inline(never)]
 pub(super) fn serve(session: Session) -> Result<(), SessionError> {
     let pings = (FromOperator::Ping, Frame::new(&ToOperator::Ack));
-    let payload = |message: &FromOperator| if let FromOperator::Pack { bytes, .. } = message { *bytes } else { 0 };
+    let payload = |message: &FromOperator| {
+        if let FromOperator::Pack { bytes, .. } | FromOperator::SetSecret(SecretOrder { bytes, .. }) = message {
+            *bytes
+        } else {
+            0
+        }
+    };
     let (takes_pieces, access) = (session.hello.takes_pieces, session.access.clone());
+    let is_private = session.is_private();
     worker::serve(session, &pings, payload, move |shared, id, outbox, inbox| {
         let operations = shared.operations().map_err(refusal)?;
-        OperatorWorker::new(operations, (id, access), outbox, takes_pieces).run(inbox)
+        let worker = OperatorWorker::new(operations, (id, access), outbox, takes_pieces);
+        OperatorWorker { is_private, ..worker }.run(inbox)
     })
 }
 
@@ -46,6 +55,8 @@ struct OperatorWorker<'a> {
     outbox: &'a Outbox,
     /// Whether the operator takes an answer in several messages.
     takes_pieces: bool,
+    /// Nobody on the way can read what the operator sends.
+    is_private: bool,
     /// Set once the operator has asked to watch.
     watch: Option<BuildWatch>,
     /// A question that ended the following of a log.
@@ -73,7 +84,8 @@ impl<'a> OperatorWorker<'a> {
         takes_pieces: bool,
     ) -> Self {
         let (watch, unanswered, pack, upkeep) = (None, None, None, Upkeep::default());
-        Self { operations, session, access, outbox, takes_pieces, watch, unanswered, pack, upkeep }
+        let is_private = false;
+        Self { operations, session, access, outbox, takes_pieces, is_private, watch, unanswered, pack, upkeep }
     }
 
     fn run(mut self, inbox: &Receiver<Incoming<FromOperator>>) -> Result<(), Refusal> {
@@ -154,6 +166,10 @@ impl<'a> OperatorWorker<'a> {
                 };
                 self.send(answer.unwrap_or_else(ToOperator::Error));
             }
+            FromOperator::SetSecret(order) => {
+                let answer = self.set_secret(&order, payload);
+                self.send(answer.unwrap_or_else(ToOperator::Error));
+            }
             FromOperator::Haves { repo, commits } => {
                 let (repo, commits) = (translate::repo(&repo)?, submission::haves(&commits)?);
                 let answer = self.held(&repo, &commits);
@@ -174,6 +190,8 @@ impl<'a> OperatorWorker<'a> {
             | FromOperator::Tokens
             | FromOperator::RevokeToken { .. }
             | FromOperator::RotateAuthority { .. }
+            | FromOperator::Secrets
+            | FromOperator::RemoveSecret { .. }
             | FromOperator::Wake { .. }
             | FromOperator::Ping) => {
                 self.send(self.answer(message).unwrap_or_else(|error| ToOperator::Error(refusal(error))));
@@ -321,6 +339,11 @@ impl<'a> OperatorWorker<'a> {
             FromOperator::RevokeToken { id } => ToOperator::Ok { text: operations.revoke_token(&id, person())? },
             FromOperator::RotateAuthority { finish: false, .. } => ToOperator::Ok { text: operations.rotate()? },
             FromOperator::RotateAuthority { force, .. } => ToOperator::Ok { text: operations.finish_rotation(force)? },
+            FromOperator::Secrets => ToOperator::Secrets(translate::secrets_report(operations.secrets()?)),
+            FromOperator::RemoveSecret { name, repo } => match translate::secret_name(&name) {
+                Ok(()) => ToOperator::Ok { text: operations.remove_secret(name, repo)? },
+                Err(refusal) => ToOperator::Error(refusal),
+            },
             FromOperator::Wake { repo } => done(operations.wake(&repo)?),
             FromOperator::Watch
             | FromOperator::LogOut
@@ -329,8 +352,16 @@ impl<'a> OperatorWorker<'a> {
             | FromOperator::Haves { .. }
             | FromOperator::Pack { .. }
             | FromOperator::Submit(_)
+            | FromOperator::SetSecret(_)
             | FromOperator::Ping => unreachable!("answered elsewhere"),
         })
+    }
+
+    fn set_secret(&self, order: &SecretOrder, value: &[u8]) -> Result<ToOperator, Refusal> {
+        let named = translate::secret_order(order)?;
+        let (way, by) = ((order.short, self.is_private), self.access.person().map(str::to_owned));
+        let text = self.operations.set_secret(named, value.to_vec(), way, by).map_err(refusal)?;
+        Ok(ToOperator::Ok { text })
     }
 
     fn log_out(&self) -> Result<ToOperator, Refusal> {
@@ -371,6 +402,8 @@ fn of_admin(message: &FromOperator) -> Option<String> {
         FromOperator::RotateAuthority { finish: false, .. } => "replace the authority".to_owned(),
         FromOperator::RotateAuthority { force: false, .. } => "make the next authority the only one".to_owned(),
         FromOperator::RotateAuthority { .. } => "make the next authority the only one by force".to_owned(),
+        FromOperator::SetSecret(order) => format!("set the secret {}", Refusal::quote(&order.name)),
+        FromOperator::RemoveSecret { name, .. } => format!("remove the secret {}", Refusal::quote(name)),
         FromOperator::Status { .. }
         | FromOperator::Show { .. }
         | FromOperator::Why { .. }
@@ -383,6 +416,7 @@ fn of_admin(message: &FromOperator) -> Option<String> {
         | FromOperator::Rerun { .. }
         | FromOperator::Start { .. }
         | FromOperator::Tokens
+        | FromOperator::Secrets
         | FromOperator::LogOut
         | FromOperator::Wake { .. }
         | FromOperator::Watch
@@ -423,6 +457,15 @@ fn refusal(error: OperationError) -> Refusal {
         OperationError::Rotation(RotationError::Write { .. } | RotationError::Certificate(_)) => {
             (ErrorCode::Internal, "authority_not_written")
         }
+        OperationError::Secret(error) => match error {
+            SecretError::Wrong(_) => (ErrorCode::Refused, "secret_wrong"),
+            SecretError::None { .. } => (ErrorCode::NotFound, "no_secret"),
+            SecretError::Connection => (ErrorCode::Refused, "not_encrypted"),
+            SecretError::NotNow(_) => (ErrorCode::Busy, "busy"),
+            SecretError::Ending => (ErrorCode::ShuttingDown, "shutting_down"),
+            SecretError::Vault(_) => (ErrorCode::Internal, "secrets_key"),
+            SecretError::Store(_) => (ErrorCode::Internal, "store_unreadable"),
+        },
         OperationError::Refused(reason) => (ErrorCode::Refused, reason.code()),
         OperationError::NoAnswer(NoAnswer::Busy) => (ErrorCode::Busy, "busy"),
         OperationError::NoAnswer(NoAnswer::Absent) => (ErrorCode::Refused, "not_running"),

@@ -54,6 +54,7 @@ impl Records {
             observers: Observers::none(),
             listening: None,
             authority: None,
+            secrets: None,
         };
         Ok(Some(Self { operations, written_at }))
     }

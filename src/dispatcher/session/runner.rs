@@ -10,6 +10,7 @@ use super::connection::{NO_THREAD, Session};
 use super::error::{SessionError, explain};
 use super::expansion;
 use super::runner_outbox::RunnerOutbox;
+use super::secrets;
 use super::shared::Shared;
 use crate::clock;
 use crate::dispatcher::core::{Peer, ToCore};
@@ -117,6 +118,7 @@ impl RunnerSession {
                 self.source(AttemptId(attempt), &haves)?;
                 Event::RunnerHeard { session }
             }
+            FromRunner::Secrets { attempt } => return Ok(self.secrets(AttemptId(attempt))),
             FromRunner::Log { attempt, stream, offset, bytes, ages } => {
                 return self.log(translate::stream(attempt, &stream)?, offset, bytes, &ages);
             }
@@ -274,6 +276,25 @@ impl RunnerSession {
                 Ok(self.session.shared.core.send(ToCore::Event(event)))
             }
         }
+    }
+
+    /// Answers a runner that asks for the secrets of an attempt. Returns false when the dispatcher is ending.
+    #[inline(never)]
+    fn secrets(&self, attempt: AttemptId) -> bool {
+        let Some(grant) = self.grants.of(attempt) else {
+            self.outbox.send(&Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
+            return true;
+        };
+        let (answer, denied) = secrets::answer(&self.session, attempt, &grant);
+        let session = self.session.id;
+        let event = match denied {
+            // It comes to the core before the result.
+            Some(reason) => Event::SecretsDenied { session, attempt, reason: Box::new(reason) },
+            None => Event::RunnerHeard { session },
+        };
+        let goes_on = self.session.shared.core.send(ToCore::Event(event));
+        self.outbox.send(&answer);
+        goes_on
     }
 
     /// Starts to send the source of a lease that this runner holds.

@@ -14,6 +14,7 @@ use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::logs::{LogSender, ToLogs};
 use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::operations::{OperationError, Operations};
+use crate::dispatcher::secrets::Secrets;
 use crate::dispatcher::session::credentials::Credentials;
 use crate::dispatcher::trust::TrustJudge;
 use crate::dispatcher::warnings::Warnings;
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(super) readers: Readers,
     pub(super) gate: Gate,
     pub(crate) credentials: Credentials,
+    pub(super) secrets: Secrets,
     pub(super) core: CoreHandle,
     pub(super) logs: LogSender,
     pub(crate) mirrors: Mirrors,
@@ -61,6 +63,7 @@ impl Shared {
         Ok(Self {
             gate,
             credentials,
+            secrets: Secrets::new(&data, settings.secrets_key.as_deref(), readers.clone(), core.clone()),
             observers: Observers::new(mirrors.missing.clone()),
             blobs: BlobStore::open(&data.blobs())
                 .map_err(|source| DispatcherError::DataDir { path: data.blobs(), source })?,
@@ -95,6 +98,7 @@ impl Shared {
             listening: Some(self.gate.listening.clone()),
             authority: Some(self.gate.authority.clone()),
             credentials: self.credentials.clone(),
+            secrets: Some(self.secrets.clone()),
         })
     }
 

@@ -4,7 +4,7 @@
 use crate::protocol::blobs::ArtifactsReport;
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::operator::{
-    BuildReport, RunnersReport, StatusReport, ToOperator, TokensReport, WhyLine, WhyReport,
+    BuildReport, RunnersReport, SecretsReport, StatusReport, ToOperator, TokensReport, WhyLine, WhyReport,
 };
 use crate::transport::Frame;
 
@@ -24,6 +24,7 @@ pub(super) fn frame(answer: ToOperator) -> Frame {
         ToOperator::Runners(report) => runners(report),
         ToOperator::Tokens(report) => tokens(report),
         ToOperator::Artifacts(report) => artifacts(report),
+        ToOperator::Secrets(report) => secrets(report),
         // No other answer grows beyond a line.
         other @ (ToOperator::Passes(_)
         | ToOperator::Blob { .. }
@@ -94,6 +95,17 @@ fn artifacts(mut report: ArtifactsReport) -> Frame {
         report.artifacts.truncate(report.artifacts.len() / 2);
         let frame = Frame::new(&ToOperator::Artifacts(report.clone()));
         if frame.line.len() <= MAX_LINE_BYTES || report.artifacts.is_empty() {
+            return frame;
+        }
+    }
+}
+
+fn secrets(mut report: SecretsReport) -> Frame {
+    report.more = true;
+    loop {
+        report.secrets.truncate(report.secrets.len() / 2);
+        let frame = Frame::new(&ToOperator::Secrets(report.clone()));
+        if frame.line.len() <= MAX_LINE_BYTES || report.secrets.is_empty() {
             return frame;
         }
     }

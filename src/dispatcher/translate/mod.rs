@@ -8,6 +8,7 @@ mod observer;
 mod pieces;
 mod register;
 mod results;
+mod secrets;
 mod tokens;
 
 use crate::git::without_secrets;
@@ -21,6 +22,7 @@ pub(crate) use observer::{ancestors, build_source, existing, observed_refs, patt
 pub(crate) use pieces::{log_ack, stream, times_of_piece};
 pub(crate) use register::{attempts, joined};
 pub(crate) use results::{execution, log_summary, outcome, outputs, steps, streams};
+pub(crate) use secrets::{secret_name, secret_order, secrets_report};
 pub(crate) use tokens::new_token;
 
 /// Returns the refusal of a field with an invalid value; it ends the session.

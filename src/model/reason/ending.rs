@@ -24,6 +24,35 @@ stored_reason! {
         BrokenTasks { text: String } = "broken_tasks",
         /// The task passed, and with the tasks that it wrote the build would have more than it may have.
         TooManyTasks { tasks: usize, limit: usize } = "too_many_tasks",
+        /// The task asks for a secret that the attempt may not have.
+        SecretDenied { secret: String, denial: SecretDenial } = "secret_denied",
+    }
+}
+
+worded! {
+    /// The rule that stands against giving a secret to an attempt.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(tag = "code", rename_all = "snake_case")]
+    pub enum SecretDenial: code {
+        /// There is no secret of that name for the repository.
+        Unknown = "unknown",
+        /// The build is not trusted.
+        Untrusted = "untrusted",
+        /// It is for other refs. The ref of the build: "main", "refs/tags/v1".
+        Ref { what: String, allowed: Vec<String> } = "ref",
+        /// It is for other tasks.
+        Task { allowed: Vec<String> } = "task",
+        /// The credential of the runner lacks this label.
+        #[serde(rename = "runner_label")]
+        Runner { runner: RunnerName, label: Label } = "runner_label",
+        /// The connection to the runner is neither encrypted nor of this machine.
+        Connection { runner: RunnerName } = "connection",
+        /// It has a NUL byte, and no variable can hold that.
+        Nul = "nul",
+        /// The secrets of the task are longer than this together.
+        TooLong { limit: usize } = "too_long",
+        /// The dispatcher's key does not open it, or is not there.
+        Sealed = "sealed",
     }
 }
 

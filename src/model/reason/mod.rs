@@ -14,7 +14,9 @@ mod status;
 mod timeout;
 
 pub use choice::ChangeReason;
-pub use ending::{CancelReason, ErrorReason, LeftOutReason, LostWith, MissingFit, SkipReason, TaskFailure};
+pub use ending::{
+    CancelReason, ErrorReason, LeftOutReason, LostWith, MissingFit, SecretDenial, SkipReason, TaskFailure,
+};
 pub use history::{DecisionKind, HistoryEntry, Quarantine};
 pub use loss::{LossReason, PlacementReason};
 pub use order::{CloseReason, NamedJobs, OrderDone, RefusalReason};

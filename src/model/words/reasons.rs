@@ -5,7 +5,7 @@ use std::fmt::{Display, Formatter, Result};
 use super::phrases::{count, join, person};
 use crate::model::reason::{
     CancelReason, ChangeReason, DecisionKind, ErrorReason, LeftOutReason, LossReason, LostWith, MissingFit,
-    PlacementReason, Quarantine, SkipReason, TaskFailure, TimeoutReason,
+    PlacementReason, Quarantine, SecretDenial, SkipReason, TaskFailure, TimeoutReason,
 };
 use crate::model::{Ability, BuildId, visible};
 
@@ -71,7 +71,37 @@ impl Display for ErrorReason {
             Self::TooManyTasks { tasks, limit } => {
                 write!(f, "with the tasks that it wrote the build would have {tasks}, and may have at most {limit}")
             }
+            Self::SecretDenied { secret, denial } => {
+                write!(f, "it may not have the secret {}: {denial}", visible(secret))
+            }
             Self::Recorded(it) => f.write_str(&it.text),
+        }
+    }
+}
+
+impl Display for SecretDenial {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Unknown => f.write_str("there is none of that name for this repository (surveil secret list)"),
+            Self::Untrusted => f.write_str("secrets go to trusted builds only, and this one is not"),
+            Self::Ref { what, allowed } => {
+                write!(f, "its rule allows the refs {}, and this build is of {what}", join(allowed, ", "))
+            }
+            Self::Task { allowed } => write!(f, "its rule allows the tasks {}", join(allowed, ", ")),
+            Self::Runner { runner, label } => {
+                write!(
+                    f,
+                    "its rule asks for a runner whose credential has the label {label}, and that of {runner} has not"
+                )
+            }
+            Self::Connection { runner } => {
+                write!(f, "the connection to {runner} is not encrypted (join it with a token, or name the pin)")
+            }
+            Self::Nul => f.write_str("it has a NUL byte, which no variable can hold: ask for it with `file = true`"),
+            Self::TooLong { limit } => {
+                write!(f, "the secrets of one task are at most {} KiB together", limit >> 10)
+            }
+            Self::Sealed => f.write_str("the dispatcher's key does not open it: set it again, or bring the key back"),
         }
     }
 }

@@ -12,8 +12,8 @@ use super::hello::Refusal;
 
 pub use reports::{
     AttemptReport, BuildReport, CountersReport, JobReport, NetworkReport, OrderReport, PassReport, PassesReport,
-    RotationReport, RunnerReport, RunnersReport, ScheduleReport, StatusReport, StepReport, TokenReport, TokensReport,
-    WhyLine, WhyReport,
+    RotationReport, RunnerReport, RunnersReport, ScheduleReport, SecretReport, SecretsReport, StatusReport, StepReport,
+    TokenReport, TokensReport, WhyLine, WhyReport,
 };
 
 /// The reason code of the answer to a `cancel` of what is finished already. A command takes it as done.
@@ -107,6 +107,17 @@ pub enum FromOperator {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         force: bool,
     },
+    /// Sets a secret, in place of one of that name for the same repository: the value follows as raw bytes. Answer:
+    /// `ok`.
+    SetSecret(SecretOrder),
+    /// Asks for the names and rules of all secrets. Answer: `secrets`.
+    Secrets,
+    /// Removes a secret: the one of this repository, or that of all. Answer: `ok`.
+    RemoveSecret {
+        name: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repo: Option<String>,
+    },
     /// Revokes the credential with which this session was opened. Answer: `ok`, then the session ends.
     LogOut,
     /// Has the observers of a repository look at it at once. Answer: `ok` once they are told.
@@ -144,6 +155,29 @@ pub struct TokenOrder {
     pub ttl_ms: u64,
     /// How many peers may join with it.
     pub uses: u32,
+}
+
+/// The fields of `set_secret`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretOrder {
+    pub name: String,
+    /// The repository whose tasks may have it; absent for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
+    /// Globs for the branches whose builds may have it, and for full names of refs; empty for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refs: Vec<String>,
+    /// Globs for the names of the tasks that may have it; empty for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<String>,
+    /// Labels that the credential of the runner must have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// Whether the value may be shorter than 8 bytes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub short: bool,
+    /// The length of the value.
+    pub bytes: u64,
 }
 
 /// The fields of `logs`.
@@ -283,6 +317,8 @@ pub enum ToOperator {
     Token { id: String, token: String, expires_ms: i64 },
     /// Answers `tokens`.
     Tokens(TokensReport),
+    /// Answers `secrets`.
+    Secrets(SecretsReport),
     /// Confirms that the order is durable.
     Ok { text: String },
     /// Answers `haves`: those of the commits that the dispatcher has.

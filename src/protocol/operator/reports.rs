@@ -414,3 +414,31 @@ pub struct TokenReport {
     #[serde(default)]
     pub sessions: u32,
 }
+
+/// The answer to `secrets`: no value is in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretsReport {
+    pub secrets: Vec<SecretReport>,
+    /// Whether more messages with secrets follow, or, for an operator that takes no pieces, whether some are left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+}
+
+/// A secret without its value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretReport {
+    pub name: String,
+    /// Absent for a secret of all repositories.
+    pub repo: Option<String>,
+    pub refs: Vec<String>,
+    pub tasks: Vec<String>,
+    /// Labels that the runner's credential must have.
+    pub labels: Vec<String>,
+    pub set_ms: i64,
+    /// The person who set it, if the name is known.
+    pub set_by: Option<String>,
+    /// Absent if no attempt has had it.
+    pub used_ms: Option<i64>,
+    /// The task of the newest attempt that had it, such as `b12/deploy`.
+    pub used_by: Option<String>,
+}

@@ -29,6 +29,8 @@ pub(crate) fn heard(message: ToRunner) -> Option<(AttemptId, BlobAnswer)> {
         | ToRunner::SourceAhead { .. }
         | ToRunner::Pack { .. }
         | ToRunner::SourceMissing { .. }
+        | ToRunner::Secrets { .. }
+        | ToRunner::SecretsMissing { .. }
         | ToRunner::Cancel { .. }
         | ToRunner::LogAck { .. }
         | ToRunner::Ok { .. }

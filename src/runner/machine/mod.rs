@@ -16,7 +16,7 @@ use super::assignment::{Assignment, AttemptResult};
 use super::event::{Action, Event, Offsets, Undelivered};
 use super::limits::{EXCLUSIVE_CHECK_MS, RESULTS_REPEAT_MS};
 use crate::model::reason::LossReason;
-use crate::model::{AttemptId, CommitId, LogSummary, Moment, Outcome};
+use crate::model::{AttemptId, LogSummary, Moment, Outcome};
 use attempt::{AttemptPhase, EarlyEnd, HeldAttempt};
 
 /// The runner's state.
@@ -27,8 +27,8 @@ pub(super) struct Machine {
     held: BTreeMap<AttemptId, HeldAttempt>,
     /// Leases that came while every slot was still ending an attempt that is no longer wanted.
     waiting: VecDeque<Box<Assignment>>,
-    /// Requests for source that were made while the dispatcher was away.
-    wanted: BTreeMap<AttemptId, Vec<CommitId>>,
+    /// Requests of slots that were made while the dispatcher was away.
+    wanted: BTreeMap<AttemptId, Action>,
     link: Connection,
     /// The time since which leases are surely renewed: the last answered ping was sent then.
     renewed: Moment,
@@ -110,10 +110,10 @@ impl Machine {
             }
             Event::Leased(assignment) => self.leased(now, assignment, &mut out),
             Event::LeaseUnreadable { attempt, why } => self.refuse(now, attempt, why, &mut out),
-            Event::SourceWanted { attempt, haves } => match self.link {
-                Connection::Here => out.push(Action::AskSource { attempt, haves }),
-                Connection::Away | Connection::Registering => drop(self.wanted.insert(attempt, haves)),
-            },
+            Event::SourceWanted { attempt, haves } => {
+                self.ask(attempt, Action::AskSource { attempt, haves }, &mut out);
+            }
+            Event::SecretsWanted(attempt) => self.ask(attempt, Action::AskSecrets(attempt), &mut out),
             Event::Started(attempt) => self.started(attempt, &mut out),
             Event::CancelAsked(attempt) => self.cancel(now, attempt, &mut out),
             Event::Renewed { since, gone } => self.renewed(since, &gone, &mut out),
@@ -186,12 +186,18 @@ impl Machine {
                 AttemptPhase::Waiting | AttemptPhase::Executing { .. } | AttemptPhase::Ended { .. } => {}
             }
         }
-        for (attempt, haves) in mem::take(&mut self.wanted) {
-            out.push(Action::AskSource { attempt, haves });
-        }
+        out.extend(mem::take(&mut self.wanted).into_values());
         if let Departure::Draining { told, heard, .. } = &mut self.leaving {
             (*told, *heard) = (Some(now), false);
             out.push(Action::SayDraining);
+        }
+    }
+
+    /// Asks the dispatcher for something that a slot needs, now or when it is here.
+    fn ask(&mut self, attempt: AttemptId, question: Action, out: &mut Vec<Action>) {
+        match self.link {
+            Connection::Here => out.push(question),
+            Connection::Away | Connection::Registering => drop(self.wanted.insert(attempt, question)),
         }
     }
 

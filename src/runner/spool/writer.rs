@@ -10,6 +10,7 @@ use super::Spool;
 use super::characters::{is_continuation, lacking};
 use super::tail::SpoolTail;
 use crate::model::LogSummary;
+use crate::runner::masking::Masker;
 
 /// The writing side.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct SpoolWriter {
     is_line_over: bool,
     /// Bytes that were ever written.
     printed: u64,
+    /// What hides the secrets of the attempt, if it has some, and what is hidden of the last piece.
+    masker: Option<Box<(Masker, Vec<u8>)>>,
 }
 
 /// The part of the output that the file has in the end.
@@ -67,11 +70,37 @@ impl SpoolWriter {
             tail: None,
             is_line_over: true,
             printed: 0,
+            masker: None,
         }
+    }
+
+    /// Masks secrets in all that is written from now on.
+    pub(crate) fn mask_by(&mut self, masker: Option<Masker>) {
+        self.masker = masker.map(|masker| Box::new((masker, Vec::new())));
     }
 
     /// Writes output. An error means that the file cannot take it, mostly because the disk is full.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.masked(|masker, masked| masker.mask(bytes, masked)).unwrap_or_else(|| self.write_plain(bytes))
+    }
+
+    /// Writes what the masker holds back: the output of a command is over.
+    pub(crate) fn end_output(&mut self) -> io::Result<()> {
+        self.masked(Masker::finish).unwrap_or(Ok(()))
+    }
+
+    /// Writes what a masker makes. Returns `None` without one.
+    fn masked(&mut self, mask: impl FnOnce(&mut Masker, &mut Vec<u8>)) -> Option<io::Result<()>> {
+        let mut masker = self.masker.take()?;
+        let (by, masked) = &mut *masker;
+        masked.clear();
+        mask(by, masked);
+        let written = self.write_plain(masked);
+        self.masker = Some(masker);
+        Some(written)
+    }
+
+    fn write_plain(&mut self, bytes: &[u8]) -> io::Result<()> {
         if let Some(last) = bytes.last() {
             self.is_line_over = *last == b'\n';
         }
@@ -118,9 +147,9 @@ impl SpoolWriter {
     /// Appends the tail to the head and returns the summary of the stream, and what of the output is in it. With an
     /// error, the summary is that of the file.
     pub(crate) fn finish(mut self) -> (LogSummary, Kept, io::Result<()>) {
+        let mut result = self.end_output();
         let mut missing = None;
         let mut kept = Kept { head: self.spool.len(), ..Kept::default() };
-        let mut result = Ok(());
         if let Some(tail) = self.tail.take() {
             let mut left_out = tail.left_out();
             if left_out > 0 {
@@ -130,7 +159,7 @@ impl SpoolWriter {
                 missing = Some(format!("{left_out} bytes left out: the log limit is {limit} bytes"));
                 let marker = format!("\n[surveil: {left_out} bytes left out here: the log limit is {limit} bytes]\n");
                 (kept.left_out, kept.marker) = (left_out, marker.len() as u64);
-                result = self.append(marker.as_bytes());
+                result = result.and_then(|()| self.append(marker.as_bytes()));
             }
             result = result.and_then(|()| tail.read(left_out, &mut |piece| self.append(piece)));
         }
@@ -253,6 +282,27 @@ mod tests {
         writer.write(b"half").unwrap();
         writer.write_line("two").unwrap();
         assert_eq!(spool.read(0, 100).unwrap(), b"one\nhalf\ntwo\n");
+    }
+
+    /// Positions are those of what is written, so that steps find their sections.
+    #[test]
+    fn secrets_are_masked_before_they_are_spooled_and_in_lines_of_surveils_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Arc::new(Spool::new(directory.path().join("a1.log")));
+        let mut writer = SpoolWriter::new(spool.clone(), 100);
+        writer.mask_by(Masker::new(&[b"swordfish".to_vec()]));
+        for piece in ["say sword", "fish\nsword"] {
+            writer.write(piece.as_bytes()).unwrap();
+        }
+        writer.end_output().unwrap();
+        assert_eq!(writer.position(), spool.len());
+        writer.write_line("it said swordfish").unwrap();
+        writer.write(b"fish").unwrap();
+        let (summary, _, result) = writer.finish();
+        result.unwrap();
+        let wanted = b"say ***\nsword\nit said ***\nfish";
+        assert_eq!(spool.read(0, 100).unwrap(), wanted);
+        assert_eq!((summary.bytes, summary.crc32), (wanted.len() as u64, crc32fast::hash(wanted)));
     }
 
     #[test]

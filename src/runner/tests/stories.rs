@@ -57,6 +57,7 @@ fn line(command: &Action) -> String {
         Action::TakeAhead { slot, .. } => format!("take source in slot {slot}"),
         Action::Start { slot, assignment } => format!("start {} in slot {slot}", assignment.attempt),
         Action::AskSource { attempt, .. } => format!("ask source of {attempt}"),
+        Action::AskSecrets(attempt) => format!("ask secrets of {attempt}"),
         Action::SayStarted(attempt) => format!("say {attempt} started"),
         Action::Cancel(attempt) => format!("cancel {attempt}"),
         Action::Keep { attempt, report } => format!("keep {attempt} {}", outcome(report)),
@@ -213,6 +214,18 @@ fn the_source_is_asked_for_when_the_dispatcher_can_hear_it() {
     story.at(4, wanted(), &[]);
     story.at(5, Event::Connected, &["register holding [a(7)]"]);
     story.at(6, registered(5, &[]), &["resume streams", "ask source of a7"]);
+}
+
+#[test]
+fn secrets_are_asked_for_when_the_dispatcher_can_hear_it() {
+    let mut story = Story::here(1);
+    let wanted = || Event::SecretsWanted(AttemptId(7));
+    story.at(1, lease(7), &["start a7 in slot 0"]);
+    story.at(2, wanted(), &["ask secrets of a7"]);
+    story.at(3, Event::Disconnected, &["pause streams"]);
+    story.at(4, wanted(), &[]);
+    story.at(5, Event::Connected, &["register holding [a(7)]"]);
+    story.at(6, registered(5, &[]), &["resume streams", "ask secrets of a7"]);
 }
 
 #[test]

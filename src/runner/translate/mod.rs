@@ -6,13 +6,14 @@ use super::assignment::{Assignment, SourceAhead};
 use super::blobs::{self, BlobAnswer};
 use super::event::Event;
 use super::routes::Piece;
+use super::secrets::SecretValues;
 use crate::model::{
     AttemptId, BuildId, CommitId, Label, Moment, RefName, RepoName, SpawnId, StreamId, TaskName, TierOffer,
 };
 use crate::protocol::execution::Tiers;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_SOURCE_BYTES};
-use crate::protocol::runner::{FromRunner, LogOffset, Runtask, ToRunner, WarmTree, WireTask};
+use crate::protocol::runner::{FromRunner, LogOffset, Runtask, SecretPart, ToRunner, WarmTree, WireTask};
 use crate::transport::{Frame, FrameReader, TransportError};
 
 pub(super) use results::{read_results, results, results_line};
@@ -21,7 +22,7 @@ use results::{stream, stream_name};
 /// A message of the dispatcher, by its recipient.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// For the slot that waits for the source.
+    /// For the slot that waits for the source or the secrets.
     Source { attempt: AttemptId, piece: Piece },
     /// For the slot that sends blobs.
     Blobs { attempt: AttemptId, answer: BlobAnswer },
@@ -55,6 +56,14 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
         }
         ToRunner::SourceMissing { attempt, reason } => {
             Heard::Source { attempt: AttemptId(attempt), piece: Piece::Missing(reason) }
+        }
+        ToRunner::Secrets { attempt, secrets, bytes: length } => {
+            let mut bytes = Vec::new();
+            reader.read_payload(length, &mut bytes)?;
+            Heard::Source { attempt: AttemptId(attempt), piece: secret_values(secrets, bytes) }
+        }
+        ToRunner::SecretsMissing { attempt, reason, denied } => {
+            Heard::Source { attempt: AttemptId(attempt), piece: Piece::NoSecrets { reason, denied } }
         }
         ToRunner::LogAck { attempt, stream: name, offset } => match stream(attempt, &name) {
             Some(stream) => Heard::LogAck { stream, offset },
@@ -179,6 +188,26 @@ pub(super) fn ping(holding: &[AttemptId]) -> Frame {
 pub(super) fn source(attempt: AttemptId, haves: &[CommitId]) -> Frame {
     let haves = haves.iter().map(CommitId::to_string).collect();
     Frame::new(&FromRunner::Source { attempt: attempt.0, haves })
+}
+
+/// Cuts a payload into the values that it has.
+fn secret_values(parts: Vec<SecretPart>, bytes: Vec<u8>) -> Piece {
+    let mut rest = bytes.as_slice();
+    let mut values = Vec::new();
+    for SecretPart { name, bytes } in parts {
+        let cut = usize::try_from(bytes).ok().and_then(|length| rest.split_at_checked(length));
+        let Some((value, behind)) = cut else {
+            let reason = "the secrets came cut short".to_owned();
+            return Piece::NoSecrets { reason, denied: false };
+        };
+        values.push((name, value.to_vec()));
+        rest = behind;
+    }
+    Piece::Secrets(SecretValues(values))
+}
+
+pub(super) fn secrets(attempt: AttemptId) -> Frame {
+    Frame::new(&FromRunner::Secrets { attempt: attempt.0 })
 }
 
 pub(super) fn started(attempt: AttemptId) -> Frame {

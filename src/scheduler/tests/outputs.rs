@@ -39,3 +39,20 @@ fn outputs_of_an_attempt_that_is_lost_or_of_another_runner_count_nowhere() {
     assert_eq!(again[0], "a2 passed");
     assert!(!again.iter().any(|line| line.contains("outputs")), "of the attempt before: {again:?}");
 }
+
+#[test]
+fn a_job_whose_attempt_may_not_have_its_secrets_is_errored_with_the_rule() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("deploy")]);
+    let reason = ErrorReason::SecretDenied { secret: "KEY".into(), denial: SecretDenial::Untrusted };
+    let denied = |session| Event::SecretsDenied {
+        session: SessionId(session),
+        attempt: AttemptId(1),
+        reason: Box::new(reason.clone()),
+    };
+    story.join(2, "w2", 1);
+    assert!(story.tell(denied(2)).is_empty() && story.tell(denied(1)).is_empty());
+    let lines = story.finish(1, 1, Outcome::CouldNotStart("no".into()));
+    assert!(lines.contains(&"j1 errored (secret_denied)".to_owned()), "{lines:?}");
+}

@@ -45,11 +45,12 @@ const MIGRATIONS: &[&str] = &[
     SEVENTEENTH,
     EIGHTEENTH,
     NINETEENTH,
+    TWENTIETH,
 ];
 
 /// The digest of the tables and indexes that the migrations make. To make them anew for each start, to compare with,
 /// would take longer than the rest of the start.
-const DEFINITIONS: u32 = 1_097_322_729;
+const DEFINITIONS: u32 = 1_680_230_134;
 
 /// The SQL of each table and index, by name.
 type Definitions = BTreeMap<String, Option<String>>;
@@ -288,6 +289,15 @@ ALTER TABLE credentials ADD COLUMN revoked_by TEXT;
 const NINETEENTH: &str = "
 -- The artifacts that attempts left, as JSON: the name of each, and the blob with its manifest. No row without any.
 CREATE TABLE artifacts (attempt INTEGER PRIMARY KEY, body TEXT NOT NULL, seal INTEGER NOT NULL) STRICT;
+";
+
+const TWENTIETH: &str = "
+-- Secrets, sealed with a key that is not in here. repo: empty for a secret of all repositories. rule: to which
+-- attempts it goes, as JSON. used_at, used_by: the newest attempt that got it, NULL in both if none did.
+CREATE TABLE secrets (
+    name TEXT NOT NULL, repo TEXT NOT NULL, rule TEXT NOT NULL, sealed BLOB NOT NULL, set_at INTEGER NOT NULL,
+    set_by TEXT, used_at INTEGER, used_by TEXT, seal INTEGER NOT NULL, PRIMARY KEY (name, repo)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

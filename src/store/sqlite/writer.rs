@@ -13,9 +13,13 @@ use super::lock::Lock;
 use super::tables::specs::Tasks;
 use super::tables::{
     Interned, attempts, builds, credentials, ends, heads, jobs, meta, outcomes, patterns, repos, runners, schedules,
+    secrets,
 };
 use super::{check, connection, failure, reader, retention, schema, wal};
-use crate::model::{BuildId, Credential, CredentialId, ObservedRefs, Record, RepoName, Snapshot, WallTime, WholeBuild};
+use crate::model::{
+    BuildId, Credential, CredentialId, ObservedRefs, Record, RepoName, Secret, SecretUse, Snapshot, WallTime,
+    WholeBuild,
+};
 use crate::store::{Readers, Rule, Store, StoreError};
 
 /// Opens the store in the file at `path`, or makes it; refuses one that fails its check, has a newer schema, or is in
@@ -166,6 +170,22 @@ impl Store for Writer {
             tx.commit()
         });
         saved.map_err(self.failed("write credentials to"))
+    }
+
+    fn save_secret(&mut self, secret: &Secret) -> Result<(), StoreError> {
+        secrets::save(&self.conn, secret).map_err(self.failed("write a secret to"))
+    }
+
+    fn remove_secret(&mut self, name: &str, repo: Option<&str>) -> Result<bool, StoreError> {
+        secrets::delete(&self.conn, name, repo).map_err(self.failed("remove a secret from"))
+    }
+
+    fn note_secret_use(&mut self, name: &str, repo: Option<&str>, last: &SecretUse) -> Result<(), StoreError> {
+        let noted = secrets::all(&self.conn).and_then(|all| {
+            let found = all.into_iter().find(|secret| secret.name == name && secret.rule.repo.as_deref() == repo);
+            found.map_or(Ok(()), |secret| secrets::save(&self.conn, &Secret { last_use: Some(last.clone()), ..secret }))
+        });
+        noted.map_err(self.failed("write a secret to"))
     }
 
     fn forget(&mut self, builds: &[BuildId], rule: Rule, at: WallTime) -> Result<Vec<BuildId>, StoreError> {

@@ -9,6 +9,7 @@ mod history;
 mod passes;
 mod records;
 mod retention;
+mod secrets;
 pub(super) mod values;
 
 use super::{Reader, Readers, Store};
@@ -44,6 +45,7 @@ macro_rules! over {
             history: any_history_reads_back_however_it_was_cut_into_batches;
             artifacts: artifacts_of_an_attempt_read_back_and_go_with_its_build;
             credentials: credentials_are_replaced_forgotten_and_there_after_a_restart;
+            secrets: secrets_are_replaced_and_removed_by_name_and_repository;
             records:
                 a_new_store_knows_of_nothing
                 unfinished_work_is_there_after_a_restart

@@ -74,6 +74,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("encoding_rs", &["git"]),
     ("wildmatch", &["model", "git"]),
     ("strsim", &["config", "cli"]),
+    ("ring", &["dispatcher/secrets"]),
+    ("aho_corasick", &["runner/masking"]),
 ];
 
 fn root() -> &'static Path {

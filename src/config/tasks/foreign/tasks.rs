@@ -268,12 +268,16 @@ pub(super) const ANSWERS: &[Answer] = &[
     ),
     // The input and the output of a task.
     any(
-        &["secrets", "secret", "credentials", "withcredentials", "idtokens", "permissions", "fromsecret"],
-        "there are no secrets yet: put them into a file on the runner that only its user can read, and choose\n\
-         that runner by `labels = [\"deploy\"]`; never into this file, which everybody with the repository can read",
+        &["withcredentials", "idtokens", "permissions", "fromsecret"],
+        "name the secrets that the task needs, such as `secrets = [\"NPM_TOKEN\"]`: it has each in a variable of that\n\
+         name, and an admin sets them with `surveil secret set`",
     ),
     any(
-        &["outputs", "output", "reports"],
+        &["outputs", "output"],
+        "a task writes lines `NAME=value` to the file `$SURVEIL_OUTPUT`, and the tasks that need it have these variables",
+    ),
+    any(
+        &["reports"],
         "write `artifacts`, a list of globs of the files that the task leaves, such as `artifacts = [\"dist/**\"]`",
     ),
     any(

@@ -13,6 +13,7 @@ mod isolation;
 mod key;
 mod limits_of_attempt;
 mod placement;
+mod secrets;
 mod steps;
 mod table;
 mod when;

@@ -11,6 +11,7 @@ use super::isolation::{read_image, read_isolation, read_pull};
 use super::key::Key;
 use super::limits_of_attempt::{MAX_PROCESSES, read_cpus, read_memory};
 use super::placement::{read_group, read_labels, read_needs};
+use super::secrets::read_secrets;
 use super::steps::read_steps;
 use super::when::read_when;
 use crate::model::{MAX_PRIORITY, SlotCount};
@@ -124,6 +125,17 @@ pub(crate) static KEYS: &[Key] = &[
         aliases: &["parameters", "params", "input", "arguments"],
         is_merged: true,
         read: read_inputs,
+        ..Key::USUAL
+    },
+    Key {
+        name: "secrets",
+        example: r#"secrets = ["NPM_TOKEN"]"#,
+        row: "list of names and tables: `name`, `file` | `[]` | secrets of the dispatcher that the task gets in variables, or in files",
+        schema: r#"{"type": "array", "maxItems": 32, "items": {"type": ["string", "object"], "minLength": 1, "maxLength": 100, "required": ["name"], "additionalProperties": false, "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 100}, "file": {"type": "boolean"}}}}"#,
+        aliases: &["secret", "credentials"],
+        is_common: false,
+        is_replaced: false,
+        read: read_secrets,
         ..Key::USUAL
     },
     Key {

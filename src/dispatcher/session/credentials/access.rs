@@ -47,7 +47,10 @@ fn needed_role(message: &FromOperator) -> AccessRole {
         | FromOperator::CreateToken(_)
         | FromOperator::Tokens
         | FromOperator::RevokeToken { .. }
-        | FromOperator::RotateAuthority { .. } => AccessRole::Admin,
+        | FromOperator::RotateAuthority { .. }
+        | FromOperator::SetSecret(_)
+        | FromOperator::Secrets
+        | FromOperator::RemoveSecret { .. } => AccessRole::Admin,
     }
 }
 
@@ -96,6 +99,11 @@ impl Access {
         }
     }
 
+    /// Returns the labels of the credential. The secret of a role has none.
+    pub(crate) fn own_labels(&self) -> &[Label] {
+        self.credential.as_ref().map_or(&[], |credential| &credential.labels)
+    }
+
     /// Refuses an observer that speaks of a repository which is not among those of its credential.
     pub(crate) fn check_repo(&self, repo: &RepoName) -> Result<(), Denied> {
         match &self.credential {
@@ -113,7 +121,7 @@ impl Access {
 mod tests {
     use super::*;
     use crate::dispatcher::session::credentials::tests::credential;
-    use crate::protocol::operator::{LogQuestion, PassQuestion, TokenOrder};
+    use crate::protocol::operator::{LogQuestion, PassQuestion, SecretOrder, TokenOrder};
 
     /// An order of every kind, and who may give it: reader, member, admin.
     #[test]
@@ -149,6 +157,9 @@ mod tests {
             (FromOperator::Tokens, admins),
             (FromOperator::RevokeToken { id: "a".into() }, admins),
             (FromOperator::RotateAuthority { finish: false, force: false }, admins),
+            (FromOperator::SetSecret(SecretOrder::default()), admins),
+            (FromOperator::Secrets, admins),
+            (FromOperator::RemoveSecret { name: "A".into(), repo: None }, admins),
         ] {
             let roles = [AccessRole::Reader, AccessRole::Member, AccessRole::Admin];
             let answers = roles.map(|role| {

@@ -10,7 +10,7 @@ use super::super::*;
 pub(crate) use stored::{cancels, decisions, errors, left_outs, losses, placements, skips};
 
 use stored::choices;
-use told::{fits, history, refusals, statuses};
+use told::{denials, fits, history, refusals, statuses};
 
 type Table<T> = Vec<(T, &'static str, &'static str)>;
 
@@ -63,7 +63,8 @@ fn every_other_reason_has_a_code_and_a_text() {
     let fits = fits().into_iter().map(|(it, code, text)| (it.code(), it.to_string(), code, text));
     let refusals = refusals().into_iter().map(|(it, code, text)| (it.code(), it.to_string(), code, text));
     let statuses = statuses().into_iter().map(|(it, code, text)| (it.code(), it.to_string(), code, text));
-    for (code, said, expected, text) in fits.chain(refusals).chain(statuses) {
+    let denials = denials().into_iter().map(|(it, code, text)| (it.code(), it.to_string(), code, text));
+    for (code, said, expected, text) in fits.chain(refusals).chain(statuses).chain(denials) {
         assert_eq!((code, &*said), (expected, text));
     }
     for (entry, code, text) in history() {

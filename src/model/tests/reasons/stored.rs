@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use super::{Table, labels, quarantine, runner, said, task};
 use crate::model::reason::{
     CancelReason, ChangeReason, DecisionKind, ErrorReason, LeftOutReason, LossReason, LostWith, MissingFit,
-    PlacementReason, SkipReason, TaskFailure,
+    PlacementReason, SecretDenial, SkipReason, TaskFailure,
 };
-use crate::model::{BuildId, EndingKind};
+use crate::model::{BuildId, EndingKind, Label};
 
 pub(crate) fn losses() -> Table<LossReason> {
     vec![
@@ -70,6 +70,20 @@ pub(crate) fn errors() -> Table<ErrorReason> {
             ErrorReason::TooManyTasks { tasks: 5_001, limit: 5_000 },
             "too_many_tasks",
             "with the tasks that it wrote the build would have 5001, and may have at most 5000",
+        ),
+        (
+            ErrorReason::SecretDenied { secret: said("NPM_TOKEN"), denial: SecretDenial::Untrusted },
+            "secret_denied",
+            "it may not have the secret NPM_TOKEN: secrets go to trusted builds only, and this one is not",
+        ),
+        (
+            ErrorReason::SecretDenied {
+                secret: said("A"),
+                denial: SecretDenial::Runner { runner: runner(), label: Label::recorded("deploy") },
+            },
+            "secret_denied",
+            "it may not have the secret A: its rule asks for a runner whose credential has the label deploy, and that of w1 \
+             has not",
         ),
         (
             ErrorReason::CouldNotStart { text: said("no such program") },

@@ -5,9 +5,36 @@ use super::stored::skips;
 use super::{Table, labels, quarantine, runner, said, task};
 use crate::model::reason::{
     AttemptStatus, DecisionKind, FirstInLine, HistoryEntry, JobStatus, LeftOutReason, MissingFit, PlacementReason,
-    RefusalReason,
+    RefusalReason, SecretDenial,
 };
 use crate::model::*;
+
+pub(super) fn denials() -> Table<SecretDenial> {
+    let allowed = || vec![said("main"), said("refs/tags/v*")];
+    vec![
+        (SecretDenial::Unknown, "unknown", "there is none of that name for this repository (surveil secret list)"),
+        (SecretDenial::Untrusted, "untrusted", "secrets go to trusted builds only, and this one is not"),
+        (
+            SecretDenial::Ref { what: said("topic"), allowed: allowed() },
+            "ref",
+            "its rule allows the refs main, refs/tags/v*, and this build is of topic",
+        ),
+        (SecretDenial::Task { allowed: vec![said("deploy")] }, "task", "its rule allows the tasks deploy"),
+        (
+            SecretDenial::Runner { runner: runner(), label: Label::recorded("deploy") },
+            "runner_label",
+            "its rule asks for a runner whose credential has the label deploy, and that of w1 has not",
+        ),
+        (
+            SecretDenial::Connection { runner: runner() },
+            "connection",
+            "the connection to w1 is not encrypted (join it with a token, or name the pin)",
+        ),
+        (SecretDenial::Nul, "nul", "it has a NUL byte, which no variable can hold: ask for it with `file = true`"),
+        (SecretDenial::TooLong { limit: 1 << 17 }, "too_long", "the secrets of one task are at most 128 KiB together"),
+        (SecretDenial::Sealed, "sealed", "the dispatcher's key does not open it: set it again, or bring the key back"),
+    ]
+}
 
 pub(super) fn fits() -> Table<MissingFit> {
     vec![

@@ -28,6 +28,7 @@ pub(super) mod reasons;
 pub(super) mod repos;
 pub(super) mod runners;
 pub(super) mod schedules;
+pub(super) mod secrets;
 pub(super) mod specs;
 pub(super) mod steps;
 
