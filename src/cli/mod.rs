@@ -1,11 +1,11 @@
 //! The command line: flags exactly as typed, then checked settings, then a role or a question to the dispatcher.
 //!
 //! Called only by `main`. It never ends the process, reads no clock of its own, and decides nothing about builds: it
-//! prints the dispatcher's answers. All standard output goes through [`output`], so that a closed pipe never ends a
+//! prints the dispatcher's answers. All standard output goes through `output`, so that a closed pipe never ends a
 //! command with 0 for something that did not pass. Log lines and errors go to standard error.
 //!
-//! In reading order: [`arguments`] and [`implicit_observer`] (the possible command lines), one file for each command,
-//! [`session`] and [`reconnect`] (a command's connection to the dispatcher), and the parts that all share: flags,
+//! In reading order: `arguments` and `implicit_observer` (the possible command lines), one file for each command,
+//! `session` and `reconnect` (a command's connection to the dispatcher), and the parts that all share: flags,
 //! output, tables, texts for times and sizes. No file here imports one that imports it; this one imports them all.
 
 mod arguments;

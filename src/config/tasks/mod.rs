@@ -72,7 +72,7 @@ pub struct CheckedTasks {
 }
 
 /// Reads a task file that is called `name` in errors. Returns the plan for this occasion, or the first
-/// [`MAX_PROBLEM_MISTAKES`] mistakes: the text is stored with a build.
+/// `MAX_PROBLEM_MISTAKES` mistakes: the text is stored with a build.
 pub fn parse_tasks(name: &str, text: &[u8], context: PlanContext<'_>) -> Result<Plan, TaskFileError> {
     let (FileContents { tasks, settings, schedules }, _) = read_file(name, text, context, MAX_PROBLEM_MISTAKES)?;
     let plan = Plan { settings, ..Plan::of(tasks.into_iter().map(with_needs).collect()) };

@@ -1,5 +1,5 @@
 //! Messages between an operator's command and the dispatcher: the questions and orders with their fields, and the
-//! answers. The longer answers are the reports of [`reports`].
+//! answers. The longer answers are the reports of `reports`.
 
 mod reports;
 
