@@ -35,6 +35,7 @@ PRAGMA user_version = 5";
 
 /// Makes one of version 15, in which no order had a name.
 const BACK_TO_15: &str = "ALTER TABLE builds DROP COLUMN asked_by; DROP TABLE outputs; DROP TABLE artifacts;
+DROP TABLE secrets;
 ALTER TABLE runners DROP COLUMN ordered_by; ALTER TABLE runners DROP COLUMN ordered_at;
 ALTER TABLE credentials DROP COLUMN created_by; ALTER TABLE credentials DROP COLUMN revoked_by;
 PRAGMA user_version = 15";
