@@ -72,7 +72,7 @@ fn a_key_of_another_program_is_answered_with_what_there_is_for_it() {
         ("rules = []", "write `when`, such as"),
         ("services = ['postgres']", "there are no services yet"),
         ("credentials = ['x']", "write `secrets`, such as `secrets = [\"NPM_TOKEN\"]`"),
-        ("outputs = ['x']", "the file `$SURVEIL_OUTPUT`"),
+        ("outputs = ['x']", "a task writes lines `NAME=value`"),
         ("interpreter = 'bash'", "write `shell`"),
         ("cache = ['x']", "write `keep`, a list of paths"),
         ("stage = 'x'", "there are no stages: `needs`"),

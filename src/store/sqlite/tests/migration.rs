@@ -23,7 +23,8 @@ const BACK_TO_1: &str = "DROP TABLE forgotten; PRAGMA user_version = 1";
 /// another on the way.
 const BACK_TO_5: &str = "ALTER TABLE runners DROP COLUMN drained; ALTER TABLE runners DROP COLUMN ending;
 ALTER TABLE runners DROP COLUMN ordered_by; ALTER TABLE runners DROP COLUMN ordered_at;
-DROP TABLE executions; DROP TABLE outputs; DROP TABLE artifacts; DROP TABLE secrets;
+DROP TABLE executions; DROP TABLE outputs; DROP TABLE artifacts;
+DROP TABLE secrets;
 DROP TABLE schedules; DROP TABLE credentials; DROP TABLE joined; DROP TABLE steps; DROP TABLE patterns;
 ALTER TABLE heads DROP COLUMN noted;
 ALTER TABLE builds DROP COLUMN asked_by;
