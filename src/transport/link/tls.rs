@@ -24,7 +24,7 @@ use crate::{clock, threads};
 /// Encrypted bytes that wait for the link below, from which on no more plaintext is accepted.
 const HELD_BYTES: usize = 64 * 1024;
 /// The size of the buffer into which an idle connection reads: several pings.
-const IDLE_BYTES: usize = 1024;
+const IDLE_BYTES: usize = 512;
 /// Encrypted bytes of one write up to which a connection counts as idle.
 const SMALL_BYTES: usize = 4 * 1024;
 /// Capacity that an idle connection keeps of the buffer for encrypted bytes.
