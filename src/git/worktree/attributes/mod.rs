@@ -2,15 +2,14 @@
 //! and `working-tree-encoding`. They come from the `.gitattributes` of the commit and from nowhere else. Pure.
 
 mod convert;
-mod wildmatch;
 
 use std::sync::Arc;
 
 use git2::Oid;
+use gix_glob::wildmatch::Mode;
 
 pub(super) use convert::Conversion;
 use convert::{Charset, Ident, Lines};
-use wildmatch::matches;
 
 /// The name of the file.
 pub(super) const ATTRIBUTES: &[u8] = b".gitattributes";
@@ -19,8 +18,8 @@ pub(super) const ATTRIBUTES: &[u8] = b".gitattributes";
 pub(super) const FILE_BYTES_MAX: usize = 100 << 20;
 const LINE_BYTES_MAX: usize = 2048;
 
-/// The most stars of a pattern. Each takes a frame of the stack.
-const STARS_MAX: usize = 100;
+/// The most stars of a pattern. The matcher goes no deeper than 64.
+const STARS_MAX: usize = 60;
 
 const MACRO: &[u8] = b"[attr]";
 const BLANK: [u8; 3] = *b" \t\r";
@@ -179,6 +178,12 @@ impl Line {
             Of::Macro(_) => false,
         }
     }
+}
+
+/// Whether a pattern of git matches the whole text. With `is_path`, only `**` matches a slash.
+fn matches(pattern: &[u8], text: &[u8], is_path: bool) -> bool {
+    let mode = if is_path { Mode::NO_MATCH_SLASH_LITERAL } else { Mode::empty() };
+    gix_glob::wildmatch(pattern.into(), text.into(), mode)
 }
 
 /// The part before the first special byte is compared alone, so that `**` behind it stands at a beginning, as for git.
