@@ -19,6 +19,7 @@ mod log_stream;
 mod observer;
 mod observers;
 mod operator;
+mod operator_words;
 mod passes;
 mod records;
 mod report;

@@ -61,11 +61,10 @@ fn a_task_file_is_checked_without_running_it() {
 fn a_check_tells_all_mistakes_and_warns_of_what_is_not_meant() {
     let world = World::new();
     let repository = world.repository("app");
-    let mistakes = "[task.build]\nrun = ['make all', 'make test']\nsecrets = ['x']\nkeep = ['$HOME/.cache']\n";
+    let mistakes = "[task.build]\nrun = ['make all', 'make test']\ncolour = 'x'\nkeep = ['$HOME/.cache']\n";
     repository.write(".surveil.toml", mistakes);
     let error = world.surveil_in(&repository.path, &["check"]).error(2);
-    for text in [":2:8: `make all` is no program", ":3:1: unknown key `secrets`", ":4:9: `$HOME/.cache`", "3 mistakes"]
-    {
+    for text in [":2:8: `make all` is no program", ":3:1: unknown key `colour`", ":4:9: `$HOME/.cache`", "3 mistakes"] {
         assert!(error.contains(text), "{text}: {error}");
     }
     let by_hand = world.surveil_in(&repository.path, &["run"]).error(2);
