@@ -8,7 +8,7 @@ use std::io::BufRead;
 use std::ops::Range;
 
 /// The size of an idle peer's buffer.
-pub(super) const IDLE_BYTES: usize = 4 * 1024;
+pub(super) const IDLE_BYTES: usize = 2 * 1024;
 /// The size to which a busy peer's buffer grows. It grows further only for a single line that needs it.
 pub(crate) const BUSY_BYTES: usize = 64 * 1024;
 /// Consecutive reads that would have fitted into an idle buffer after which the buffer shrinks to that size.

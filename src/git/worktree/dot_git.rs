@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use git2::{ObjectFormat, Oid};
@@ -52,6 +53,8 @@ pub(super) struct DotGit {
     /// The permissions of its directories; `None` if it is not known what it holds.
     mode: Option<u32>,
     files: BTreeMap<&'static str, Written>,
+    /// The directories as they were left.
+    directories: BTreeMap<&'static str, Stamp>,
     /// The tree of the index.
     indexed: Option<Oid>,
 }
@@ -108,12 +111,23 @@ impl DotGit {
         if is_changed || before.indexed != Some(commit.tree) {
             before.files.remove(INDEX);
         }
-        let mut pass = Pass { commit, mode: before.mode, before: before.files, kept: BTreeMap::new(), touched: false };
+        let mut pass = Pass {
+            commit,
+            mode: before.mode,
+            before: std::mem::take(&mut before.files),
+            kept: BTreeMap::new(),
+            touched: false,
+        };
         let wanted = files_of(commit);
         let top = pass.enter(tree, DOT_GIT, "", &wanted)?;
+        let mut entered = Vec::new();
         for path in DIRECTORIES {
             // The directories above it are no links, and nobody else is at work here.
-            pass.enter(top.as_fd(), path.as_bytes(), path, &wanted)?;
+            if !pass.is_untouched(top.as_fd(), path, before.directories.get(path)) {
+                before.directories.remove(path);
+                entered.push(path);
+                pass.enter(top.as_fd(), path.as_bytes(), path, &wanted)?;
+            }
         }
         for (path, content) in wanted {
             if !pass.kept.contains_key(path) {
@@ -128,8 +142,12 @@ impl DotGit {
             let checksum = Oid::from_bytes(&bytes[end..]).expect("it has the length of an id");
             pass.kept.insert(INDEX, Written { stamp, content: Known::Checksum(checksum) });
         }
-        let touched = pass.touched;
-        *self = Self { mode: pass.mode, files: pass.kept, indexed: Some(commit.tree) };
+        let (touched, mut directories) = (pass.touched, before.directories);
+        for path in entered {
+            let stat = statat(&top, path, AtFlags::SYMLINK_NOFOLLOW).map_err(commit.failed("look at", path))?;
+            directories.insert(path, Stamp::of(&stat));
+        }
+        *self = Self { mode: pass.mode, files: pass.kept, directories, indexed: Some(commit.tree) };
         Ok(touched)
     }
 }
@@ -210,6 +228,17 @@ impl Pass<'_> {
         Ok(opened)
     }
 
+    /// Whether nobody has touched a directory since it was left so, and its entries are therefore those that it had. One
+    /// with a file is always entered: a file that is written changes no directory.
+    fn is_untouched(&self, top: BorrowedFd<'_>, path: &str, left: Option<&Stamp>) -> bool {
+        let has_file = path == "objects/info";
+        !has_file
+            && left.is_some_and(|left| {
+                let stat = statat(top, path, AtFlags::SYMLINK_NOFOLLOW);
+                left.changed < self.commit.handed_over && stat.is_ok_and(|stat| Stamp::of(&stat) == *left)
+            })
+    }
+
     fn open(&mut self, at: BorrowedFd<'_>, name: &[u8]) -> SysResult<OwnedFd> {
         let opened = match open_directory(at, name) {
             Err(Errno::NOENT) => {
@@ -246,10 +275,12 @@ impl Pass<'_> {
             return Ok(false);
         }
         // The index is here only if it is still wanted.
-        if let Known::Whole(content) = &written.content
-            && !wanted.iter().any(|(of, whole)| *of == path && whole == content)
-        {
-            return Ok(false);
+        if let Known::Whole(content) = &written.content {
+            match wanted.iter().find(|(of, _)| *of == path) {
+                Some((_, whole)) if whole == content => {}
+                Some((_, whole)) => return self.rewrite(at, name, (path, &written), whole),
+                None => return Ok(false),
+            }
         }
         let failed = self.commit.failed("look at", path);
         let stat = statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
@@ -269,6 +300,33 @@ impl Pass<'_> {
             }
         }
         self.kept.insert(path, written);
+        Ok(true)
+    }
+
+    /// Writes other bytes of the same length into a file that has the metadata with which it was written, so it has no
+    /// other name: that is quicker than another file. Returns whether it could.
+    fn rewrite(
+        &mut self,
+        at: BorrowedFd<'_>,
+        name: &str,
+        (path, written): (&'static str, &Written),
+        content: &[u8],
+    ) -> Result<bool, GitError> {
+        if usize::try_from(written.stamp.size) != Ok(content.len()) {
+            return Ok(false);
+        }
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let Ok(file) = openat(at, name, flags, Mode::empty()).map(File::from) else { return Ok(false) };
+        let commit = self.commit;
+        let stamp_of = |file: &File| fstat(file).map(|stat| Stamp::of(&stat)).map_err(commit.failed("look at", path));
+        if stamp_of(&file)? != written.stamp {
+            return Ok(false);
+        }
+        self.touched = true;
+        let path_of = || commit.root.join(OsStr::from_bytes(DOT_GIT)).join(path);
+        file.write_all_at(content, 0).map_err(|source| GitError::Io { action: "write", path: path_of(), source })?;
+        let stamp = stamp_of(&file)?;
+        self.kept.insert(path, Written { stamp, content: Known::Whole(content.to_vec()) });
         Ok(true)
     }
 

@@ -171,6 +171,22 @@ fn whatever_a_task_did_to_the_repository_is_undone() {
     assert_eq!([".git/config", ".git/HEAD", ".git/index"].map(written), before, "what is right stays");
 }
 
+/// HEAD is written in place, unless a task gave it a second name: that keeps its bytes.
+#[test]
+fn another_commit_changes_no_file_outside() {
+    let mut fixture = Fixture::new(ordered);
+    fixture.check_out(0);
+    let (head, outside) = (fixture.at(".git/HEAD"), fixture.repo.beside("head"));
+    fs::hard_link(&head, &outside).unwrap();
+    let before = fs::read(&head).unwrap();
+    fixture.check_out(1);
+    assert_eq!(fs::read(&outside).unwrap(), before);
+    let inode = || fs::metadata(&head).unwrap().ino();
+    let of_second = inode();
+    fixture.check_out(0);
+    assert_eq!((inode(), fs::read(&head).unwrap()), (of_second, before));
+}
+
 /// A commit that only removes files touches no file, and one that changes nothing has another id.
 #[test]
 fn the_index_is_that_of_the_commit_whatever_the_difference() {
