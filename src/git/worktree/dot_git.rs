@@ -228,8 +228,8 @@ impl Pass<'_> {
         Ok(opened)
     }
 
-    /// Whether nobody has touched a directory since it was left so, and its entries are therefore those that it had. One
-    /// with a file is always entered: a file that is written changes no directory.
+    /// Whether nobody has touched a directory since it was left so, and its entries are therefore those that it had.
+    /// One with a file is always entered: a file that is written changes no directory.
     fn is_untouched(&self, top: BorrowedFd<'_>, path: &str, left: Option<&Stamp>) -> bool {
         let has_file = path == "objects/info";
         !has_file
