@@ -90,7 +90,7 @@ fn a_scanner_does_not_fill_the_log() {
     for _ in 0..200 {
         hears(port, b"GET / HTTP/1.1\r\n\r\n");
     }
-    runner.says("a call was refused: 127.0.0.1:");
+    runner.says("a call was refused: ");
     let lines = runner.log().matches("a call was refused").count();
     assert!(lines <= 100, "{lines} lines");
 }
