@@ -41,7 +41,7 @@ pub struct BlobStore {
 pub enum Arrived {
     /// All of it, verified.
     Whole,
-    /// So many bytes of its stored form.
+    /// The blob is not whole: this many bytes of its stored form have arrived.
     Part(u64),
 }
 
@@ -53,7 +53,7 @@ pub struct StoredBlob {
     pub form: Form,
 }
 
-/// What a sweep removed.
+/// The files that a sweep removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
     pub blobs: u64,

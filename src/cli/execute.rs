@@ -141,7 +141,7 @@ struct LocalRun {
     joined: Vec<TaskSpec>,
 }
 
-/// What lies beside an attempt, and what its steps have set so far.
+/// The files beside an attempt, and the variables that its steps have set so far.
 #[derive(Clone, Copy)]
 struct CommandFiles<'a> {
     temporary: &'a Path,

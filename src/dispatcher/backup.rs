@@ -149,7 +149,7 @@ fn copy_files(from: &DataDir, to: &DataDir, with_tokens: bool) -> Result<Copied,
     (copied.logs, copied.log_bytes) = copy_tree(&from.logs(), &to.logs())?;
     make(&to.blobs())?;
     for entry in entries(&from.blobs()).map_err(failed("read", &from.blobs()))? {
-        // What is arriving is no blob yet.
+        // Files that are still arriving are no blobs yet.
         if entry.file_name() != ARRIVING {
             let (blobs, bytes) = copy_tree(&entry.path(), &to.blobs().join(entry.file_name()))?;
             (copied.blobs, copied.blob_bytes) = (copied.blobs + blobs, copied.blob_bytes + bytes);

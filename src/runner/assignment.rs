@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::limits::{EXCLUSIVE_END_MS, EXCLUSIVE_START_MS};
 use crate::model::reason::LossReason;
+use crate::model::words::outcome_words;
 use crate::model::{
     ArtifactRecord, AttemptId, BuildId, CommitId, ExecutionRecord, LogSummary, Moment, Outcome, Outputs, Recipe,
     RefName, RepoName, StepRecord, StreamKind, StreamSummary, TaskName,
@@ -99,6 +100,16 @@ impl Leavings {
 }
 
 impl AttemptResult {
+    /// Logs the end of the attempt.
+    pub(super) fn log_end(&self, attempt: AttemptId) {
+        let word = outcome_words(&self.outcome);
+        match (&self.outcome, self.duration_ms) {
+            (Outcome::Lost(why), _) => log::warn!("attempt {attempt} {word}: {why}"),
+            (_, Some(ms)) => log::info!("attempt {attempt} {word} after {ms} ms, log {} bytes", self.log.bytes),
+            (_, None) => log::info!("attempt {attempt} {word}"),
+        }
+    }
+
     /// The result of an attempt with no stream but its log.
     pub(super) fn new(outcome: Outcome, duration_ms: Option<u64>, log: LogSummary) -> Self {
         let (streams, steps) = (Vec::new(), Vec::new());

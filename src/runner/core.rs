@@ -34,7 +34,6 @@ use super::translate::{self, Offer};
 use super::upload::{Upload, Uploader};
 use crate::config::{RunnerSettings, own_facts};
 use crate::model::reason::LossReason;
-use crate::model::words::outcome_words;
 use crate::model::{Ability, AttemptId, CommitId, Isolation, Label, Moment, Outcome, RepoName, TierOffer};
 use crate::shutdown::Stop;
 use crate::transport::Frame;
@@ -424,12 +423,7 @@ impl Core<'_> {
             // The result still counts, unless this runner is killed before it is delivered.
             log::warn!("could not write the journal: {error}");
         }
-        let word = outcome_words(&report.outcome);
-        match (&report.outcome, report.duration_ms) {
-            (Outcome::Lost(why), _) => log::warn!("attempt {attempt} {word}: {why}"),
-            (_, Some(ms)) => log::info!("attempt {attempt} {word} after {ms} ms, log {} bytes", report.log.bytes),
-            (_, None) => log::info!("attempt {attempt} {word}"),
-        }
+        report.log_end(attempt);
     }
 
     fn left_behind(&self, Undelivered { results, bytes }: Undelivered) -> RunnerError {

@@ -9,7 +9,6 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -40,7 +39,7 @@ use super::written_tasks::{VARIABLE as WRITTEN_TASKS, WrittenTasks};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::model::reason::{LossReason, TimeoutReason};
-use crate::model::{Ability, LogSummary, Moment, Outcome, Outputs, StreamId, Tier};
+use crate::model::{Ability, LogSummary, Outcome, Outputs, StreamId, Tier};
 use crate::process::{Command, Ended, Enforcement, Exit, Limits, ProcessError, ProgressCallbacks, Usage};
 use crate::threads::{self, Thread};
 
@@ -147,14 +146,14 @@ impl Slotted {
     }
 
     fn take_ahead(&mut self, ahead: &SourceAhead) {
-        if self.check_disk().is_ok() {
+        if self.common.check_disk().is_ok() {
             self.workspace.take_ahead(ahead);
         }
     }
 
     /// Executes an attempt. Returns `Err` with the outcome if its process was not started.
     fn attempt(&mut self, work: &SlotWork) -> Result<AttemptResult, Outcome> {
-        self.check_disk()?;
+        self.common.check_disk()?;
         // The dispatcher gives no such job to this runner, unless it is a foreign program. Another runner may offer it.
         if let Some(ability) = Ability::missing_for(&work.assignment.recipe, &self.common.abilities) {
             let what = ability.offer().unwrap_or(ability.word());
@@ -192,7 +191,7 @@ impl Slotted {
         let beside = image.as_ref().map_or_else(|| directories.beside.clone(), ImageRun::beside);
         let secrets = self.secrets(work, &beside)?;
         writer.mask_by(secrets.as_ref().and_then(AttemptSecrets::masker));
-        self.check_exclusive(assignment, boottime::now())?;
+        self.common.check_exclusive(assignment, boottime::now())?;
         self.execute(work, (&tree, &directories, &beside), image, writer, secrets)
     }
 
@@ -383,32 +382,6 @@ impl Slotted {
         let outcome = outcome_of(exit, quiet);
         let is_failure = matches!(outcome, Outcome::Failed(_) | Outcome::Killed(_));
         if is_failure && self.common.layout.is_full() { Outcome::Lost(LossReason::disk_full()) } else { outcome }
-    }
-
-    fn check_disk(&self) -> Result<(), Outcome> {
-        let min_free = self.common.min_free;
-        match self.common.layout.free() {
-            Ok(free) if free >= min_free => Ok(()),
-            Ok(free) => {
-                let (free, wanted) = (free >> 20, min_free >> 20);
-                Err(Outcome::Lost(LossReason::DiskFull {
-                    text: format!("free disk space of {free} MiB is below the {wanted} MiB that are kept free"),
-                }))
-            }
-            Err(error) => Err(Outcome::Lost(format!("could not find out the free disk space: {error}").into())),
-        }
-    }
-
-    /// S9: the source may have taken long to arrive, or the machine may have slept meanwhile, and the core may not have
-    /// noticed yet that an exclusive attempt is over. So the slot checks, as late as it can.
-    fn check_exclusive(&self, assignment: &Assignment, now: Moment) -> Result<(), Outcome> {
-        let renewed = Moment(self.common.renewed.load(Ordering::Relaxed));
-        if assignment.may_start(now, renewed, self.common.grace_ms) {
-            return Ok(());
-        }
-        Err(Outcome::Lost(LossReason::CutOff {
-            text: "the runner was cut off from the dispatcher before the process could start".into(),
-        }))
     }
 
     /// Makes the command of an attempt. An error is the reason why the task cannot be started.

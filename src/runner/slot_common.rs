@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -16,7 +16,8 @@ use super::layout::Layout;
 use super::routes::Piece;
 use super::shared_repos::SharedRepos;
 use super::upload::Upload;
-use crate::model::{Ability, AttemptId, CommitId, RepoName, RunnerName};
+use crate::model::reason::LossReason;
+use crate::model::{Ability, AttemptId, CommitId, Moment, Outcome, RepoName, RunnerName};
 
 /// The state that all slots share.
 pub(super) struct Common {
@@ -41,6 +42,35 @@ pub(super) struct Common {
     pub(super) guard: Option<AttemptGuard>,
     pub(super) reports: Sender<SlotReport>,
     pub(super) uploads: Sender<Upload>,
+}
+
+impl Common {
+    /// Whether the disk has room for an attempt.
+    pub(super) fn check_disk(&self) -> Result<(), Outcome> {
+        let min_free = self.min_free;
+        match self.layout.free() {
+            Ok(free) if free >= min_free => Ok(()),
+            Ok(free) => {
+                let (free, wanted) = (free >> 20, min_free >> 20);
+                Err(Outcome::Lost(LossReason::DiskFull {
+                    text: format!("free disk space of {free} MiB is below the {wanted} MiB that are kept free"),
+                }))
+            }
+            Err(error) => Err(Outcome::Lost(format!("could not find out the free disk space: {error}").into())),
+        }
+    }
+
+    /// S9: the source may have taken long to arrive, or the machine may have slept meanwhile, and the core may not have
+    /// noticed yet that an exclusive attempt is over. So the slot checks, as late as it can.
+    pub(super) fn check_exclusive(&self, assignment: &Assignment, now: Moment) -> Result<(), Outcome> {
+        let renewed = Moment(self.renewed.load(Ordering::Relaxed));
+        if assignment.may_start(now, renewed, self.grace_ms) {
+            return Ok(());
+        }
+        Err(Outcome::Lost(LossReason::CutOff {
+            text: "the runner was cut off from the dispatcher before the process could start".into(),
+        }))
+    }
 }
 
 /// An attempt for a slot to execute.

@@ -2,6 +2,7 @@
 //! that were away hear what to do.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -50,10 +51,19 @@ fn types(world: &World, user: &str, arguments: &[&str]) -> crate::harness::Done 
     world.run(command)
 }
 
+/// The directory in which a peer has its credential and pins, within the place of the world.
+fn joined(peer: &str) -> PathBuf {
+    [peer, "work", "joined"].iter().collect()
+}
+
+fn login_of_ann() -> PathBuf {
+    PathBuf::from("ann/.config/surveil/logins")
+}
+
 /// The pins that a machine has stored, in one line.
 #[track_caller]
-fn stored(world: &World, files: &str) -> String {
-    let paths = fs::read_dir(world.path(files)).unwrap().map(|entry| entry.unwrap().path());
+fn stored(world: &World, files: &Path) -> String {
+    let paths = fs::read_dir(world.path("").join(files)).unwrap().map(|entry| entry.unwrap().path());
     let shown: Vec<_> = paths.filter(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.')).collect();
     let file = fs::read_to_string(&shown[0]).unwrap();
     file.lines().find_map(|line| line.strip_prefix("pins ")).unwrap().to_owned()
@@ -113,10 +123,10 @@ fn an_authority_is_replaced_while_peers_are_connected_and_a_peer_that_was_away_h
     assert_eq!(old.ask(&json!({"type": "status", "limit": 1}))["type"], "status");
     until("the connected peers have the next pin", || missing(&world) == ["runner away"]);
     let both = format!("{first} {next}");
-    for files in ["near/work/joined", "called/work/joined", "eyes/work/joined", "ann/.config/surveil/logins"] {
-        assert_eq!(stored(&world, files), both, "{files}");
+    for files in [joined("near"), joined("called"), joined("eyes"), login_of_ann()] {
+        assert_eq!(stored(&world, &files), both, "{}", files.display());
     }
-    assert_eq!(stored(&world, "away/work/joined"), first);
+    assert_eq!(stored(&world, &joined("away")), first);
     let shown = types(&world, "ann", &["authority", "show"]).ok();
     assert!(
         shown.contains("4 of 5 peers that joined have the next pin; not yet:\n  runner away\n")
@@ -136,7 +146,7 @@ fn an_authority_is_replaced_while_peers_are_connected_and_a_peer_that_was_away_h
     until("those who join have the next pin", || {
         rotation(&world).is_some_and(|rotation| rotation.taken == 6 && rotation.missing == ["runner away"])
     });
-    assert_eq!((stored(&world, "early/work/joined"), stored(&world, "new/work/joined")), (both.clone(), both));
+    assert_eq!((stored(&world, &joined("early")), stored(&world, &joined("new"))), (both.clone(), both));
     stop(early);
     stop(new);
 
@@ -165,11 +175,11 @@ fn an_authority_is_replaced_while_peers_are_connected_and_a_peer_that_was_away_h
     let said = types(&world, "ann", &["authority", "rotate", "--finish", "--force"]).ok();
     assert_eq!(said, format!("the authority is replaced by the one with the pin {next}\n"));
     assert_eq!((world.pin().unwrap(), rotation(&world)), (next.clone(), None));
-    for files in ["near/work/joined", "called/work/joined", "eyes/work/joined"] {
-        until("the pin before is dropped", || stored(&world, files) == next);
+    for files in ["near", "called", "eyes"].map(joined) {
+        until("the pin before is dropped", || stored(&world, &files) == next);
     }
     assert_eq!(types(&world, "ann", &["authority", "show"]).ok(), format!("pin {next}\n"));
-    assert_eq!(stored(&world, "ann/.config/surveil/logins"), next);
+    assert_eq!(stored(&world, &login_of_ann()), next);
     // Running as before, also after a restart of all of them.
     world.expect(&repository.commit_tasks(called_only), "passed");
     stop(near);
@@ -193,7 +203,7 @@ fn an_authority_is_replaced_while_peers_are_connected_and_a_peer_that_was_away_h
     let back = start_runner(&world, "away", &[&dispatch, &pin]);
     world.connected("away");
     stop(back);
-    assert_eq!(stored(&world, "away/work/joined"), next);
+    assert_eq!(stored(&world, &joined("away")), next);
     let _back = start_runner(&world, "away", &[&dispatch]);
     world.connected("away");
     let refused = start_runner(&world, "late", &["--join", &late]).finish_with(7);

@@ -1,4 +1,4 @@
-//! What arrives, is stored and is delivered (S43).
+//! Blobs that arrive, are stored and are delivered (S43).
 
 use std::collections::HashSet;
 use std::fs;
@@ -93,7 +93,7 @@ fn bytes_that_are_not_those_of_the_name_are_not_taken() {
     let mut gap = receive(Form::Plain, 5);
     gap.add(0, b"he").unwrap();
     assert!(matches!(gap.add(3, b"lo"), Err(ArrivingError::Gap { stored: 2, offset: 3, .. })));
-    // What was announced as 5 bytes does not become a gigabyte.
+    // A blob that was announced with 5 bytes does not become a gigabyte.
     let bomb = packed(&vec![0; 64 << 20]);
     let mut arriving = receive(Form::Packed, 5);
     assert!(matches!(arriving.add(0, &bomb), Err(ArrivingError::Wrong { .. })));

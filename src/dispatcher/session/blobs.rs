@@ -100,7 +100,7 @@ impl Receiving {
     }
 
     fn lacking(&mut self, attempt: AttemptId, asked: &[BlobId]) -> Result<ToRunner, NotTaken> {
-        // What is open is a part like any other.
+        // A blob that is still open is a part like any other.
         self.current.remove(&attempt);
         let mut blobs = Vec::new();
         for id in asked {

@@ -11,9 +11,9 @@ const WORD_BYTES: usize = 16;
 pub(super) enum Foreign<'a> {
     Http,
     Ssh,
-    /// What the git program sends to a `git://` URL.
+    /// The protocol of the git program for `git://` URLs.
     Git,
-    /// What a load balancer may say about its client.
+    /// The line in which a load balancer tells about its client.
     Proxy,
     Smtp,
     /// Another one. Has the first bytes.

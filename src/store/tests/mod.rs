@@ -6,6 +6,7 @@
 mod artifacts;
 mod credentials;
 mod history;
+mod outputs;
 mod passes;
 mod records;
 mod retention;
@@ -46,6 +47,7 @@ macro_rules! over {
             artifacts: artifacts_of_an_attempt_read_back_and_go_with_its_build;
             credentials: credentials_are_replaced_forgotten_and_there_after_a_restart;
             secrets: secrets_are_replaced_and_removed_by_name_and_repository;
+            outputs: the_outputs_of_a_task_are_those_of_its_newest_attempt_and_go_with_its_build;
             records:
                 a_new_store_knows_of_nothing
                 unfinished_work_is_there_after_a_restart
@@ -62,7 +64,6 @@ macro_rules! over {
                 a_beginning_that_several_commits_have_gives_the_newest_build_of_each
                 finished_builds_come_newest_first_and_by_repository
                 how_an_attempt_was_executed_reads_back_and_goes_with_its_build
-                the_outputs_of_a_task_are_those_of_its_newest_attempt_and_go_with_its_build
                 late_results_and_decisions_are_kept_beside_the_record
                 refs_of_a_first_look_are_heads_without_source_or_build
                 a_repository_remembers_where_it_was_observed
