@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::mounts::reduce_capabilities;
@@ -78,7 +80,9 @@ pub(super) fn enter(rules: &RulesetCreated) -> io::Result<()> {
 /// Adds a path with all that is below it. One that is gone by now is left out.
 fn grant(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> io::Result<RulesetCreated> {
     let Ok(opened) = PathFd::new(path) else { return Ok(rules) };
-    let is_directory = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
+    // What was opened, whatever is at the path by now.
+    let mode = rustix::fs::fstat(opened.as_fd())?.st_mode;
+    let is_directory = FileType::from_raw_mode(mode).is_dir();
     let access = if is_directory { access } else { access & AccessFs::from_file(KNOWN) };
     rules.add_rule(PathBeneath::new(opened, access)).map_err(refused)
 }

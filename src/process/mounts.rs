@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -43,6 +43,9 @@ const KEPT_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
 /// Files of the kernel by which root changes the machine without any capability.
 const KERNEL_FILES: [&str; 6] =
     ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/acpi", "/proc/scsi"];
+
+/// Tries to hide a path that others remove and make again meanwhile.
+const HIDE_TRIES: u32 = 20;
 
 /// The directories below `/dev` that are searched for disks.
 const DEVICE_DEPTH: u32 = 3;
@@ -130,11 +133,18 @@ impl Mounts {
     }
 
     fn hide(&mut self, path: &Path) -> io::Result<()> {
-        let beneath = match open(path) {
-            Ok(beneath) => beneath,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        for _ in 1..HIDE_TRIES {
+            match self.try_hide(path) {
+                // The new mount was gone already: the directory was removed, and made again.
+                Err(error) if error.kind() == ErrorKind::InvalidInput => {}
+                done => return unless_gone(done),
+            }
+        }
+        unless_gone(self.try_hide(path))
+    }
+
+    fn try_hide(&mut self, path: &Path) -> io::Result<()> {
+        let beneath = open(path)?;
         if fs::symlink_metadata(path)?.is_dir() {
             let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
             rustix::mount::mount("surveil", path, "tmpfs", flags, Some(c"mode=755,size=1m"))?;
@@ -198,10 +208,16 @@ impl Mounts {
     }
 
     fn shown_at(&self, given: &Given) -> io::Result<Shown> {
-        let from = self.source(&given.from);
-        let meta = fs::metadata(&from)?;
-        let (at, is_read_only) = (given.at.clone(), given.is_read_only);
-        Ok(Shown { at, from, is_read_only, identity: (meta.dev(), meta.ino()) })
+        // From the open directory, because a path by way of `/proc` is slow to look up.
+        let found = match self.above(&given.from) {
+            Some(hidden) => match within(&given.from, hidden) {
+                Some(rest) => rustix::fs::statat(&hidden.beneath, rest, AtFlags::empty())?,
+                None => rustix::fs::fstat(&hidden.beneath)?,
+            },
+            None => rustix::fs::stat(&given.from)?,
+        };
+        let (at, from) = (given.at.clone(), self.source(&given.from));
+        Ok(Shown { at, from, is_read_only: given.is_read_only, identity: (found.st_dev, found.st_ino) })
     }
 
     /// The innermost hidden directory that holds the path.
@@ -214,10 +230,7 @@ impl Mounts {
     fn source(&self, path: &Path) -> PathBuf {
         let Some(hidden) = self.above(path) else { return path.into() };
         let beneath = PathBuf::from(format!("/proc/self/fd/{}", hidden.beneath.as_raw_fd()));
-        match path.strip_prefix(&hidden.path) {
-            Ok(rest) if !rest.as_os_str().is_empty() => beneath.join(rest),
-            _ => beneath,
-        }
+        within(path, hidden).map_or_else(|| beneath.clone(), |rest| beneath.join(rest))
     }
 
     fn make_mount_point(&self, at: &Path) -> io::Result<()> {
@@ -231,6 +244,20 @@ impl Mounts {
         let made = fs::create_dir_all(at);
         change(&hidden.path, MountFlags::RDONLY)?;
         made
+    }
+}
+
+/// Returns the path within a hidden directory; `None` for the directory itself.
+fn within<'a>(path: &'a Path, hidden: &Hidden) -> Option<&'a Path> {
+    path.strip_prefix(&hidden.path).ok().filter(|rest| !rest.as_os_str().is_empty())
+}
+
+/// Accepts that something was not done at a path because nothing is there: other programs' files come and go, data
+/// directories of other dispatchers among them.
+fn unless_gone(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        done => done,
     }
 }
 
@@ -282,9 +309,9 @@ fn hide_disks(directory: &Path, depth: u32) -> io::Result<()> {
         let path = entry?.path();
         let Ok(meta) = fs::symlink_metadata(&path) else { continue };
         if meta.is_dir() && depth > 1 && path != Path::new(SHARED_MEMORY) {
-            hide_disks(&path, depth - 1)?;
+            unless_gone(hide_disks(&path, depth - 1))?;
         } else if meta.file_type().is_block_device() || is_raw_disk(&path, &meta) {
-            rustix::mount::mount_bind("/dev/null", &path)?;
+            unless_gone(rustix::mount::mount_bind("/dev/null", &path).map_err(io::Error::from))?;
         }
     }
     Ok(())
@@ -304,7 +331,7 @@ fn protect_kernel() -> io::Result<()> {
         change(path, MountFlags::RDONLY)?;
     }
     for path in mount_points(Path::new("/sys"))? {
-        change(&path, MountFlags::RDONLY)?;
+        unless_gone(change(&path, MountFlags::RDONLY))?;
     }
     Ok(())
 }
@@ -347,7 +374,7 @@ fn seal() -> io::Result<()> {
             Err(error)
                 if matches!(error.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::INVAL | Errno::ACCESS)) => {
             }
-            changed => changed?,
+            changed => unless_gone(changed)?,
         }
     }
     Ok(())

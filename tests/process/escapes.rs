@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use surveil::model::Isolation;
 use surveil::process::{Command, Exit, Given, Guard, Supervisor, View};
@@ -334,6 +335,31 @@ fn a_command_without_a_guard_sees_the_machine_and_one_behind_it_does_not() {
             let (_, output) = machine.slot.run(&command);
             assert_eq!(output.contains(SECRET), !is_guarded);
         }
+    }
+}
+
+/// A hidden directory may be of another dispatcher, which ends whenever it likes.
+#[test]
+fn a_hidden_directory_that_comes_and_goes_hinders_no_command() {
+    for mut machine in machines() {
+        let unstable = machine.path("unstable");
+        let mut guard = (*machine.view.guard).clone();
+        guard.hidden.push(unstable.clone());
+        let guard = Arc::new(guard);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    // A mount of the guard may hold it back for a moment.
+                    drop(fs::create_dir(&unstable).and_then(|()| fs::remove_dir(&unstable)));
+                }
+            });
+            let hindered =
+                (0..100).find_map(|_| Supervisor::new(program(), Isolation::PidNamespace).try_guard(&guard).err());
+            is_over.store(true, Ordering::Relaxed);
+            assert!(hindered.is_none(), "{hindered:?}");
+        });
+        assert!(!machine.run("cat $WORK/credential $DATA/surveil.db; exit 0").contains(SECRET));
     }
 }
 
