@@ -6,10 +6,12 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, OFlags, open, statat};
+use rustix::io::Errno;
 
 /// The lengths by file name. Cheap to clone, so that files are examined while nothing is locked.
 #[derive(Default, Clone)]
@@ -41,9 +43,14 @@ impl Lengths {
     /// Whether every file still has its length. A removed file counts as unchanged: a handle that has it open can go on
     /// reading it.
     pub(super) fn hold(&self, directory: &Path) -> bool {
-        self.files.iter().all(|(name, len)| match fs::metadata(directory.join(name)) {
-            Ok(meta) => meta.len() == *len,
-            Err(error) => error.kind() == ErrorKind::NotFound,
+        // Whole paths would be looked up once for each file.
+        let opened = match open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(opened) => opened,
+            Err(errno) => return errno == Errno::NOENT,
+        };
+        self.files.iter().all(|(name, len)| match statat(&opened, name.as_os_str(), AtFlags::empty()) {
+            Ok(stat) => u64::try_from(stat.st_size) == Ok(*len),
+            Err(errno) => errno == Errno::NOENT,
         })
     }
 }

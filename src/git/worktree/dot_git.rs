@@ -15,7 +15,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use git2::{ObjectFormat, Oid};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, mkdirat, openat, statat};
 use rustix::io::{Errno, Result as SysResult};
 
 use super::removal::{list, open_directory, remove};
@@ -33,6 +33,9 @@ const DIRECTORIES: [&str; 8] =
     ["hooks", "info", "objects", "objects/info", "objects/pack", "refs", "refs/heads", "refs/tags"];
 
 const INDEX: &str = "index";
+
+/// The path of the `.git` itself among those of its directories.
+const TOP: &str = "";
 
 /// Settings beside those that tell the format. Files are compared as they were written, whatever the user's own
 /// settings are, and no commit starts a collection of garbage that outlives the task. `origin` has no URL.
@@ -98,7 +101,7 @@ impl DotGit {
         tree: BorrowedFd<'_>,
         commit: &Commit<'_>,
         is_changed: bool,
-        index: impl FnOnce() -> Vec<u8>,
+        index: impl Fn() -> Vec<u8>,
     ) -> Result<bool, GitError> {
         let mut before = std::mem::take(self);
         if before.mode.is_none() {
@@ -108,8 +111,9 @@ impl DotGit {
                 Err(errno) => return Err(commit.failed("remove", "")(errno)),
             }
         }
+        let mut wanted = files_of(commit);
         if is_changed || before.indexed != Some(commit.tree) {
-            before.files.remove(INDEX);
+            wanted.push((INDEX, index()));
         }
         let mut pass = Pass {
             commit,
@@ -118,38 +122,42 @@ impl DotGit {
             kept: BTreeMap::new(),
             touched: false,
         };
-        let wanted = files_of(commit);
-        let top = pass.enter(tree, DOT_GIT, "", &wanted)?;
-        let mut entered = Vec::new();
-        for path in DIRECTORIES {
+        let top = pass.open(tree, DOT_GIT).map_err(commit.failed("open directory", TOP))?;
+        let mut changed = Vec::new();
+        for path in [TOP].into_iter().chain(DIRECTORIES) {
             // The directories above it are no links, and nobody else is at work here.
-            if !pass.is_untouched(top.as_fd(), path, before.directories.get(path)) {
-                before.directories.remove(path);
-                entered.push(path);
-                pass.enter(top.as_fd(), path.as_bytes(), path, &wanted)?;
+            let found = if path == TOP { fstat(&top) } else { statat(&top, path, AtFlags::SYMLINK_NOFOLLOW) };
+            let is_untouched = found.is_ok_and(|stat| pass.is_untouched(&stat, before.directories.get(path)));
+            let is_changed = match is_untouched {
+                true => pass.clear_known(top.as_fd(), path, &wanted)?,
+                false => pass.enter(top.as_fd(), path, &wanted).map(|()| true)?,
+            };
+            if is_changed {
+                changed.push(path);
             }
+        }
+        if !(pass.kept.contains_key(INDEX) || wanted.iter().any(|(path, _)| *path == INDEX)) {
+            wanted.push((INDEX, index()));
         }
         for (path, content) in wanted {
             if !pass.kept.contains_key(path) {
                 let stamp = pass.write(top.as_fd(), path, &content)?;
-                pass.kept.insert(path, Written { stamp, content: Known::Whole(content) });
+                pass.kept.insert(path, Written { stamp, content: commit.known(path, &content) });
+                changed.push(directory_of(path));
             }
         }
-        if !pass.kept.contains_key(INDEX) {
-            let bytes = index();
-            let stamp = pass.write(top.as_fd(), INDEX, &bytes)?;
-            let end = bytes.len() - id_bytes(commit.format);
-            let checksum = Oid::from_bytes(&bytes[end..]).expect("it has the length of an id");
-            pass.kept.insert(INDEX, Written { stamp, content: Known::Checksum(checksum) });
-        }
         let (touched, mut directories) = (pass.touched, before.directories);
-        for path in entered {
-            let stat = statat(&top, path, AtFlags::SYMLINK_NOFOLLOW).map_err(commit.failed("look at", path))?;
-            directories.insert(path, Stamp::of(&stat));
+        for path in changed {
+            let found = if path == TOP { fstat(&top) } else { statat(&top, path, AtFlags::SYMLINK_NOFOLLOW) };
+            directories.insert(path, Stamp::of(&found.map_err(commit.failed("look at", path))?));
         }
         *self = Self { mode: pass.mode, files: pass.kept, directories, indexed: Some(commit.tree) };
         Ok(touched)
     }
+}
+
+fn directory_of(file: &str) -> &str {
+    file.rsplit_once('/').map_or(TOP, |(above, _)| above)
 }
 
 /// Returns the files of the `.git` except for the index.
@@ -192,6 +200,15 @@ fn alternate(path: &[u8]) -> Vec<u8> {
 }
 
 impl Commit<'_> {
+    /// What is to be remembered of a file that was written.
+    fn known(&self, path: &str, content: &[u8]) -> Known {
+        if path != INDEX {
+            return Known::Whole(content.to_vec());
+        }
+        let end = content.len() - id_bytes(self.format);
+        Known::Checksum(Oid::from_bytes(&content[end..]).expect("it has the length of an id"))
+    }
+
     /// For `map_err`: wraps the kernel's error with the action and a path in the `.git`.
     fn failed(&self, action: &'static str, path: &str) -> impl FnOnce(Errno) -> GitError {
         let path = self.root.join(OsStr::from_bytes(DOT_GIT)).join(path);
@@ -214,29 +231,42 @@ impl Pass<'_> {
     /// Opens a directory, or makes it, and removes from it what should not be there.
     fn enter(
         &mut self,
-        at: BorrowedFd<'_>,
-        name: &[u8],
+        top: BorrowedFd<'_>,
         path: &'static str,
         wanted: &[(&'static str, Vec<u8>)],
-    ) -> Result<OwnedFd, GitError> {
-        let opened = self.open(at, name).map_err(self.commit.failed("open directory", path))?;
+    ) -> Result<(), GitError> {
+        let name = if path == TOP { b"." } else { path.as_bytes() };
+        let opened = self.open(top, name).map_err(self.commit.failed("open directory", path))?;
         for (name, kind) in list(opened.as_fd()).map_err(self.commit.failed("list", path))? {
             if !self.is_right(opened.as_fd(), path, &name, kind, wanted)? {
                 remove(opened.as_fd(), &name, kind).map_err(self.commit.failed("clear", path))?;
             }
         }
-        Ok(opened)
+        Ok(())
     }
 
     /// Whether nobody has touched a directory since it was left so, and its entries are therefore those that it had.
-    /// One with a file is always entered: a file that is written changes no directory.
-    fn is_untouched(&self, top: BorrowedFd<'_>, path: &str, left: Option<&Stamp>) -> bool {
-        let has_file = path == "objects/info";
-        !has_file
-            && left.is_some_and(|left| {
-                let stat = statat(top, path, AtFlags::SYMLINK_NOFOLLOW);
-                left.changed < self.commit.handed_over && stat.is_ok_and(|stat| Stamp::of(&stat) == *left)
-            })
+    fn is_untouched(&self, found: &Stat, left: Option<&Stamp>) -> bool {
+        left.is_some_and(|left| left.changed < self.commit.handed_over && Stamp::of(found) == *left)
+    }
+
+    /// Removes the files that are not right from a directory whose entries are those that it had. Returns whether there
+    /// was one.
+    fn clear_known(
+        &mut self,
+        top: BorrowedFd<'_>,
+        directory: &str,
+        wanted: &[(&'static str, Vec<u8>)],
+    ) -> Result<bool, GitError> {
+        let files: Vec<&str> = self.before.keys().copied().filter(|path| directory_of(path) == directory).collect();
+        let mut is_changed = false;
+        for path in files {
+            if !self.is_right(top, TOP, path.as_bytes(), FileType::RegularFile, wanted)? {
+                remove(top, path.as_bytes(), FileType::RegularFile).map_err(self.commit.failed("remove", path))?;
+                is_changed = true;
+            }
+        }
+        Ok(is_changed)
     }
 
     fn open(&mut self, at: BorrowedFd<'_>, name: &[u8]) -> SysResult<OwnedFd> {
@@ -274,13 +304,12 @@ impl Pass<'_> {
         if kind != FileType::RegularFile {
             return Ok(false);
         }
-        // The index is here only if it is still wanted.
-        if let Known::Whole(content) = &written.content {
-            match wanted.iter().find(|(of, _)| *of == path) {
-                Some((_, whole)) if whole == content => {}
-                Some((_, whole)) => return self.rewrite(at, name, (path, &written), whole),
-                None => return Ok(false),
-            }
+        match (wanted.iter().find(|(of, _)| *of == path), &written.content) {
+            (Some((_, whole)), Known::Whole(content)) if whole == content => {}
+            (Some((_, whole)), _) => return self.rewrite(at, name, (path, &written), whole),
+            // The index is wanted even if nothing is to be written into it.
+            (None, Known::Checksum(_)) => {}
+            (None, Known::Whole(_)) => return Ok(false),
         }
         let failed = self.commit.failed("look at", path);
         let stat = statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
@@ -303,8 +332,8 @@ impl Pass<'_> {
         Ok(true)
     }
 
-    /// Writes other bytes of the same length into a file that has the metadata with which it was written, so it has no
-    /// other name: that is quicker than another file. Returns whether it could.
+    /// Writes other bytes into a file that has the metadata with which it was written, so it has no other name: that is
+    /// quicker than another file. Returns whether it could.
     fn rewrite(
         &mut self,
         at: BorrowedFd<'_>,
@@ -312,9 +341,6 @@ impl Pass<'_> {
         (path, written): (&'static str, &Written),
         content: &[u8],
     ) -> Result<bool, GitError> {
-        if usize::try_from(written.stamp.size) != Ok(content.len()) {
-            return Ok(false);
-        }
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let Ok(file) = openat(at, name, flags, Mode::empty()).map(File::from) else { return Ok(false) };
         let commit = self.commit;
@@ -324,9 +350,14 @@ impl Pass<'_> {
         }
         self.touched = true;
         let path_of = || commit.root.join(OsStr::from_bytes(DOT_GIT)).join(path);
-        file.write_all_at(content, 0).map_err(|source| GitError::Io { action: "write", path: path_of(), source })?;
+        let length = content.len() as u64;
+        let is_shorter = u64::try_from(written.stamp.size).is_ok_and(|size| length < size);
+        // Not cut before it is written: some file systems would take that for a new file, and write it to the disk.
+        let rewritten =
+            file.write_all_at(content, 0).and_then(|()| if is_shorter { file.set_len(length) } else { Ok(()) });
+        rewritten.map_err(|source| GitError::Io { action: "write", path: path_of(), source })?;
         let stamp = stamp_of(&file)?;
-        self.kept.insert(path, Written { stamp, content: Known::Whole(content.to_vec()) });
+        self.kept.insert(path, Written { stamp, content: commit.known(path, content) });
         Ok(true)
     }
 
