@@ -33,6 +33,7 @@ mod receiver;
 mod refs;
 mod remote;
 mod select;
+mod small_pack;
 mod stored;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -3,19 +3,22 @@
 //! missing. If a receiver ends before that, it leaves at most such a directory, which the next [`recover`] removes.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use git2::{Indexer, ObjectFormat, ObjectType, OdbLookupFlags, Oid};
 
+use super::commit_object::CommitObject;
 use super::database::Database;
 use super::deltas::{self, DELTA_BYTES_MAX};
 use super::error::GitError;
 use super::incoming::{IncomingDirectory, NOTED_BYTES_MAX, abandoned, files_of, sync};
 use super::objects::{EntryKind, Objects, commit_id, entries, id_bytes, incomplete};
+use super::small_pack::SmallPack;
 use super::stored::{Stored, StoredPack};
 use crate::model::CommitId;
 use crate::threads;
@@ -37,14 +40,25 @@ const NAMED_FOR_INDEXES: usize = 200;
 pub struct Receiver {
     landing: Arc<Landing>,
     /// Declared before the directory that its file is in, so that it is dropped first.
-    indexer: Indexer<'static>,
+    pack: Pack,
     incoming: IncomingDirectory,
     /// The beginning of the pack, until it has told the number of objects.
     header: Vec<u8>,
-    /// The whole pack so far; `None` if it is too large for a note.
-    small: Option<Vec<u8>>,
+}
+
+/// What has arrived.
+enum Pack {
+    /// All of it, if it is small.
+    Small(Vec<u8>),
+    Large(Indexing),
+}
+
+/// A pack that is being indexed by libgit2.
+struct Indexing {
+    indexer: Indexer<'static>,
     /// Whether a delta has arrived. The packs of our own observers and dispatchers have none.
     has_deltas: Arc<AtomicBool>,
+    store: PathBuf,
 }
 
 /// The place in a store where packs arrive.
@@ -113,16 +127,7 @@ pub(super) fn recover(landing: &Arc<Landing>) -> Result<(), GitError> {
 impl Receiver {
     pub(super) fn new(landing: Arc<Landing>) -> Result<Self, GitError> {
         let incoming = landing.take()?;
-        let mut indexer = Indexer::new_ext(None, &incoming.packs(), 0o444, false, landing.database.format())
-            .map_err(|source| GitError::BrokenPack { path: landing.store.clone(), source })?;
-        let has_deltas = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&has_deltas);
-        indexer.progress(move |progress| {
-            // Until the pack is committed, only whole objects count as indexed.
-            seen.store(progress.received_objects() > progress.indexed_objects(), Ordering::Relaxed);
-            true
-        });
-        Ok(Self { landing, indexer, incoming, header: Vec::new(), small: Some(Vec::new()), has_deltas })
+        Ok(Self { landing, pack: Pack::Small(Vec::new()), incoming, header: Vec::new() })
     }
 
     pub fn write(&mut self, piece: &[u8]) -> Result<(), GitError> {
@@ -132,20 +137,20 @@ impl Receiver {
             let source = git2::Error::from_str("it announces more objects than any pack has");
             return Err(GitError::BrokenPack { path: self.landing.store.clone(), source });
         }
-        if piece.is_empty() {
-            return Ok(());
+        match &mut self.pack {
+            Pack::Small(pack) if pack.len() + piece.len() <= NOTED_BYTES_MAX => {
+                pack.extend_from_slice(piece);
+                Ok(())
+            }
+            Pack::Small(pack) => {
+                let mut indexing = Indexing::begin(&self.landing, &self.incoming)?;
+                indexing.write(pack)?;
+                indexing.write(piece)?;
+                self.pack = Pack::Large(indexing);
+                Ok(())
+            }
+            Pack::Large(indexing) => indexing.write(piece),
         }
-        // Once the pack is too large for a note, its bytes are no longer collected.
-        self.small = self.small.take().filter(|small| small.len() + piece.len() <= NOTED_BYTES_MAX);
-        if let Some(small) = &mut self.small {
-            small.extend_from_slice(piece);
-        }
-        // The indexer wraps libgit2's error, and that one is the cause to show.
-        self.indexer.write_all(piece).map_err(|error| {
-            let shown = git2::Error::from_str(&error.to_string());
-            let source = error.into_inner().and_then(|inner| inner.downcast().ok()).map_or(shown, |boxed| *boxed);
-            GitError::BrokenPack { path: self.landing.store.clone(), source }
-        })
     }
 
     /// Returns the announced number of objects, when that part of the pack has arrived.
@@ -157,18 +162,18 @@ impl Receiver {
     /// tree. A commit that is incomplete afterwards is an error variant of its own, so that the caller can ask for all
     /// of it. A small pack is only noted, and its files are not synced: call
     /// [`PackStore::sync_noted`](super::PackStore::sync_noted) when there is time.
-    pub fn finish(mut self, commit: CommitId, durable: bool) -> Result<(), GitError> {
+    pub fn finish(self, commit: CommitId, durable: bool) -> Result<(), GitError> {
         let is_empty = self.announced() == Some(0);
         let landing = Arc::clone(&self.landing);
         let missing = incomplete(commit, &landing.store);
-        // Taken before `index` consumes the receiver.
-        let small = self.small.take();
-        let (mut incoming, name) = self.index()?;
+        let Indexed { mut incoming, name, small, read } = self.index()?;
         if !is_empty {
-            let index = incoming.packs().join(format!("pack-{name}.idx"));
-            let arrived = Arrived::open(incoming.path(), &index, landing.database.format());
-            let arrived = arrived.map_err(&missing)?;
-            landing.database.with(|objects| arrived.check_is_whole(objects, commit)).map_err(&missing)?;
+            let named = match &read {
+                Some(pack) => named_by(pack),
+                None => named_by_pack(&incoming, &name, landing.database.format()),
+            };
+            let named = named.map_err(&missing)?;
+            landing.database.with(|objects| check_is_whole(&named, objects, commit)).map_err(&missing)?;
             let is_noted = match small.filter(|_| durable) {
                 Some(pack) => incoming.note(name.clone(), &pack)?,
                 None => false,
@@ -184,37 +189,93 @@ impl Receiver {
     /// already has.
     pub(super) fn publish_unchecked(self) -> Result<String, GitError> {
         let landing = Arc::clone(&self.landing);
-        let (incoming, name) = self.index()?;
+        let Indexed { incoming, name, .. } = self.index()?;
         publish(&incoming.packs(), &landing.store, &name, true)?;
         Ok(name)
     }
 
-    /// Verifies and indexes the pack. Returns its directory and its name.
-    fn index(self) -> Result<(IncomingDirectory, String), GitError> {
-        self.check_deltas()?;
-        let Self { landing, indexer, incoming, .. } = self;
-        let refuse = |source| GitError::BrokenPack { path: landing.store.clone(), source };
-        indexer.commit().map_err(refuse).map(|name| (incoming, name))
+    /// Verifies and indexes the pack.
+    fn index(self) -> Result<Indexed, GitError> {
+        let announced = self.announced().unwrap_or(0);
+        let Self { landing, pack, incoming, .. } = self;
+        let (indexing, small) = match pack {
+            Pack::Large(indexing) => (indexing, None),
+            Pack::Small(bytes) => match SmallPack::read(&bytes, landing.database.format()) {
+                Some(pack) => {
+                    let name = pack.name.to_string();
+                    let files = files_of(&name).into_iter().zip([&bytes, &pack.index]);
+                    files.into_iter().try_for_each(|(file, content)| make(&incoming.packs().join(file), content))?;
+                    return Ok(Indexed { incoming, name, small: Some(bytes), read: Some(pack) });
+                }
+                None => {
+                    let mut indexing = Indexing::begin(&landing, &incoming)?;
+                    indexing.write(&bytes)?;
+                    (indexing, Some(bytes))
+                }
+            },
+        };
+        let name = indexing.finish(&incoming, announced, landing.database.format())?;
+        Ok(Indexed { incoming, name, small, read: None })
     }
 }
 
-impl Receiver {
+/// A pack that is indexed, in its directory.
+struct Indexed {
+    incoming: IncomingDirectory,
+    name: String,
+    /// The bytes of a small pack.
+    small: Option<Vec<u8>>,
+    /// Its objects, if libgit2 was not needed.
+    read: Option<SmallPack>,
+}
+
+impl Indexing {
+    fn begin(landing: &Landing, incoming: &IncomingDirectory) -> Result<Self, GitError> {
+        let store = landing.store.clone();
+        let mut indexer = Indexer::new_ext(None, &incoming.packs(), 0o444, false, landing.database.format())
+            .map_err(|source| GitError::BrokenPack { path: store.clone(), source })?;
+        let has_deltas = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&has_deltas);
+        indexer.progress(move |progress| {
+            // Until the pack is committed, only whole objects count as indexed.
+            seen.store(progress.received_objects() > progress.indexed_objects(), Ordering::Relaxed);
+            true
+        });
+        Ok(Self { indexer, has_deltas, store })
+    }
+
+    fn write(&mut self, piece: &[u8]) -> Result<(), GitError> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        // The indexer wraps libgit2's error, and that one is the cause to show.
+        self.indexer.write_all(piece).map_err(|error| {
+            let shown = git2::Error::from_str(&error.to_string());
+            let source = error.into_inner().and_then(|inner| inner.downcast().ok()).map_or(shown, |boxed| *boxed);
+            GitError::BrokenPack { path: self.store.clone(), source }
+        })
+    }
+
+    /// Returns the name of the pack. `announced` is the number of its objects.
+    fn finish(self, incoming: &IncomingDirectory, announced: u32, format: ObjectFormat) -> Result<String, GitError> {
+        self.check_deltas(&incoming.packs(), announced, format)?;
+        self.indexer.commit().map_err(|source| GitError::BrokenPack { path: self.store, source })
+    }
+
     /// Refuses a pack with a delta of which an object comes that is too large to be held in memory.
-    fn check_deltas(&self) -> Result<(), GitError> {
+    fn check_deltas(&self, packs: &Path, announced: u32, format: ObjectFormat) -> Result<(), GitError> {
         // Going through a pack takes as long as indexing it.
         if !self.has_deltas.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let packs = self.incoming.packs();
-        let files = fs::read_dir(&packs).map_err(GitError::io("read", &packs))?;
-        let refuse = |text: String| GitError::BrokenPack {
-            path: self.landing.store.clone(),
-            source: git2::Error::from_str(&text),
+        let files = fs::read_dir(packs).map_err(GitError::io("read", packs))?;
+        let refuse = |text: String| {
+            let source = git2::Error::from_str(&text);
+            GitError::BrokenPack { path: self.store.clone(), source }
         };
         // The only file there is the pack, which libgit2 has not renamed yet.
         for file in files.flatten() {
-            let count = self.announced().unwrap_or(0);
-            let largest = deltas::largest(&file.path(), count, id_bytes(self.landing.database.format()));
+            let largest = deltas::largest(&file.path(), announced, id_bytes(format));
             let largest = largest.map_err(|error| refuse(format!("an entry of it cannot be read: {error}")))?;
             if largest > DELTA_BYTES_MAX {
                 let text =
@@ -226,71 +287,87 @@ impl Receiver {
     }
 }
 
-/// The objects of a pack that is indexed and not yet part of the store.
-struct Arrived {
-    objects: Objects,
-    ids: HashSet<Oid>,
+/// Makes a file that nobody may change.
+fn make(path: &Path, content: &[u8]) -> Result<(), GitError> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o444).open(path);
+    made.and_then(|mut file| file.write_all(content)).map_err(GitError::io("write", path))
 }
 
-impl Arrived {
-    fn open(directory: &Path, index: &Path, format: ObjectFormat) -> Result<Self, GitError> {
-        // Not with libgit2, which lists the ids of SHA-256 packs wrongly.
-        let pack = StoredPack::open(index, format)?;
-        if !pack.has_known_types_only() {
-            let source = git2::Error::from_str("an object in it is of no type that there is");
-            return Err(GitError::BrokenPack { path: directory.to_owned(), source });
-        }
-        let ids = pack.ids().filter_map(|raw| Oid::from_bytes(raw).ok()).collect();
-        Ok(Self { objects: Objects::open(directory, format)?, ids })
-    }
+/// The objects that the commits and trees of a pack name and that are not in it, with their kinds.
+type Named = BTreeMap<Oid, &'static str>;
 
-    /// Checks that everything that the arrived commits and trees name has arrived with them or was in the store.
-    fn check_is_whole(&self, store: &Objects, commit: CommitId) -> Result<(), GitError> {
-        let named = self.named()?;
-        let packs = store.directory().join("pack");
-        // libgit2 formats an error message for each pack in which it does not find an object.
-        let stored = (named.len() >= NAMED_FOR_INDEXES).then(|| Stored::open(&packs, store.format(), named.len()));
-        let stored = stored.transpose()?;
-        let of_store = store.odb()?;
-        let is_there = |id| {
-            stored.as_ref().is_some_and(|stored| stored.has(id)) || of_store.exists_ext(id, OdbLookupFlags::empty())
-        };
-        match named.into_iter().find(|(id, _)| !is_there(*id)) {
-            None => Ok(()),
-            Some((id, kind)) => {
-                let missing = format!("{kind} {id}");
-                Err(GitError::Incomplete { commit, path: store.directory().to_owned(), missing })
-            }
+/// Returns what an indexed pack names.
+fn named_by_pack(incoming: &IncomingDirectory, name: &str, format: ObjectFormat) -> Result<Named, GitError> {
+    let index = incoming.packs().join(format!("pack-{name}.idx"));
+    // Not with libgit2, which lists the ids of SHA-256 packs wrongly.
+    let pack = StoredPack::open(&index, format)?;
+    if !pack.has_known_types_only() {
+        let source = git2::Error::from_str("an object in it is of no type that there is");
+        return Err(GitError::BrokenPack { path: incoming.path().to_owned(), source });
+    }
+    let ids: HashSet<Oid> = pack.ids().filter_map(|raw| Oid::from_bytes(raw).ok()).collect();
+    let objects = Objects::open(incoming.path(), format)?;
+    let (odb, mut named) = (objects.odb()?, Named::new());
+    for id in &ids {
+        let (_, kind) = odb.read_header(*id).map_err(|source| objects.unreadable("object", *id, source))?;
+        if kind == ObjectType::Commit {
+            let tree = objects.commit(commit_id(*id))?.tree_id();
+            add(&mut named, |id| ids.contains(id), [(tree, "tree")]);
+        } else if kind == ObjectType::Tree {
+            let data = objects.tree(&odb, *id)?;
+            add(&mut named, |id| ids.contains(id), named_by_tree(*id, data.data())?);
         }
     }
+    Ok(named)
+}
 
-    /// Returns the objects that the arrived commits and trees name and that have not arrived with them, with their
-    /// kinds.
-    fn named(&self) -> Result<BTreeMap<Oid, &'static str>, GitError> {
-        let odb = self.objects.odb()?;
-        let mut named = BTreeMap::new();
-        let mut add = |id: Oid, kind| {
-            if !self.ids.contains(&id) {
-                named.insert(id, kind);
+/// Returns what a small pack names.
+fn named_by(pack: &SmallPack) -> Result<Named, GitError> {
+    let mut named = Named::new();
+    let is_in = |id: &Oid| pack.objects.contains_key(id);
+    for (id, object) in &pack.objects {
+        match object.kind {
+            ObjectType::Commit => {
+                let tree = CommitObject::parse(*id, &object.content)?.tree_id();
+                add(&mut named, is_in, [(tree, "tree")]);
             }
-        };
-        for id in &self.ids {
-            let (_, kind) = odb.read_header(*id).map_err(|source| self.objects.unreadable("object", *id, source))?;
-            if kind == ObjectType::Commit {
-                add(self.objects.commit(commit_id(*id))?.tree_id(), "tree");
-            } else if kind == ObjectType::Tree {
-                let data = self.objects.tree(&odb, *id)?;
-                for entry in entries(*id, data.data())? {
-                    match entry.kind {
-                        EntryKind::Tree => add(entry.id, "tree"),
-                        EntryKind::File | EntryKind::Executable | EntryKind::Link => add(entry.id, "blob"),
-                        // A submodule's commit is in another repository.
-                        EntryKind::Submodule => {}
-                    }
-                }
-            }
+            ObjectType::Tree => add(&mut named, is_in, named_by_tree(*id, &object.content)?),
+            ObjectType::Any | ObjectType::Blob | ObjectType::Tag => {}
         }
-        Ok(named)
+    }
+    Ok(named)
+}
+
+fn named_by_tree(id: Oid, data: &[u8]) -> Result<Vec<(Oid, &'static str)>, GitError> {
+    let entries = entries(id, data)?.into_iter();
+    let named = entries.filter_map(|entry| match entry.kind {
+        EntryKind::Tree => Some((entry.id, "tree")),
+        EntryKind::File | EntryKind::Executable | EntryKind::Link => Some((entry.id, "blob")),
+        // A submodule's commit is in another repository.
+        EntryKind::Submodule => None,
+    });
+    Ok(named.collect())
+}
+
+fn add(named: &mut Named, is_in: impl Fn(&Oid) -> bool, found: impl IntoIterator<Item = (Oid, &'static str)>) {
+    named.extend(found.into_iter().filter(|(id, _)| !is_in(id)));
+}
+
+/// Checks that everything that is named and has not arrived was in the store.
+fn check_is_whole(named: &Named, store: &Objects, commit: CommitId) -> Result<(), GitError> {
+    let packs = store.directory().join("pack");
+    // libgit2 formats an error message for each pack in which it does not find an object.
+    let stored = (named.len() >= NAMED_FOR_INDEXES).then(|| Stored::open(&packs, store.format(), named.len()));
+    let stored = stored.transpose()?;
+    let of_store = store.odb()?;
+    let is_there =
+        |id| stored.as_ref().is_some_and(|stored| stored.has(id)) || of_store.exists_ext(id, OdbLookupFlags::empty());
+    match named.iter().find(|(id, _)| !is_there(**id)) {
+        None => Ok(()),
+        Some((id, kind)) => {
+            let missing = format!("{kind} {id}");
+            Err(GitError::Incomplete { commit, path: store.directory().to_owned(), missing })
+        }
     }
 }
 

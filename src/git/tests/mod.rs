@@ -1,5 +1,6 @@
 //! Tests of the whole room, and their support. Other tests stand with the modules that they test.
 
 mod large;
+mod small_pack;
 pub(crate) mod support;
 mod tree_changes;
