@@ -120,6 +120,12 @@ pub fn sum(mut reader: impl Read) -> io::Result<(BlobId, u64)> {
     Ok((id, bytes))
 }
 
+/// Returns the name of these bytes.
+#[must_use]
+pub fn sum_of(bytes: &[u8]) -> BlobId {
+    BlobId(*blake3::hash(bytes).as_bytes())
+}
+
 /// Whether a blob that contains this part is worth compressing: the part shrinks by more than a twentieth.
 #[must_use]
 pub fn pack_pays(part: &[u8]) -> bool {

@@ -16,7 +16,7 @@ mod store;
 mod tests;
 
 pub use arriving::{Arriving, ArrivingError};
-pub use content::{Form, Unpacking, pack_pays, packing, sum};
+pub use content::{Form, Unpacking, pack_pays, packing, sum, sum_of};
 pub use directory::{Found, FoundKind, PathTrouble, TreeDirectory};
 pub use manifest::{Entry, EntryKind, ManifestError, read_manifest, stays_inside, write_manifest};
 pub use place::Placing;

@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser};
 
 use super::logging::Verbosity;
 use super::{
-    artifacts, authority, backup, check, completions, control, dispatcher, execute, init, login, logs, manual,
-    observer, plan, runner, runners, secret, show, status, submit, token, try_work, up, watch, why,
+    artifacts, authority, backup, cacheprog, check, completions, control, dispatcher, execute, init, login, logs,
+    manual, observer, plan, runner, runners, secret, show, status, submit, token, try_work, up, watch, why,
 };
 
 const EXAMPLES: &str = "\
@@ -104,6 +104,7 @@ pub(crate) enum Subcommand {
     Plan(plan::PlanFlags),
     Check(check::CheckFlags),
     Init(init::InitFlags),
+    Cacheprog(cacheprog::CacheprogFlags),
     Backup(backup::BackupFlags),
     Restore(backup::RestoreFlags),
     Completions(completions::CompletionsFlags),

@@ -104,7 +104,11 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
         grace_ms: flags.grace.0,
     };
     let begun = clock::now();
+    let mut has_tool_cache = false;
     while let Some(task) = build.next() {
+        if task.recipe.tool_cache && !std::mem::replace(&mut has_tool_cache, true) {
+            log::warn!("`surveil run` has no `tool_cache`: build tools use the caches that they have by themselves");
+        }
         let (ending, word) = local.run(&task, out)?;
         build.end(task, ending, word);
         build.join(&std::mem::take(&mut local.joined))?;

@@ -32,6 +32,7 @@ mod watch;
 mod why;
 
 mod backup;
+mod cacheprog;
 mod check;
 mod completions;
 mod execute;
@@ -163,6 +164,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Plan(flags) => plan::run(&flags, &mut out),
         Subcommand::Check(flags) => check::run(&flags, &mut out),
         Subcommand::Init(flags) => init::run(&flags, &mut out),
+        Subcommand::Cacheprog(_) => cacheprog::run(&mut out),
         Subcommand::Backup(flags) => backup::backup(flags, &mut out),
         Subcommand::Restore(flags) => backup::restore(flags, &mut out),
         Subcommand::Completions(flags) => completions::run(&flags, Arguments::command(), &mut out),

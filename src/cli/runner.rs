@@ -89,6 +89,9 @@ pub(crate) struct RunnerFlags {
     /// Most bytes that the artifacts of an attempt have together
     #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::ARTIFACT_BYTES), help_heading = "Limits")]
     pub(crate) artifact_size: Bytes,
+    /// Most bytes that the cache for tasks with `tool_cache` takes in the work directory; 0 for none
+    #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::TOOL_CACHE_BYTES), help_heading = "Limits")]
+    pub(crate) tool_cache_size: Bytes,
     /// Take no job if the work directory has less free space than this
     #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::MIN_FREE_BYTES), help_heading = "Limits")]
     pub(crate) min_free: Bytes,
@@ -158,6 +161,7 @@ impl RunnerFlags {
             log_limit: self.log_limit.0,
             artifact_files: self.artifact_files,
             artifact_bytes: self.artifact_size.0,
+            tool_cache_bytes: self.tool_cache_size.0,
             min_free: self.min_free.0,
             grace_ms: self.grace.0,
             delivery_ms: self.delivery_timeout.0,

@@ -64,6 +64,8 @@ pub const LOG_LIMIT_BYTES: u64 = 64 << 20;
 pub const ARTIFACT_FILES: u64 = 250_000;
 /// The most bytes of the artifacts of one attempt: more than an image of a disk.
 pub const ARTIFACT_BYTES: u64 = 50 << 30;
+/// The most bytes that a runner's tool cache takes: as much as ccache takes by itself.
+pub const TOOL_CACHE_BYTES: u64 = 5 << 30;
 /// Free space below which a runner starts no attempt. A checkout and a small build fit into it, so that attempts rarely
 /// fail because of a full disk.
 pub const MIN_FREE_BYTES: u64 = 1 << 30;

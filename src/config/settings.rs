@@ -101,6 +101,8 @@ pub struct RunnerSettings {
     pub artifact_files: u64,
     /// The most bytes of the artifacts of one attempt.
     pub artifact_bytes: u64,
+    /// The most bytes that the tool cache takes; 0 for none.
+    pub tool_cache_bytes: u64,
     /// The least and the most of the tiers that it offers. `None`: all that the kernel permits.
     pub isolation: Option<TierRange>,
     /// Free space in bytes at `work` below which no attempt is started.

@@ -13,6 +13,7 @@ use crate::dispatcher::fuzz::heard_by_dispatcher;
 use crate::model::{CredentialId, Pin};
 use crate::protocol::token::{Token, is_secret};
 use crate::runner::fuzz::{heard_by_runner, left_by_an_earlier_run};
+use crate::runner::tool_cache::fuzz::{said_by_go, sent_by_client};
 
 use observer::heard_by_observer;
 
@@ -78,6 +79,11 @@ pub fn recovery(bytes: &[u8]) {
     left_by_an_earlier_run(journal, spool);
 }
 
+/// Serves what a client of a tool cache sends, and what Go says to its helper: bytes that begin with `{`.
+pub fn tool_cache(bytes: &[u8]) {
+    if bytes.starts_with(b"{") { said_by_go(bytes) } else { sent_by_client(bytes) }
+}
+
 /// Splits off as many bytes as the first one says.
 fn split_by_first(bytes: &[u8]) -> (&[u8], &[u8]) {
     let Some((first, rest)) = bytes.split_first() else { return (&[], &[]) };
@@ -115,5 +121,6 @@ mod tests {
         each_seed("logs", log_in_pieces);
         each_seed("tokens", token);
         each_seed("opening", first_bytes);
+        each_seed("tool_cache", tool_cache);
     }
 }

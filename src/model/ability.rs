@@ -35,13 +35,15 @@ worded! {
         Limits = "limits",
         /// The attempt gets secrets, and the runner masks them.
         Secrets = "secrets",
+        /// The attempt has a cache for its build tools.
+        ToolCache = "tool_cache",
     }
 }
 
 impl Ability {
     /// The abilities that this program has on every machine.
-    pub const OF_PROGRAM: [Self; 6] =
-        [Self::Dir, Self::QuietTimeout, Self::Steps, Self::Expand, Self::Artifacts, Self::Secrets];
+    pub const OF_PROGRAM: [Self; 7] =
+        [Self::Dir, Self::QuietTimeout, Self::Steps, Self::Expand, Self::Artifacts, Self::Secrets, Self::ToolCache];
 
     /// Returns the abilities that a runner needs to execute a recipe.
     pub fn needed_for(recipe: &Recipe) -> impl Iterator<Item = Self> {
@@ -58,6 +60,7 @@ impl Ability {
             (Self::NoNetwork, !recipe.network && recipe.image.is_none()),
             (Self::Limits, recipe.has_limits()),
             (Self::Secrets, !recipe.secrets.is_empty()),
+            (Self::ToolCache, recipe.tool_cache),
         ];
         needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(ability, _)| ability)
     }
@@ -88,6 +91,7 @@ impl Ability {
             Self::NoNetwork => Some("tasks without network (`network = false`)"),
             Self::Limits => Some("limits of an attempt (`memory`, `processes`, `cpus`)"),
             Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand | Self::Artifacts | Self::Secrets => None,
+            Self::ToolCache => None,
         }
     }
 
@@ -98,7 +102,7 @@ impl Ability {
             Self::Guarded => Some(Tier::Guarded),
             Self::Sealed => Some(Tier::Sealed),
             Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand | Self::Artifacts | Self::Secrets => None,
-            Self::Image | Self::NoNetwork | Self::Limits => None,
+            Self::Image | Self::NoNetwork | Self::Limits | Self::ToolCache => None,
         }
     }
 

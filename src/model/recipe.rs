@@ -121,6 +121,9 @@ pub struct Recipe {
     /// The files that the task leaves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artifacts: Vec<ArtifactRule>,
+    /// Whether the attempt has a cache for its build tools.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tool_cache: bool,
     /// The secrets that the attempt gets when it starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<WantedSecret>,
@@ -171,6 +174,7 @@ impl Recipe {
             processes: None,
             millicpus: None,
             artifacts: Vec::new(),
+            tool_cache: false,
             secrets: Vec::new(),
         }
     }

@@ -16,6 +16,17 @@ pub struct ObservedRefs {
 /// The default branches of repositories whose default branch nobody has told.
 const USUAL_DEFAULTS: [&str; 2] = ["main", "master"];
 
+impl ObservedRefs {
+    /// Returns the default branch, or the names that it usually has if nobody has told it.
+    #[must_use]
+    pub fn default_branches(&self) -> Vec<BranchName> {
+        match &self.default_branch {
+            Some(branch) => vec![branch.clone()],
+            None => USUAL_DEFAULTS.map(BranchName::new).into(),
+        }
+    }
+}
+
 /// An operator's rule about the refs of a repository that are trusted. A part that is `None` is not decided by the
 /// operator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,10 +62,7 @@ impl TrustRule {
         };
         let is_trusted = match (reference.branch(), reference.tag()) {
             (Some(branch), _) => {
-                let is_default = match &observed.default_branch {
-                    Some(default) => default.as_str() == branch,
-                    None => USUAL_DEFAULTS.contains(&branch),
-                };
+                let is_default = observed.default_branches().iter().any(|default| default.as_str() == branch);
                 is_default && self.default_branch.unwrap_or(true) || is_listed(&self.branches, branch)
             }
             (None, Some(tag)) => is_listed(&self.tags, tag),

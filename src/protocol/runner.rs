@@ -252,9 +252,22 @@ pub struct Runtask {
     /// The reason why the attempt cannot get these outputs. It then could not start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs_missing: Option<String>,
+    /// The scopes of the attempt's tool cache: those that it reads, in this order. The first one is its own, into which
+    /// it writes. None by default, as for a task without a tool cache.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cache_scopes: Vec<CacheScopeName>,
     /// A task that cannot be read spoils this attempt alone, not the session; the error says what is wrong with it.
     #[serde(serialize_with = "serialize_task", deserialize_with = "deserialize_task")]
     pub task: Result<WireTask, String>,
+}
+
+/// The name of a scope: a ref, and whether the builds are trusted that write into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheScopeName {
+    /// The full name.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    pub trusted: bool,
 }
 
 /// A task, as far as a runner needs it: the recipe's keys stand beside the name.

@@ -7,8 +7,8 @@ use super::limits::{EXCLUSIVE_END_MS, EXCLUSIVE_START_MS};
 use crate::model::reason::LossReason;
 use crate::model::words::outcome_words;
 use crate::model::{
-    ArtifactRecord, AttemptId, BuildId, CommitId, ExecutionRecord, LogSummary, Moment, Outcome, Outputs, Recipe,
-    RefName, RepoName, StepRecord, StreamKind, StreamSummary, TaskName,
+    ArtifactRecord, AttemptId, BuildId, CacheScope, CommitId, ExecutionRecord, LogSummary, Moment, Outcome, Outputs,
+    Recipe, RefName, RepoName, StepRecord, StreamKind, StreamSummary, TaskName,
 };
 
 /// An attempt to execute.
@@ -38,6 +38,8 @@ pub(super) struct Assignment {
     pub(super) url: Option<String>,
     /// The outputs of the needed tasks, or the reason why the attempt cannot get them.
     pub(super) needed: Result<Outputs, String>,
+    /// The scopes that its tool cache reads, its own first, into which it writes. Empty if the dispatcher tells none.
+    pub(super) cache_scopes: Vec<CacheScope>,
     pub(super) task: TaskName,
     pub(super) recipe: Arc<Recipe>,
 }

@@ -18,6 +18,8 @@ pub(super) struct CommandPlaces<'a> {
     pub(super) outputs: &'a OutputFile,
     /// `SURVEIL_TASKS`, if the task may write further ones.
     pub(super) written: Option<&'a WrittenTasks>,
+    /// The variables of the attempt's tool cache.
+    pub(super) tool_cache: &'a [(OsString, OsString)],
     /// The secrets of the attempt, as variables.
     pub(super) secrets: &'a [(OsString, OsString)],
 }

@@ -30,6 +30,7 @@ use super::session_thread::SessionThread;
 use super::shared_repos::SharedRepos;
 use super::slot::Slot;
 use super::slot_common::{Common, SlotReport, SlotWork};
+use super::tool_cache::DiskTier;
 use super::translate::{self, Offer};
 use super::upload::{Upload, Uploader};
 use crate::config::{RunnerSettings, own_facts};
@@ -70,6 +71,7 @@ pub(super) fn run(
         inherited: inherited(std::env::vars_os()),
         log_limit: settings.log_limit,
         artifact_limits: ArtifactLimits { files: settings.artifact_files, bytes: settings.artifact_bytes },
+        tool_cache: Arc::new(DiskTier::new(layout.tool_cache(), settings.tool_cache_bytes, settings.min_free)),
         min_free: settings.min_free,
         grace_ms: settings.grace_ms,
         renewed: AtomicU64::new(boottime::now().0),

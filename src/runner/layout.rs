@@ -217,6 +217,11 @@ impl Layout {
         self.root.join("images")
     }
 
+    /// Returns the directory of the tool cache. It is made when it is needed.
+    pub(super) fn tool_cache(&self) -> PathBuf {
+        self.root.join("tool-cache")
+    }
+
     pub(super) fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }

@@ -55,6 +55,7 @@ mod stream_delivery;
 mod temporary;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tool_cache;
 mod translate;
 mod upload;
 mod variable_lines;
@@ -74,6 +75,7 @@ pub use own_temporary::OwnTemporary;
 pub use secrets::{AttemptSecrets, SecretValues};
 pub use step_env::{StepEnv, set_all, step_environment};
 pub use steps::{NextCommand, StepRun, outcome_of};
+pub use tool_cache::{GO_ADDRESS, serve_go};
 pub use working_directory::working_directory;
 pub use written_tasks::{VARIABLE as WRITTEN_TASKS, WrittenTasks};
 

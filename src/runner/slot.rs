@@ -30,9 +30,10 @@ use super::secret_request;
 use super::secrets::AttemptSecrets;
 use super::slot_common::{Common, SlotReport, SlotWork};
 use super::spool::{Spool, SpoolWriter};
-use super::step_env::{StepEnv, set_all, step_environment};
+use super::step_env::{StepEnv, set_all, step_environment, with_all};
 use super::steps::{NextCommand, StepRun, outcome_of};
 use super::temporary::Temporary;
+use super::tool_cache::{Surroundings, ToolCache};
 use super::working_directory::working_directory;
 use super::workspace::Workspace;
 use super::written_tasks::{VARIABLE as WRITTEN_TASKS, WrittenTasks};
@@ -243,6 +244,10 @@ impl Slotted {
                 .flatten()
                 .for_each(|line| log.line(&format!("surveil: {line}")));
         }
+        let (temporary, inherited) = (&*directories.temporary, &*self.common.inherited);
+        let surroundings = Surroundings { beside, temporary, inherited, view: directories.view.as_ref() };
+        let mut tell = |line: &str| log.line(line);
+        let tool_cache = ToolCache::of(assignment, &self.common.tool_cache, surroundings, &mut tell);
         let (mut changes, mut begun, mut duration_ms, mut lost) = (Vec::new(), None, None, None);
         let (mut used, mut enforcement): (Option<Usage>, _) = (None, Enforcement::default());
         while let Some(command) = run.next(begun.map_or(0, |begun| clock::now().since(begun))) {
@@ -258,6 +263,7 @@ impl Slotted {
                 file: file_of_step,
                 outputs: &output_file,
                 written,
+                tool_cache: tool_cache.as_ref().map_or(&[], ToolCache::variables),
                 secrets: secrets.as_ref().map_or(&[], AttemptSecrets::variables),
             };
             let (ended, was_quiet) = match self.command(assignment, &command, &places, &changes) {
@@ -315,6 +321,7 @@ impl Slotted {
             let keeping = Keeping { attempt, rules, tree, limits, reports, cancelled: &work.cancelled };
             (outcome, artifacts) = keep_artifacts(&keeping, outcome, &mut |line| log.line(line));
         }
+        tool_cache.into_iter().for_each(|cache| cache.end(&mut |line| log.line(line)));
         let mut result = log.report(outcome, duration_ms, steps);
         let guard = self.common.guard.as_ref().filter(|_| directories.view.is_some());
         let execution = image.as_ref().map(|image| image.record(recipe));
@@ -392,7 +399,7 @@ impl Slotted {
         places: &CommandPlaces<'_>,
         changes: &[(OsString, OsString)],
     ) -> Result<Command, String> {
-        let CommandPlaces { tree, directories, file, outputs, written, secrets } = *places;
+        let CommandPlaces { tree, directories, file, outputs, written, tool_cache, secrets } = *places;
         let needed = assignment.needed.as_ref().map_err(String::clone)?;
         let temporary = &*directories.temporary;
         let directory = working_directory(tree, command.dir)?;
@@ -419,7 +426,9 @@ impl Slotted {
         let places = AttemptPlaces { root: tree, directory: &directory, ceiling, temporary };
         // A container has the variables of its image, and none of this machine's.
         let inherited = if assignment.recipe.image.is_some() { &[] } else { &*self.common.inherited };
-        let mut env = attempt_environment(inherited, &facts, &places, [needed, &assignment.recipe.env]);
+        // The task's own variables win over those of its tool cache.
+        let inherited = with_all(inherited, tool_cache);
+        let mut env = attempt_environment(&inherited, &facts, &places, [needed, &assignment.recipe.env]);
         set_all(&mut env, vec![(OUTPUT_FILE.into(), outputs.path().into())]);
         set_all(&mut env, secrets.to_vec());
         if let (Some(step), Some(file)) = (command.step, file) {

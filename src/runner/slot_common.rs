@@ -15,6 +15,7 @@ use super::images::Images;
 use super::layout::Layout;
 use super::routes::Piece;
 use super::shared_repos::SharedRepos;
+use super::tool_cache::DiskTier;
 use super::upload::Upload;
 use crate::model::reason::LossReason;
 use crate::model::{Ability, AttemptId, CommitId, Moment, Outcome, RepoName, RunnerName};
@@ -29,6 +30,7 @@ pub(super) struct Common {
     pub(super) inherited: Vec<(OsString, OsString)>,
     pub(super) log_limit: u64,
     pub(super) artifact_limits: ArtifactLimits,
+    pub(super) tool_cache: Arc<DiskTier>,
     pub(super) min_free: u64,
     pub(super) grace_ms: u64,
     /// The time since which leases are surely renewed, as the core last knew.

@@ -1,6 +1,7 @@
 //! The file `SURVEIL_ENV`, in which a step tells the environment of the steps behind it. `variable_lines.rs` reads its
 //! form.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
@@ -75,6 +76,18 @@ pub fn set_all(environment: &mut Vec<(OsString, OsString)>, variables: Vec<(OsSt
             None => environment.push((name, value)),
         }
     }
+}
+
+/// Returns an environment with these variables set. Nothing is copied if there are none.
+pub(super) fn with_all<'a>(
+    environment: &'a [(OsString, OsString)],
+    variables: &[(OsString, OsString)],
+) -> Cow<'a, [(OsString, OsString)]> {
+    let mut environment = Cow::Borrowed(environment);
+    if !variables.is_empty() {
+        set_all(environment.to_mut(), variables.to_vec());
+    }
+    environment
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod tasks;
 mod telling;
 mod terminal;
 mod three_shells;
+mod tool_cache;
 mod trees;
 mod trust;
 mod trying;

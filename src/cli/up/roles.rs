@@ -89,6 +89,7 @@ impl RoleSettings {
             log_limit: defaults::LOG_LIMIT_BYTES,
             artifact_files: defaults::ARTIFACT_FILES,
             artifact_bytes: defaults::ARTIFACT_BYTES,
+            tool_cache_bytes: defaults::TOOL_CACHE_BYTES,
             min_free: defaults::MIN_FREE_BYTES,
             grace_ms: defaults::GRACE_MS,
             delivery_ms: defaults::DELIVERY_MS,

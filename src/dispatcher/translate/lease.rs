@@ -1,11 +1,11 @@
 //! The messages to a runner: commands of the scheduler, among them the lease of an attempt. Nothing is checked here.
 
-use crate::dispatcher::grants::{LeaseFacts, StoredBytes};
+use crate::dispatcher::grants::{LeaseFacts, RepoPlace, StoredBytes};
 use crate::git::without_secrets;
 use crate::model::reason::RefusalReason;
-use crate::model::{AttemptId, BranchName, StreamId, Trust};
+use crate::model::{AttemptId, BranchName, CacheScope, CacheScopes, ObservedRefs, StreamId, Trigger, Trust};
 use crate::protocol::hello::{ErrorCode, Refusal};
-use crate::protocol::runner::{LogOffset, Runtask, StreamName, ToRunner, WireTask};
+use crate::protocol::runner::{CacheScopeName, LogOffset, Runtask, StreamName, ToRunner, WireTask};
 use crate::scheduler::{Lease, RunnerCommand};
 
 /// Returns the message for a command of the scheduler. `stored` has the number of stored bytes of each stream, `facts`
@@ -73,6 +73,18 @@ fn runtask(lease: &Lease, facts: Option<LeaseFacts<'_>>) -> Runtask {
         url: place.and_then(|place| place.url.as_deref()).map(without_secrets),
         outputs,
         outputs_missing,
+        cache_scopes: if lease.task.recipe.tool_cache { cache_scopes(trigger, place) } else { Vec::new() },
         task: Ok(WireTask { name: lease.task.name.to_string(), recipe: lease.task.recipe.clone() }),
     }
+}
+
+/// Returns the scopes of the tool cache of an attempt, its own first.
+fn cache_scopes(trigger: &Trigger, place: Option<&RepoPlace>) -> Vec<CacheScopeName> {
+    let default_branch = place.and_then(|place| place.default_branch.clone());
+    let scopes = CacheScopes::of(trigger, &ObservedRefs { default_branch, named: Vec::new() });
+    let name = |scope: CacheScope| CacheScopeName {
+        reference: scope.reference.to_string(),
+        trusted: scope.trust == Trust::Trusted,
+    };
+    scopes.read.into_iter().map(name).collect()
 }

@@ -25,6 +25,7 @@ pub(super) fn assignment(attempt: u64) -> Assignment {
         before: None,
         url: None,
         needed: Ok(Vec::new()),
+        cache_scopes: Vec::new(),
         commit: "ab".repeat(20).parse().unwrap(),
         task: TaskName::new("test").unwrap(),
         recipe: Recipe::new(Script::Shell("true".into())).into(),

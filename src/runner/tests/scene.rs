@@ -105,6 +105,7 @@ impl Scene {
             log_limit: 1 << 30,
             artifact_files: 1000,
             artifact_bytes: 1 << 30,
+            tool_cache_bytes: 1 << 20,
             min_free: 0,
             grace_ms: 100,
             delivery_ms: 10_000,
@@ -315,6 +316,7 @@ pub(super) fn runtask(attempt: u64, commit: &str, script: &str) -> ToRunner {
         commit: commit.to_owned(),
         outputs: Vec::new(),
         outputs_missing: None,
+        cache_scopes: Vec::new(),
         task: Ok(WireTask {
             name: "test".into(),
             recipe: Arc::new(Recipe {

@@ -8,12 +8,15 @@ use super::event::Event;
 use super::routes::Piece;
 use super::secrets::SecretValues;
 use crate::model::{
-    AttemptId, BuildId, CommitId, Label, Moment, RefName, RepoName, SpawnId, StreamId, TaskName, TierOffer,
+    AttemptId, BuildId, CacheScope, CommitId, Label, Moment, RefName, RepoName, SpawnId, StreamId, TaskName, TierOffer,
+    Trust,
 };
 use crate::protocol::execution::Tiers;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_SOURCE_BYTES};
-use crate::protocol::runner::{FromRunner, LogOffset, Runtask, SecretPart, ToRunner, WarmTree, WireTask};
+use crate::protocol::runner::{
+    CacheScopeName, FromRunner, LogOffset, Runtask, SecretPart, ToRunner, WarmTree, WireTask,
+};
 use crate::transport::{Frame, FrameReader, TransportError};
 
 pub(super) use results::{read_results, results, results_line};
@@ -125,10 +128,16 @@ fn assignment(lease: Runtask) -> Result<Assignment, String> {
         before: lease.before.and_then(|commit| commit.parse().ok()),
         url: lease.url.filter(|url| url.len() <= MAX_SOURCE_BYTES),
         needed: lease.outputs_missing.map_or(Ok(lease.outputs), Err),
+        cache_scopes: lease.cache_scopes.into_iter().map(cache_scope).collect(),
         commit: lease.commit.parse::<CommitId>().map_err(|error| error.to_string())?,
         task: TaskName::new(&name).map_err(|error| error.to_string())?,
         recipe,
     })
+}
+
+fn cache_scope(name: CacheScopeName) -> CacheScope {
+    let trust = if name.trusted { Trust::Trusted } else { Trust::Untrusted };
+    CacheScope { trust, reference: RefName::new(&name.reference) }
 }
 
 /// Returns the ref of a lease. A dispatcher that tells no event sends the full name of a ref that is no branch in place

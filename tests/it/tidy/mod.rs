@@ -77,6 +77,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("strsim", &["config", "cli"]),
     ("ring", &["dispatcher/secrets"]),
     ("aho_corasick", &["runner/masking"]),
+    ("httparse", &["runner/tool_cache", "fuzz/tool_cache"]),
 ];
 
 fn root() -> &'static Path {

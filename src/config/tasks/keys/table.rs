@@ -269,6 +269,15 @@ pub(crate) static KEYS: &[Key] = &[
         ..Key::USUAL
     },
     Key {
+        name: "tool_cache",
+        example: "tool_cache = true",
+        row: "`true` or `false` | `false` | whether build tools, such as ccache and sccache, share their results with later attempts",
+        schema: r#"{"type": "boolean"}"#,
+        aliases: &["build_cache", "remote_cache", "compiler_cache"],
+        read: |entry, draft| entry.flag().map(|flag| draft.recipe.tool_cache = flag),
+        ..Key::USUAL
+    },
+    Key {
         name: "artifacts",
         example: r#"artifacts = ["dist/**"]"#,
         row: "list of globs and tables | `[]` | files that are kept when the task has ended",
