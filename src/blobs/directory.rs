@@ -10,14 +10,17 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
 /// Directories below one another that are walked through. Each takes a descriptor meanwhile.
-const MAX_DEPTH: usize = 200;
+pub(super) const MAX_DEPTH: usize = 200;
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub(super) const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// An open directory, below which paths are looked up.
 #[derive(Debug)]
 pub struct TreeDirectory {
     pub(super) root: OwnedFd,
+    /// Whether something that is in the way of an entry is removed.
+    pub(super) replaces: bool,
 }
 
 /// Something that was found in a directory.
@@ -58,7 +61,12 @@ impl TreeDirectory {
     /// Opens the directory at `path`. The path itself may have symbolic links.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { root: rustix::fs::open(path, flags, Mode::empty())? })
+        Ok(Self { root: rustix::fs::open(path, flags, Mode::empty())?, replaces: false })
+    }
+
+    /// Opens the directory at `path`, to write entries that take the place of what is there, whatever it is.
+    pub fn open_replacing(path: &Path) -> io::Result<Self> {
+        Ok(Self { replaces: true, ..Self::open(path)? })
     }
 
     /// Opens a file below it for reading. A special file is refused, and never waited for.
@@ -146,7 +154,7 @@ fn walk_directory<E: From<PathTrouble>>(
 }
 
 /// Returns the names of a directory's entries, sorted.
-fn names(directory: &OwnedFd) -> io::Result<Vec<Box<CStr>>> {
+pub(super) fn names(directory: &OwnedFd) -> io::Result<Vec<Box<CStr>>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory.as_fd())? {
         let entry = entry?;

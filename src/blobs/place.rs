@@ -8,9 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
-use super::directory::TreeDirectory;
+use super::directory::{DIRECTORY, MAX_DEPTH, TreeDirectory, names};
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const NEW_FILE: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
 
 /// A file that is being written. If it is dropped, nothing of it stays.
@@ -21,6 +20,7 @@ pub struct Placing {
     /// The name that it has meanwhile.
     unfinished: String,
     file: File,
+    replaces: bool,
     is_finished: bool,
 }
 
@@ -36,7 +36,7 @@ impl TreeDirectory {
                 Err(error) => return Err(error.into()),
                 Ok(file) => {
                     let (name, file) = (name.to_owned(), file.into());
-                    return Ok(Placing { parent, name, unfinished, file, is_finished: false });
+                    return Ok(Placing { parent, name, unfinished, file, replaces: self.replaces, is_finished: false });
                 }
             }
         }
@@ -48,6 +48,7 @@ impl TreeDirectory {
         let (parent, name) = self.make_parent(path)?;
         match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::ISDIR) if self.replaces => remove(parent.as_fd(), name, 0)?,
             Err(error) => return Err(in_the_way(name, error)),
         }
         rustix::fs::symlinkat(target, &parent, name)?;
@@ -58,7 +59,7 @@ impl TreeDirectory {
     /// Makes a directory at a checked path. One that is there is left as it is.
     pub fn make_directory(&self, path: &str, mtime_ns: i64) -> io::Result<()> {
         let (parent, name) = self.make_parent(path)?;
-        if make_and_open(parent.as_fd(), name)?.1 {
+        if make_and_open(parent.as_fd(), name, self.replaces)?.1 {
             rustix::fs::utimensat(&parent, name, &times(mtime_ns), AtFlags::SYMLINK_NOFOLLOW)?;
         }
         Ok(())
@@ -69,14 +70,14 @@ impl TreeDirectory {
         let mut at = self.root.try_clone()?;
         let Some((above, name)) = path.rsplit_once('/') else { return Ok((at, path)) };
         for name in above.split('/') {
-            at = make_and_open(at.as_fd(), name)?.0;
+            at = make_and_open(at.as_fd(), name, self.replaces)?.0;
         }
         Ok((at, name))
     }
 }
 
 /// Opens a directory, and makes it if it is missing. Returns whether it was made.
-fn make_and_open(parent: BorrowedFd<'_>, name: &str) -> io::Result<(OwnedFd, bool)> {
+fn make_and_open(parent: BorrowedFd<'_>, name: &str, replaces: bool) -> io::Result<(OwnedFd, bool)> {
     let is_made = match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o777)) {
         Ok(()) => true,
         Err(Errno::EXIST) => false,
@@ -84,8 +85,28 @@ fn make_and_open(parent: BorrowedFd<'_>, name: &str) -> io::Result<(OwnedFd, boo
     };
     match rustix::fs::openat(parent, name, DIRECTORY, Mode::empty()) {
         Ok(directory) => Ok((directory, is_made)),
+        Err(Errno::NOTDIR | Errno::LOOP) if replaces => {
+            rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
+            make_and_open(parent, name, false)
+        }
         Err(error) => Err(in_the_way(name, error)),
     }
+}
+
+/// Removes a directory with all that is in it. Follows no link.
+fn remove(parent: BorrowedFd<'_>, name: impl rustix::path::Arg + Copy, depth: usize) -> io::Result<()> {
+    if depth == MAX_DEPTH {
+        return Err(io::Error::other(format!("directories are more than {MAX_DEPTH} deep")));
+    }
+    let directory = rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())?;
+    for entry in names(&directory)? {
+        match rustix::fs::unlinkat(&directory, &*entry, AtFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::ISDIR) => remove(directory.as_fd(), &*entry, depth + 1)?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
 
 fn in_the_way(name: &str, error: Errno) -> io::Error {
@@ -109,8 +130,16 @@ impl Placing {
     /// Gives the file its name, in place of a file or link that has it.
     pub fn finish(mut self, mtime_ns: i64) -> io::Result<()> {
         rustix::fs::futimens(&self.file, &times(mtime_ns))?;
-        rustix::fs::renameat(&self.parent, &self.unfinished, &self.parent, &self.name)
-            .map_err(|error| in_the_way(&self.name, error))?;
+        let rename =
+            |placing: &Self| rustix::fs::renameat(&placing.parent, &placing.unfinished, &placing.parent, &placing.name);
+        match rename(&self) {
+            Ok(()) => {}
+            Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) if self.replaces => {
+                remove(self.parent.as_fd(), self.name.as_str(), 0)?;
+                rename(&self)?;
+            }
+            Err(error) => return Err(in_the_way(&self.name, error)),
+        }
         self.is_finished = true;
         Ok(())
     }

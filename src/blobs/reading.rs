@@ -1,6 +1,7 @@
 //! Reads stored blobs: as they are stored, for a peer that verifies them, or unpacked and verified here.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
 
 use super::manifest::{Entry, ManifestError, read_manifest};
 use super::store::{BlobStore, StoredBlob};
@@ -9,6 +10,9 @@ use crate::model::BlobId;
 
 /// The window of a compressed blob that is accepted, as for one that arrives.
 const MAX_WINDOW_LOG: u32 = 23;
+
+/// Bytes that are read at a time when a blob is checked.
+const CHECK_BYTES: usize = 128 * 1024;
 
 /// Sums up the bytes that are read.
 struct Tapping<R> {
@@ -75,6 +79,22 @@ impl BlobStore {
             Ok(())
         })?;
         Ok(if is_there { missing } else { Some(manifest) })
+    }
+
+    /// Returns a piece of the stored form of a blob, of at most `length` bytes, and whether it is the last one; `None`
+    /// if the blob is not there. Nothing is verified: a peer that takes pieces verifies the whole.
+    pub fn piece(&self, id: BlobId, offset: u64, length: usize) -> io::Result<Option<(Form, Vec<u8>, bool)>> {
+        let Some(StoredBlob { file, form }) = self.read(id)? else { return Ok(None) };
+        let whole = file.metadata()?.len();
+        let left = usize::try_from(whole.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut piece = vec![0; left.min(length)];
+        file.read_exact_at(&mut piece, offset)?;
+        Ok(Some((form, piece, left <= length)))
+    }
+
+    /// Whether a blob is there, and its bytes are those of its name. One that is damaged is set aside.
+    pub fn is_sound(&self, id: BlobId) -> io::Result<bool> {
+        self.pieces(id, CHECK_BYTES, &mut |_, _, _| true)
     }
 
     /// Passes the stored form of a blob to `each` in pieces, of which the last one says so, until `each` returns false.

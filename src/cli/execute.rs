@@ -42,9 +42,10 @@ Tasks run one after the other, each after the tasks that it needs. Without names
 current branch would run if everything had changed; tasks that are named run whatever their `when` says. Labels are \
 ignored. They run in the work tree as it is, with everything that is in it: changes, untracked files, products of \
 earlier tasks. As on a runner they run at the root of the tree, whatever directory of the repository is the current \
-one. With --clean, each runs in a fresh tree of the commit alone, as on a runner: without .git, and without anything \
-that another task has made. The exit code is that of a build: 0 passed, 1 failed, 3 errored; 130 after Ctrl-C and \
-143 after SIGTERM, which end the task with all its processes. The tasks run to their end also if nobody reads the \
+one. With --clean, each runs in a fresh tree of the commit alone, as on a runner, with a .git of its own and the \
+artifacts of the tasks that it needs, and nothing else that another task has made. The exit code is that of a build: \
+0 passed, 1 failed, 3 errored; 130 after Ctrl-C and 143 after SIGTERM, which end the task with all its processes. The \
+tasks run to their end also if nobody reads the \
 output.
 
 Examples:
@@ -160,7 +161,7 @@ impl LocalRun {
     /// Reads the tasks that a passed task wrote. Returns the ending of that task.
     fn expand(&mut self, task: &TaskSpec, out: &mut Output) -> Result<Ending, CliError> {
         let Some(written) = self.written.take() else { return Ok(Ending::Passed) };
-        let plan = written.and_then(|text| parse_written(&task.name, text.as_bytes()).map_err(|mistake| mistake.text));
+        let plan = written.and_then(|text| parse_written(task, text.as_bytes()).map_err(|mistake| mistake.text));
         match plan {
             Ok(plan) => {
                 self.joined = plan.tasks.into_iter().map(|task| task.spec).collect();
@@ -219,7 +220,10 @@ impl LocalRun {
             Ok(values) => values,
             Err(why) => return Ok((Outcome::CouldNotStart(why.clone()), Some(why))),
         };
-        self.place.make_ready()?;
+        match self.place.make_ready(task)? {
+            Ok(lines) => lines.iter().try_for_each(|line| out.line(line))?,
+            Err(why) => return Ok((Outcome::CouldNotStart(why.clone()), Some(why))),
+        }
         let temporary = self.temporary.make().map_err(CliError::machine("make a temporary directory"))?;
         let secrets = AttemptSecrets::place(&task.recipe.secrets, values, &temporary);
         let secrets = secrets.map_err(CliError::machine("write a secret's file"))?;
@@ -263,6 +267,9 @@ impl LocalRun {
         self.outputs.insert(task.name.clone(), outputs);
         self.temporary.clear();
         let (outcome, steps) = run.finish();
+        let mut lines = Vec::new();
+        let outcome = self.place.keep_artifacts(task, outcome, &self.cancel, &mut |line| lines.push(line.to_owned()));
+        lines.iter().try_for_each(|line| out.line(line))?;
         let written = self.writes_to.take().filter(|_| outcome == Outcome::Passed);
         self.written = written.and_then(|file| file.read());
         for step in steps.iter().filter(|step| step.outcome.is_none()) {

@@ -148,7 +148,7 @@ mod tests {
 
     fn task(name: &str, needs: &[&str], condition: Condition) -> TaskSpec {
         let mut task = TaskSpec::new(TaskName::recorded(name), Script::Shell("true".into()));
-        let need = |need: &&str| Need { task: TaskName::recorded(need), condition };
+        let need = |need: &&str| Need { condition, ..Need::passed(TaskName::recorded(need)) };
         task.placement.needs = needs.iter().map(need).collect();
         task
     }

@@ -2,17 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
+use crossbeam_channel::Receiver;
+
 use super::CliError;
 use super::report::short;
 use super::typed_place::{place_of, tree_root};
 use crate::config::{CheckedTasks, ObservedRepo, check_directory, repo_name_from};
 use crate::git::{CleanTree, CommitText, Difference, Local, RepositoryPlace, Watched};
-use crate::model::{BuildSettings, RefName, TaskSpec};
+use crate::model::{BuildSettings, Outcome, RefName, TaskSpec};
+use crate::runner::HandOver;
 
 /// The place of a local run.
 pub(crate) enum RunPlace {
     AsItIs(PathBuf),
-    Clean(Box<CleanTree>),
+    Clean(Box<CleanPlace>),
+}
+
+/// A tree of one commit alone, and the artifacts that tasks left in it.
+pub(crate) struct CleanPlace {
+    tree: CleanTree,
+    artifacts: HandOver,
 }
 
 /// The repository, ref and commit of an attempt's environment. Outside a repository there is only a name.
@@ -66,13 +75,15 @@ impl RunPlace {
         let CheckedTasks { tasks, settings, .. } = check_directory(clean.path())?;
         let text = source.describe(commit).ok();
         let origin = Origin { commit: commit.to_string(), text, ..Origin::of(local.root(), Some(local.place())) };
-        Ok(Prepared { place: Self::Clean(Box::new(clean)), tasks, settings, origin })
+        let artifacts = HandOver::new(clean.beside("artifacts"));
+        let place = Self::Clean(Box::new(CleanPlace { tree: clean, artifacts }));
+        Ok(Prepared { place, tasks, settings, origin })
     }
 
     pub(crate) fn directory(&self) -> &Path {
         match self {
             Self::AsItIs(directory) => directory,
-            Self::Clean(clean) => clean.path(),
+            Self::Clean(clean) => clean.tree.path(),
         }
     }
 
@@ -81,16 +92,31 @@ impl RunPlace {
         match self {
             // The work tree is the user's own, so git may look for its repository in any directory above.
             Self::AsItIs(_) => Path::new("/"),
-            Self::Clean(clean) => clean.path().parent().unwrap_or(Path::new("/")),
+            Self::Clean(clean) => clean.tree.path().parent().unwrap_or(Path::new("/")),
         }
     }
 
-    /// Gets the place ready for the next attempt: a clean tree has nothing of the attempt before.
-    pub(crate) fn make_ready(&mut self) -> Result<(), CliError> {
-        match self {
-            Self::AsItIs(_) => Ok(()),
-            Self::Clean(clean) => Ok(clean.bring()?),
-        }
+    /// Gets the place ready for an attempt: a clean tree has nothing of other attempts but the artifacts that this one
+    /// takes. Returns lines about them, or the reason why the attempt cannot start.
+    pub(crate) fn make_ready(&mut self, task: &TaskSpec) -> Result<Result<Vec<String>, String>, CliError> {
+        let Self::Clean(clean) = self else { return Ok(Ok(Vec::new())) };
+        let CleanPlace { tree, artifacts } = &mut **clean;
+        tree.bring()?;
+        Ok(artifacts.hand_on(task, tree.path(), &|path, is_directory| tree.in_the_way(path, is_directory)))
+    }
+
+    /// Keeps the artifacts of an attempt for the tasks that take them. Returns the outcome that counts. In the work
+    /// tree as it is, they are there anyway.
+    pub(crate) fn keep_artifacts(
+        &mut self,
+        task: &TaskSpec,
+        outcome: Outcome,
+        cancelled: &Receiver<()>,
+        say: &mut dyn FnMut(&str),
+    ) -> Outcome {
+        let Self::Clean(clean) = self else { return outcome };
+        let CleanPlace { tree, artifacts } = &mut **clean;
+        artifacts.keep(task, tree.path(), outcome, cancelled, say)
     }
 }
 

@@ -7,7 +7,10 @@ use rustc_hash::FxHashMap;
 
 use super::data_dir::LogPlace;
 use crate::model::output::{MAX_NEEDED_OUTPUT_BYTES, add_outputs};
-use crate::model::{AttemptId, BranchName, BuildSource, CommitId, Outputs, StreamId, StreamKind, TaskSpec};
+use crate::model::{
+    ArtifactRecord, AttemptId, BranchName, BuildSource, CommitId, Need, Outputs, StreamId, StreamKind, Take,
+    TakenArtifact, TaskSpec,
+};
 use crate::scheduler::Lease;
 use crate::threads;
 
@@ -16,8 +19,8 @@ use crate::threads;
 pub(crate) struct Grant {
     pub(crate) commit: CommitId,
     pub(crate) log: LogPlace,
-    /// The build of a task that may write further tasks.
-    pub(crate) expands: Option<Arc<BuildSource>>,
+    /// The build and the task of an attempt that may write further tasks.
+    pub(crate) expands: Option<(Arc<BuildSource>, Arc<TaskSpec>)>,
     /// The build and the task of an attempt that may ask for secrets.
     pub(crate) secrets: Option<(Arc<BuildSource>, Arc<TaskSpec>)>,
 }
@@ -36,6 +39,8 @@ pub(crate) struct LeaseFacts<'a> {
     pub(crate) place: &'a RepoPlace,
     /// The outputs of the needed tasks, or the reason why the attempt cannot get them.
     pub(crate) needed: Result<Outputs, String>,
+    /// The artifacts that it takes of them, likewise.
+    pub(crate) taken: Result<Vec<TakenArtifact>, String>,
 }
 
 impl LeaseFacts<'_> {
@@ -55,6 +60,29 @@ impl LeaseFacts<'_> {
     }
 }
 
+impl LeaseFacts<'_> {
+    /// Puts the artifacts that a task takes together, in the order of `needs`. `of_tasks` has those that each needed
+    /// task left.
+    pub(crate) fn taken<'n>(
+        of_tasks: impl IntoIterator<Item = (&'n Need, Vec<ArtifactRecord>)>,
+    ) -> Result<Vec<TakenArtifact>, String> {
+        let of_task = |(need, left): (&'n Need, Vec<ArtifactRecord>)| {
+            let taken = left.into_iter().filter(|record| need.take.covers(&record.name));
+            let task = || need.task.clone();
+            taken.map(move |record| TakenArtifact { task: task(), name: record.name, manifest: record.manifest })
+        };
+        let taken: Vec<TakenArtifact> = of_tasks.into_iter().flat_map(of_task).collect();
+        if taken.len() > Take::MAX {
+            let count = taken.len();
+            return Err(format!(
+                "the tasks that it needs left {count} artifacts, and a task takes at most {}: say by `take` which ones",
+                Take::MAX
+            ));
+        }
+        Ok(taken)
+    }
+}
+
 /// The numbers of bytes that are stored of streams.
 pub(crate) type StoredBytes = HashMap<StreamId, u64>;
 
@@ -62,7 +90,7 @@ impl Grant {
     pub(crate) fn of(lease: &Lease) -> Self {
         let Lease { source, build, task, number, .. } = lease;
         let log = LogPlace { repo: source.repo.clone(), build: *build, task: task.name.clone(), number: *number };
-        let expands = task.recipe.expand.then(|| Arc::clone(source));
+        let expands = task.recipe.expand.then(|| (Arc::clone(source), Arc::clone(task)));
         let secrets = (!task.recipe.secrets.is_empty()).then(|| (Arc::clone(source), Arc::clone(task)));
         Self { commit: source.commit, log, expands, secrets }
     }
@@ -95,6 +123,27 @@ impl Grants {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{BlobId, TaskName};
+
+    #[test]
+    fn artifacts_are_taken_in_the_order_of_needs_and_are_bounded() {
+        let record = |name: &str| ArtifactRecord {
+            name: name.into(),
+            manifest: BlobId([7; 32]),
+            files: 1,
+            bytes: 1,
+            keep_ms: None,
+        };
+        let need = |task: &str, take| Need { take, ..Need::passed(TaskName::recorded(task)) };
+        let (all, one) = (need("build", Take::All), need("test", Take::Only(vec!["b".into()])));
+        let both = || vec![record("a"), record("b")];
+        let taken = LeaseFacts::taken([(&one, both()), (&all, both())]).unwrap();
+        let names: Vec<_> = taken.iter().map(|taken| format!("{}:{}", taken.task, taken.name)).collect();
+        assert_eq!(names, ["test:b", "build:a", "build:b"]);
+        let many = |count: usize| (0..count).map(|_| record("a")).collect();
+        assert!(LeaseFacts::taken([(&all, many(Take::MAX))]).is_ok());
+        assert!(LeaseFacts::taken([(&all, many(Take::MAX + 1))]).unwrap_err().contains("left 1001 artifacts"));
+    }
 
     #[test]
     fn outputs_of_a_later_need_win_and_all_together_are_bounded() {

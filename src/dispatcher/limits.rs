@@ -19,6 +19,10 @@ pub(crate) const LOG_RETRY: Duration = Duration::from_secs(1);
 pub(crate) const BLOB_WORK_CAPACITY: usize = 4;
 /// Time without blobs after which the thread of a session that writes them ends.
 pub(crate) const BLOB_IDLE: Duration = Duration::from_secs(10);
+/// Requests for blobs that wait to be answered, for each runner. A slot has a few of them.
+pub(crate) const BLOB_REQUESTS: usize = 4096;
+/// The longest piece of a blob that a runner gets: it is read as a whole, and an `ack` waits behind it.
+pub(crate) const WANTED_PIECE_BYTES: usize = 512 * 1024;
 /// Size of the pieces of a blob that is sent.
 pub(crate) const BLOB_PIECE_BYTES: usize = 256 * 1024;
 /// Free space in bytes that artifacts leave: the store needs it, and without the store nothing goes on.

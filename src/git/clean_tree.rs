@@ -43,6 +43,18 @@ impl CleanTree {
         self.tree.path()
     }
 
+    /// A path beside the tree that goes with it. Nothing is made there.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.place.join(name)
+    }
+
+    /// Returns what of the commit is in the way of a path in the tree, as [`WorkTree::in_the_way`] does.
+    #[must_use]
+    pub fn in_the_way(&self, path: &str, is_directory: bool) -> Option<String> {
+        self.tree.in_the_way(path, is_directory)
+    }
+
     /// Makes the tree exactly the commit's: whatever else is in it is removed.
     pub fn bring(&mut self) -> Result<(), GitError> {
         self.tree.check_out(self.commit, &[])

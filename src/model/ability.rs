@@ -23,6 +23,8 @@ worded! {
         Expand = "expand",
         /// The task leaves files.
         Artifacts = "artifacts",
+        /// The task finds files in its work tree that needed tasks left. No key of a recipe tells it.
+        Take = "take",
         /// An attempt sees nothing of Surveil and of other attempts, [`super::Tier::Guarded`].
         Guarded = "guarded",
         /// An attempt writes only into places of its own, [`super::Tier::Sealed`].
@@ -42,8 +44,16 @@ worded! {
 
 impl Ability {
     /// The abilities that this program has on every machine.
-    pub const OF_PROGRAM: [Self; 7] =
-        [Self::Dir, Self::QuietTimeout, Self::Steps, Self::Expand, Self::Artifacts, Self::Secrets, Self::ToolCache];
+    pub const OF_PROGRAM: [Self; 8] = [
+        Self::Dir,
+        Self::QuietTimeout,
+        Self::Steps,
+        Self::Expand,
+        Self::Artifacts,
+        Self::Take,
+        Self::Secrets,
+        Self::ToolCache,
+    ];
 
     /// Returns the abilities that a runner needs to execute a recipe.
     pub fn needed_for(recipe: &Recipe) -> impl Iterator<Item = Self> {
@@ -90,8 +100,8 @@ impl Ability {
             Self::Image => Some("container images (`image`)"),
             Self::NoNetwork => Some("tasks without network (`network = false`)"),
             Self::Limits => Some("limits of an attempt (`memory`, `processes`, `cpus`)"),
-            Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand | Self::Artifacts | Self::Secrets => None,
-            Self::ToolCache => None,
+            Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand => None,
+            Self::Artifacts | Self::Take | Self::Secrets | Self::ToolCache => None,
         }
     }
 
@@ -101,7 +111,8 @@ impl Ability {
         match self {
             Self::Guarded => Some(Tier::Guarded),
             Self::Sealed => Some(Tier::Sealed),
-            Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand | Self::Artifacts | Self::Secrets => None,
+            Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand => None,
+            Self::Artifacts | Self::Take | Self::Secrets => None,
             Self::Image | Self::NoNetwork | Self::Limits | Self::ToolCache => None,
         }
     }

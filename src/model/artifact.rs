@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BlobId, Outcome};
+use super::{BlobId, Outcome, TaskName};
 
 /// Files of the work tree that are kept under one name when a task has ended. It is a part of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,49 @@ fn yes() -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
 fn is_yes(flag: &bool) -> bool {
     *flag
+}
+
+/// The artifacts of a needed task that are put into the work tree before an attempt starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Take {
+    #[default]
+    Nothing,
+    /// All that the task left.
+    All,
+    /// Those of these names, as far as the task left them.
+    Only(Vec<String>),
+}
+
+impl Take {
+    /// The most artifacts that an attempt takes. Their names and manifests come with its lease, in one message.
+    pub const MAX: usize = 1000;
+
+    /// Whether nothing is taken, whatever the task left.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::Nothing
+    }
+
+    /// Whether an artifact of this name is taken.
+    #[must_use]
+    pub fn covers(&self, name: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::All => true,
+            Self::Only(names) => names.iter().any(|one| one == name),
+        }
+    }
+}
+
+/// An artifact of a needed task that an attempt takes, as its lease names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenArtifact {
+    pub task: TaskName,
+    /// [`ArtifactRule::name`].
+    pub name: String,
+    /// The blob with its manifest.
+    pub manifest: BlobId,
 }
 
 /// The outcomes of an attempt after which an artifact is kept.
@@ -107,6 +150,17 @@ mod tests {
         for outcome in [Outcome::Cancelled, Outcome::CouldNotStart("x".into()), Outcome::Lost("x".into())] {
             assert_eq!(covered(&outcome), [false; 3]);
         }
+    }
+
+    #[test]
+    fn artifacts_are_taken_by_their_names() {
+        let covered = |take: Take| ["files", "coverage"].map(|name| take.covers(name));
+        assert_eq!(covered(Take::Nothing), [false, false]);
+        assert_eq!(covered(Take::All), [true, true]);
+        assert_eq!(covered(Take::Only(vec!["coverage".into()])), [false, true]);
+        let text = |take: &Take| serde_json::to_string(take).unwrap();
+        assert_eq!(text(&Take::All), r#""all""#, "it is stored");
+        assert_eq!(text(&Take::Only(vec!["a".into()])), r#"{"only":["a"]}"#);
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub enum Record {
     AttemptFinished { attempt: AttemptId, outcome: Outcome, log: LogSummary, duration_ms: Option<u64>, at: WallTime },
     /// The steps of an attempt that has ended, in order.
     StepsEnded { attempt: AttemptId, steps: Vec<StepRecord> },
-    /// The artifacts that an attempt left, before its outcome. Their blobs are durable.
-    ArtifactsLeft { attempt: AttemptId, artifacts: Vec<ArtifactRecord> },
+    /// The artifacts that an attempt left, before its outcome. Their blobs are durable. `task` is its job's.
+    ArtifactsLeft { build: BuildId, job: JobId, task: TaskName, attempt: AttemptId, artifacts: Vec<ArtifactRecord> },
     /// How an attempt was executed, before its outcome.
     AttemptExecuted { attempt: AttemptId, execution: Box<ExecutionRecord> },
     /// The outputs of an attempt, before its outcome. `task` is its job's.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::recipe::{self, Recipe, Script};
-use super::{EndingKind, Group, Label, Line, RepoName, RetryRule, TaskName, When};
+use super::{EndingKind, Group, Label, Line, RepoName, RetryRule, Take, TaskName, When};
 
 /// One task as the commit defines it: names are unique, `needs` name tasks of the same commit without a cycle.
 ///
@@ -113,6 +113,9 @@ fn is_usual_priority(priority: &i32) -> bool {
 pub struct Need {
     pub task: TaskName,
     pub condition: Condition,
+    /// The artifacts of that task that are in the work tree when this one starts.
+    #[serde(default, skip_serializing_if = "Take::is_nothing")]
+    pub take: Take,
 }
 
 /// How the tasks that a task needs have to end. All needs of a task have the same condition; [`super::Readiness`] has
@@ -149,7 +152,7 @@ impl Need {
     /// Needs that a task has passed.
     #[must_use]
     pub fn passed(task: TaskName) -> Self {
-        Self { task, condition: Condition::Passed }
+        Self { task, condition: Condition::Passed, take: Take::Nothing }
     }
 }
 
@@ -162,16 +165,17 @@ enum NeedForm {
         task: TaskName,
         #[serde(default)]
         condition: Condition,
+        #[serde(default)]
+        take: Take,
     },
 }
 
 impl From<NeedForm> for Need {
     fn from(form: NeedForm) -> Self {
-        let (task, condition) = match form {
-            NeedForm::Name(task) => (task, Condition::Passed),
-            NeedForm::Full { task, condition } => (task, condition),
-        };
-        Self { task, condition }
+        match form {
+            NeedForm::Name(task) => Self::passed(task),
+            NeedForm::Full { task, condition, take } => Self { task, condition, take },
+        }
     }
 }
 
@@ -202,6 +206,12 @@ impl TaskSpec {
     #[must_use]
     pub fn is_exclusive(&self) -> bool {
         self.placement.group.as_ref().map_or(self.recipe.exclusive, |group| group.exclusive)
+    }
+
+    /// Whether the task finds artifacts of the tasks that it needs in its work tree.
+    #[must_use]
+    pub fn takes_artifacts(&self) -> bool {
+        self.placement.needs.iter().any(|need| !need.take.is_nothing())
     }
 
     /// Returns the lines in which the jobs of this task take turns, in a repository.

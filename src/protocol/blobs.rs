@@ -40,6 +40,52 @@ pub struct BlobOffset {
     pub offset: u64,
 }
 
+/// The fields of `want`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobRequest {
+    pub attempt: u64,
+    /// At most [`super::limits::MAX_ASKED_BLOBS`].
+    pub blobs: Vec<WantedPiece>,
+}
+
+/// A piece of a blob that a runner wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedPiece {
+    pub blob: String,
+    /// Where the piece begins in the form in which the blob is stored.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub offset: u64,
+    /// The most bytes of the piece.
+    pub bytes: u64,
+    /// Whether the dispatcher verifies the whole blob before it sends the piece, because what came before was not the
+    /// blob. False by default.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub check: bool,
+}
+
+/// The fields of `blob` to a runner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobPart {
+    pub attempt: u64,
+    pub blob: String,
+    /// Whether the stored form is that of zstd. False by default.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub zstd: bool,
+    pub offset: u64,
+    /// Whether the stored form ends behind this piece.
+    pub last: bool,
+    pub bytes: u64,
+}
+
+/// An artifact of a needed task, in a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeededArtifact {
+    pub task: String,
+    pub name: String,
+    /// The blob with its manifest.
+    pub manifest: String,
+}
+
 /// An artifact of an attempt that has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtifactEnd {

@@ -49,7 +49,7 @@ pub const MAX_INPUT_BYTES: usize = 32 * 1024;
 pub const MAX_WRITTEN_BYTES: usize = 256 * 1024;
 /// The most streams that a result may name beside its log.
 pub const MAX_STREAMS: usize = 256;
-/// The most blobs in one `have`: their names take 67 KiB.
+/// The most blobs in one `have`, whose names take 67 KiB, and the most pieces in one `want`.
 pub const MAX_ASKED_BLOBS: usize = 1000;
 /// The most artifacts that a result may name, and the longest name of one, in bytes.
 pub const MAX_ARTIFACTS: usize = 100;

@@ -6,7 +6,7 @@ use serde::ser::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::blobs::{ArtifactEnd, BlobOffset, BlobPiece, BlobQuestion};
+use super::blobs::{ArtifactEnd, BlobOffset, BlobPart, BlobPiece, BlobQuestion, BlobRequest, NeededArtifact};
 use super::execution::{Execution, Tiers};
 use super::hello::Refusal;
 use crate::model::recipe::{self, Recipe};
@@ -132,6 +132,9 @@ pub enum FromRunner {
     /// Asks to make everything that was sent for the attempt durable. Each manifest, and each blob that it names, must
     /// be there. Answer: `settled` or `blob_refused`.
     Settle { attempt: u64, manifests: Vec<String> },
+    /// Asks for pieces of blobs, which are files of the artifacts that the attempt takes. Answer, for each of them in
+    /// order: `blob` or `blob_missing`; or one `blob_refused`.
+    Want(BlobRequest),
     /// States that the runner finishes the attempts that it holds and takes no new ones. No answer.
     Draining,
 }
@@ -194,6 +197,10 @@ pub enum ToRunner {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason_code: Option<String>,
     },
+    /// Carries a piece of a blob that `want` asked for: `bytes` raw bytes follow.
+    Blob(BlobPart),
+    /// States that the dispatcher does not have a blob that `want` asked for.
+    BlobMissing { attempt: u64, blob: String, reason: String },
     /// Confirms that the result is durable. The runner may forget the attempt.
     Ok { attempt: u64 },
     /// States that the lease was no longer held. The dispatcher keeps the late result as evidence, but it changes no
@@ -256,6 +263,13 @@ pub struct Runtask {
     /// it writes. None by default, as for a task without a tool cache.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cache_scopes: Vec<CacheScopeName>,
+    /// The artifacts of needed tasks that are put into the work tree before the task starts; a later one wins. None by
+    /// default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<NeededArtifact>,
+    /// The reason why the attempt cannot get these artifacts. It then could not start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts_missing: Option<String>,
     /// A task that cannot be read spoils this attempt alone, not the session; the error says what is wrong with it.
     #[serde(serialize_with = "serialize_task", deserialize_with = "deserialize_task")]
     pub task: Result<WireTask, String>,

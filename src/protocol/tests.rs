@@ -74,6 +74,7 @@ vocabulary!(
     Self::Have(_) => "have",
     Self::Blob(_) => "blob",
     Self::Settle { .. } => "settle",
+    Self::Want(_) => "want",
 );
 vocabulary!(
     ToRunner,
@@ -94,6 +95,8 @@ vocabulary!(
     Self::BlobAck { .. } => "blob_ack",
     Self::Settled { .. } => "settled",
     Self::BlobRefused { .. } => "blob_refused",
+    Self::Blob(_) => "blob",
+    Self::BlobMissing { .. } => "blob_missing",
     Self::Error(_) => "error",
 );
 vocabulary!(

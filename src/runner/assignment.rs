@@ -8,7 +8,7 @@ use crate::model::reason::LossReason;
 use crate::model::words::outcome_words;
 use crate::model::{
     ArtifactRecord, AttemptId, BuildId, CacheScope, CommitId, ExecutionRecord, LogSummary, Moment, Outcome, Outputs,
-    Recipe, RefName, RepoName, StepRecord, StreamKind, StreamSummary, TaskName,
+    Recipe, RefName, RepoName, StepRecord, StreamKind, StreamSummary, TakenArtifact, TaskName,
 };
 
 /// An attempt to execute.
@@ -40,6 +40,8 @@ pub(super) struct Assignment {
     pub(super) needed: Result<Outputs, String>,
     /// The scopes that its tool cache reads, its own first, into which it writes. Empty if the dispatcher tells none.
     pub(super) cache_scopes: Vec<CacheScope>,
+    /// The artifacts of needed tasks that are put into the work tree, or the reason why the attempt cannot get them.
+    pub(super) taken: Result<Vec<TakenArtifact>, String>,
     pub(super) task: TaskName,
     pub(super) recipe: Arc<Recipe>,
 }

@@ -67,6 +67,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
+pub use blobs::HandOver;
 pub use environment::{AttemptFacts, AttemptPlaces, attempt_environment, inherited};
 pub use error::RunnerError;
 pub use masking::Masker;

@@ -1,19 +1,29 @@
 //! The request of a slot for the secrets of its attempt, when that is about to start.
 
+use std::path::Path;
+
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
+use super::assignment::Assignment;
 use super::routes::Piece;
-use super::secrets::SecretValues;
-use super::slot_common::SlotReport;
+use super::secrets::{AttemptSecrets, SecretValues};
+use super::slot_common::{Common, SlotReport, SlotWork};
 use crate::model::{AttemptId, Outcome};
+
+/// Returns the secrets of an attempt whose task asks for some. They come only now, and go with the attempt.
+pub(super) fn secrets_of(common: &Common, work: &SlotWork, beside: &Path) -> Result<Option<AttemptSecrets>, Outcome> {
+    let Assignment { attempt, recipe, .. } = &*work.assignment;
+    if recipe.secrets.is_empty() {
+        return Ok(None);
+    }
+    let values = ask(*attempt, &common.reports, &work.cancelled)?;
+    let placed = AttemptSecrets::place(&recipe.secrets, values, beside);
+    placed.map(Some).map_err(|error| Outcome::Lost(format!("could not keep the attempt's secrets: {error}").into()))
+}
 
 /// Asks for the secrets of an attempt and waits for them. A connection that ends meanwhile is no answer: the slot asks
 /// again. Returns the outcome of an attempt that gets none.
-pub(super) fn ask(
-    attempt: AttemptId,
-    reports: &Sender<SlotReport>,
-    cancelled: &Receiver<()>,
-) -> Result<SecretValues, Outcome> {
+fn ask(attempt: AttemptId, reports: &Sender<SlotReport>, cancelled: &Receiver<()>) -> Result<SecretValues, Outcome> {
     loop {
         let (answer, arriving) = bounded(1);
         // If the core is gone, the cancel that follows ends the attempt.

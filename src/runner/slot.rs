@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::assignment::{Assignment, AttemptResult, Leavings, SourceAhead};
 use super::attempt_log::{AttemptLog, notes};
-use super::blobs::{Keeping, keep_artifacts};
+use super::blobs::{Keeping, keep_artifacts, take_artifacts};
 use super::boottime;
 use super::command_places::{CommandPlaces, Directories};
 use super::environment::{AttemptFacts, AttemptPlaces, attempt_environment};
@@ -26,7 +26,7 @@ use super::limit_notes::limit_notes;
 use super::limits;
 use super::output::SlotOutput;
 use super::output_file::{OutputFile, VARIABLE as OUTPUT_FILE};
-use super::secret_request;
+use super::secret_request::secrets_of;
 use super::secrets::AttemptSecrets;
 use super::slot_common::{Common, SlotReport, SlotWork};
 use super::spool::{Spool, SpoolWriter};
@@ -173,6 +173,8 @@ impl Slotted {
             drop(reports.send(SlotReport::SourceWanted { attempt, haves, pieces }));
         };
         let tree = self.workspace.prepare(assignment, &ask, &work.cancelled)?;
+        let in_the_way = |path: &str, is_directory| self.workspace.in_the_way(path, is_directory);
+        let taken = take_artifacts(&self.common, work, &tree, &in_the_way)?;
         let directories = self.make_directories(&tree, assignment).map_err(|error| {
             let is_full = error.kind() == io::ErrorKind::StorageFull;
             let other = || format!("could not make the attempt's temporary directory: {error}").into();
@@ -190,10 +192,10 @@ impl Slotted {
         let spool = Arc::new(Spool::new(self.common.layout.spool(&StreamId::log(attempt))));
         let mut writer = SpoolWriter::new(spool, self.common.log_limit);
         let beside = image.as_ref().map_or_else(|| directories.beside.clone(), ImageRun::beside);
-        let secrets = self.secrets(work, &beside)?;
+        let secrets = secrets_of(&self.common, work, &beside)?;
         writer.mask_by(secrets.as_ref().and_then(AttemptSecrets::masker));
         self.common.check_exclusive(assignment, boottime::now())?;
-        self.execute(work, (&tree, &directories, &beside), image, writer, secrets)
+        self.execute(work, (&tree, &directories, &beside), image, writer, secrets, &taken)
     }
 
     /// An attempt is guarded if this runner can, unless its task asks for less, or for an image.
@@ -211,17 +213,6 @@ impl Slotted {
         Ok(Directories { beside: places.told.join("attempt"), temporary: places.temporary, view: Some(view) })
     }
 
-    /// Returns the secrets of an attempt whose task asks for some. They come only now, and go with the attempt.
-    fn secrets(&self, work: &SlotWork, beside: &Path) -> Result<Option<AttemptSecrets>, Outcome> {
-        let Assignment { attempt, recipe, .. } = &*work.assignment;
-        if recipe.secrets.is_empty() {
-            return Ok(None);
-        }
-        let values = secret_request::ask(*attempt, &self.common.reports, &work.cancelled)?;
-        let placed = AttemptSecrets::place(&recipe.secrets, values, beside);
-        placed.map(Some).map_err(|error| Outcome::Lost(format!("could not keep the attempt's secrets: {error}").into()))
-    }
-
     /// Executes the commands of an attempt one after the other.
     fn execute(
         &mut self,
@@ -230,6 +221,7 @@ impl Slotted {
         mut image: Option<ImageRun>,
         writer: SpoolWriter,
         secrets: Option<AttemptSecrets>,
+        taken: &[String],
     ) -> Result<AttemptResult, Outcome> {
         let assignment = &*work.assignment;
         let recipe = &*assignment.recipe;
@@ -244,6 +236,7 @@ impl Slotted {
                 .flatten()
                 .for_each(|line| log.line(&format!("surveil: {line}")));
         }
+        taken.iter().for_each(|line| log.line(line));
         let (temporary, inherited) = (&*directories.temporary, &*self.common.inherited);
         let surroundings = Surroundings { beside, temporary, inherited, view: directories.view.as_ref() };
         let mut tell = |line: &str| log.line(line);

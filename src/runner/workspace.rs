@@ -96,6 +96,11 @@ impl Workspace {
         self.open.last()?.text.as_ref().map(|(_, text)| text)
     }
 
+    /// Returns what of the commit is in the way of a path in the slot's tree: of a directory, or of a file or link.
+    pub(super) fn in_the_way(&self, path: &str, is_directory: bool) -> Option<String> {
+        self.open.last()?.tree.in_the_way(path, is_directory)
+    }
+
     /// Takes in source that came ahead of its lease. If objects are still missing, the attempt asks for them.
     pub(super) fn take_ahead(&mut self, ahead: &SourceAhead) {
         let SourceAhead { repo, commit, pack } = ahead;

@@ -17,11 +17,13 @@ impl Scheduler {
     /// Records the artifacts of an attempt whose result counts, before the result.
     pub(super) fn keep_artifacts(&mut self, turn: &mut Turn, attempt: AttemptId) {
         let lease = self.tables.leases().get(attempt).expect("the caller has seen it");
-        let job = self.jobs.get_mut(&lease.job).expect("a lease that is not cancelled has a live job");
+        let (id, build) = (lease.job, lease.build);
+        let job = self.jobs.get_mut(&id).expect("a lease that is not cancelled has a live job");
         let Some(noted) = job.artifacts.take() else { return };
         let (of, artifacts) = *noted;
         if of == attempt {
-            turn.persist(Record::ArtifactsLeft { attempt, artifacts });
+            let task = job.task.name.clone();
+            turn.persist(Record::ArtifactsLeft { build, job: id, task, attempt, artifacts });
         }
     }
 }

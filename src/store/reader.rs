@@ -79,6 +79,9 @@ pub trait Reader: Debug + Send {
     /// Returns the artifacts of a build's attempts, oldest attempt first.
     fn artifacts(&self, build: BuildId) -> Result<Vec<(AttemptId, Vec<ArtifactRecord>)>, StoreError>;
 
+    /// Returns the artifacts of one task of a build: those of its newest attempt. Empty if that left none.
+    fn artifacts_of(&self, build: BuildId, task: &TaskName) -> Result<Vec<ArtifactRecord>, StoreError>;
+
     /// Returns the artifacts of all attempts.
     fn all_artifacts(&self) -> Result<Vec<(AttemptId, Vec<ArtifactRecord>)>, StoreError>;
 

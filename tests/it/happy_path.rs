@@ -25,6 +25,7 @@ mod steps;
 mod stored;
 mod subdirectories;
 mod submitting;
+mod taking;
 mod task_repository;
 mod tasks;
 mod telling;

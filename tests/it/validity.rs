@@ -89,7 +89,7 @@ impl State {
             // Nothing was asked for in any of these states.
             "supply" => false,
             "ping" => !matches!(self, Self::Opening | Self::Welcomed),
-            "source" | "started" | "log" | "have" | "blob" | "settle" | "results" | "draining" => {
+            "source" | "started" | "log" | "have" | "blob" | "settle" | "want" | "results" | "draining" => {
                 self == Self::Registered
             }
             "secrets" if self.role() == Some("runner") => self == Self::Registered,
@@ -108,7 +108,7 @@ fn answer(role: &str, message: &str) -> Outcome {
     match (role, message) {
         ("runner", "ping") | ("observer" | "operator", "ping") => Outcome::Taken(Some("ack")),
         ("runner", "register") => Outcome::Taken(Some("registered")),
-        ("runner", "source" | "secrets" | "started" | "log" | "have" | "blob" | "settle" | "results") => {
+        ("runner", "source" | "secrets" | "started" | "log" | "have" | "blob" | "settle" | "want" | "results") => {
             Outcome::Taken(Some("stale"))
         }
         ("runner", "draining") | ("observer" | "operator", "pack") => Outcome::Taken(None),

@@ -57,7 +57,7 @@ fn task(dice: &mut Dice, at: usize, is_deploying: bool) -> TaskSpec {
     };
     for need in &names[..at] {
         if dice.percent(25) {
-            task.placement.needs.push(Need { task: TaskName::recorded(need), condition });
+            task.placement.needs.push(Need { condition, ..Need::passed(TaskName::recorded(need)) });
         }
     }
     let labels: &[&str] = match dice.below(20) {

@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 
 use surveil::model::{
-    AttemptId, CommitId, Condition, Input, JobId, Need, Outcome, Plan, PlannedTask, SessionId, TaskName, TaskSpec,
-    TriggerId,
+    AttemptId, CommitId, Input, JobId, Need, Outcome, Plan, PlannedTask, SessionId, TaskName, TaskSpec, TriggerId,
 };
 use surveil::scheduler::{Event, Lease};
 
@@ -106,7 +105,7 @@ fn written(dice: &mut Dice, parent: &TaskName, at: usize) -> PlannedTask {
     task.spec.name = name(&task.spec.name);
     let needs = &mut task.spec.placement.needs;
     needs.iter_mut().for_each(|need| need.task = name(&need.task));
-    needs.insert(0, Need { task: parent.clone(), condition: Condition::Passed });
+    needs.insert(0, Need::passed(parent.clone()));
     add_inputs(dice, &mut task.spec);
     task
 }

@@ -172,3 +172,28 @@ proptest! {
         prop_assert_eq!(delivered(&store, id, length), Some(bytes));
     }
 }
+
+/// A peer that asks for pieces at any offsets gets those of the stored form; what rotted is set aside once it is
+/// checked.
+#[test]
+fn pieces_at_any_offset_are_those_of_the_stored_form() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let bytes: Vec<u8> = (0..1000u32).flat_map(u32::to_be_bytes).collect();
+    let id = put(&store, "a1", &bytes);
+    store.settle("a1").unwrap();
+    let piece = |offset, length| store.piece(id, offset, length).unwrap().unwrap();
+    assert_eq!(piece(0, 100), (Form::Plain, bytes[..100].to_vec(), false));
+    assert_eq!(piece(3900, 100), (Form::Plain, bytes[3900..].to_vec(), true));
+    assert_eq!(piece(3900, 5000), (Form::Plain, bytes[3900..].to_vec(), true));
+    for behind in [4000, 4001, u64::MAX] {
+        assert_eq!(piece(behind, 100), (Form::Plain, Vec::new(), true));
+    }
+    assert!(store.is_sound(id).unwrap() && !store.is_sound(id_of(b"other")).unwrap());
+    assert_eq!(store.piece(id_of(b"other"), 0, 1).unwrap(), None);
+    let path = directory.path().join("blobs").join(&id.to_string()[..2]).join(&id.to_string()[2..]);
+    fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(b"x", 2000).unwrap();
+    assert_eq!(piece(0, 100), (Form::Plain, bytes[..100].to_vec(), false), "nothing is verified here");
+    assert!(!store.is_sound(id).unwrap());
+    assert_eq!(store.piece(id, 0, 100).unwrap(), None);
+}

@@ -82,3 +82,49 @@ fn files_are_placed_whole_with_their_times_and_bits_and_through_no_link() {
     let placing = root.begin_file("empty", false).unwrap();
     assert!(placing.finish(0).unwrap_err().to_string().contains("a directory is in the way"));
 }
+
+/// What is in the way is removed, whatever it is, and nothing through a link.
+#[test]
+fn a_directory_that_replaces_makes_room_for_each_entry() {
+    let (directory, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let at = |path: &str| directory.path().join(path);
+    fs::create_dir_all(outside.path().join("kept")).unwrap();
+    let root = TreeDirectory::open_replacing(directory.path()).unwrap();
+    for (number, path) in ["file", "link", "directory"].into_iter().enumerate() {
+        for way in 0..3 {
+            let place = at(path);
+            match way {
+                0 => fs::write(&place, "old").unwrap(),
+                1 => symlink(outside.path(), &place).unwrap(),
+                _ => {
+                    fs::create_dir_all(place.join("deep/er")).unwrap();
+                    symlink(outside.path(), place.join("deep/out")).unwrap();
+                }
+            }
+            match number {
+                0 => {
+                    let mut placing = root.begin_file(path, false).unwrap();
+                    placing.write_all(b"new").unwrap();
+                    placing.finish(0).unwrap();
+                    assert_eq!(fs::read_to_string(&place).unwrap(), "new");
+                    fs::remove_file(place).unwrap();
+                }
+                1 => {
+                    root.make_link(path, "target", 0).unwrap();
+                    assert_eq!(fs::read_link(&place).unwrap(), Path::new("target"));
+                    fs::remove_file(place).unwrap();
+                }
+                _ => {
+                    root.make_directory(path, 0).unwrap();
+                    root.begin_file("directory/x", false).unwrap().finish(0).unwrap();
+                    assert!(place.join("x").is_file());
+                    fs::remove_dir_all(place).unwrap();
+                }
+            }
+        }
+    }
+    symlink(outside.path(), at("above")).unwrap();
+    root.begin_file("above/x", false).unwrap().finish(0).unwrap();
+    assert!(at("above/x").is_file() && !at("above").is_symlink());
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+}

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::draft::PlacedTask;
 use super::findings::Findings;
 use super::mistake::{Mistake, quote};
-use crate::model::{Label, Script};
+use crate::model::glob::PathGlobs;
+use crate::model::{ArtifactRule, Label, Script, Take};
 
 /// Tasks that a warning names before it counts the rest.
 const MAX_NAMED: usize = 3;
@@ -126,20 +127,40 @@ fn look_at_products(tasks: &[&PlacedTask], found: &mut Findings) {
                 continue;
             }
             let (name, other) = (task.spec.name.written(), tasks[*maker].spec.name.written());
-            let files = "each job starts from the files of the commit, maybe on another runner: make what a\n\
-                         task uses in the task itself";
-            let (message, help) = if task.needed.iter().any(|need| need.written() == other) {
-                (
-                    format!("`{name}` uses `{path}`, which `{other}` makes, and `needs` hands on no files"),
-                    files.to_owned(),
-                )
-            } else {
-                let message = format!("`{name}` uses `{path}`, which `{other}` makes, and does not need `{other}`");
-                (message, format!("write `needs = [\"{other}\"]` for the order; {files}"))
+            let files = "each job starts from the files of the commit and the artifacts of the tasks that it needs";
+            let needed = task.needed.iter().find(|need| need.task.written() == other);
+            if needed.is_some_and(|need| is_taken(path, &need.take, tasks[*maker])) {
+                continue;
+            }
+            let is_left = is_taken(path, &Take::All, tasks[*maker]);
+            let uses = format!("`{name}` uses `{path}`, which `{other}` makes, and");
+            let message = match needed {
+                Some(_) => format!("{uses} takes no artifact with it"),
+                None => format!("{uses} does not need `{other}`"),
+            };
+            let help = match needed {
+                Some(_) if is_left => format!("name `{other}` in `take`, or leave `take` out"),
+                Some(_) => format!(
+                    "write `artifacts = [\"{path}\"]` in `{other}`, or make what a task uses in the task itself"
+                ),
+                None if is_left => format!("write `needs = [\"{other}\"]`: then its artifacts are in the tree"),
+                None => format!("write `needs = [\"{other}\"]`, and `artifacts` in `{other}`: {files}"),
             };
             found.warning(Mistake::new(task.name_place.clone(), message, help));
         }
     }
+}
+
+/// Whether artifacts that are taken of a task have this path, or something below it.
+fn is_taken(path: &str, take: &Take, maker: &PlacedTask) -> bool {
+    let below = format!("{path}/x");
+    let has = |rule: &ArtifactRule| {
+        let globs = PathGlobs::new(&rule.paths);
+        // A glob of single names may match below a directory, which is not known here.
+        let is_inside = |glob: &String| glob.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        globs.matches(path) || globs.matches(&below) || rule.paths.iter().any(is_inside)
+    };
+    maker.spec.recipe.artifacts.iter().any(|rule| take.covers(&rule.name) && has(rule))
 }
 
 /// Returns the paths that a task plainly makes: what it keeps, and what its script redirects to or names for output.

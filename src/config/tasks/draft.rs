@@ -8,7 +8,7 @@ use super::PlanContext;
 use super::findings::Findings;
 use super::shell::Shell;
 use super::value::Placed;
-use crate::model::{Condition, Placement, Recipe, ScheduleRule, Script, TaskName, TaskSpec};
+use crate::model::{Condition, Need, Placement, Recipe, ScheduleRule, Script, TaskSpec};
 
 /// The value of `run`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub(crate) struct Draft<'a> {
     pub(super) group_limit: Option<u32>,
     /// Texts with their places: only `graph` knows whether they name tasks.
     pub(super) needs: Vec<Placed<Arc<str>>>,
+    /// The value of `take`, likewise.
+    pub(super) take: Option<Vec<Placed<Arc<str>>>>,
     /// How the needed tasks have to end.
     pub(super) run_if: Condition,
     /// The findings of readers that go on after one: in each item of a list, and all warnings.
@@ -75,6 +77,7 @@ impl<'a> Draft<'a> {
             placement: Placement::default(),
             group_limit: None,
             needs: Vec::new(),
+            take: None,
             run_if: Condition::Passed,
             found: Findings::default(),
         }
@@ -87,8 +90,10 @@ pub(super) struct PlacedTask {
     pub(super) spec: TaskSpec,
     pub(super) name_place: Range<usize>,
     pub(super) needs: Vec<Placed<Arc<str>>>,
+    /// [`Draft::take`].
+    pub(super) take: Option<Vec<Placed<Arc<str>>>>,
     /// The tasks that these are: a need of a matrix is one of each of its cells. `graph` finds them.
-    pub(super) needed: Vec<TaskName>,
+    pub(super) needed: Vec<Need>,
     /// How they have to end.
     pub(super) run_if: Condition,
     /// [`Draft::texts`].

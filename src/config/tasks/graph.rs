@@ -1,42 +1,32 @@
 //! Finds the tasks that each task needs: every need names another task of the file, a whole matrix or a cell of one,
-//! and there is no circle.
+//! and there is no circle. What a task takes of them is found by `takes`.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
 
 use super::draft::{CellsOf, PlacedTask};
 use super::findings::Findings;
 use super::limits::MAX_NEEDS;
-use super::matrix::part_of_name;
-use super::mistake::{Mistake, quote};
-use super::suggest::nearest;
+use super::mistake::Mistake;
+use super::names::{Edge, Names};
+use super::takes;
+use crate::model::{Need, TaskName};
 
 /// Tasks of a circle that an error names.
 const MAX_SHOWN_CYCLE: usize = 12;
 /// Circles that are reported. Each further one mostly shares tasks with them.
 const MAX_CYCLES: usize = 10;
 
-/// The names that a need may have.
-struct Names<'n> {
-    tasks: &'n [PlacedTask],
-    index: HashMap<&'n str, usize>,
-    matrices: &'n HashMap<&'n str, CellsOf>,
-    /// Names of tasks that are in the file and could not be read.
-    broken: &'n HashSet<&'n str>,
-}
-
-/// A task that another one needs: its index, and the need that names it.
-type Edge = (usize, usize);
-
-/// Finds the needs of all tasks. `broken` are the names of tasks that are in the file and could not be read.
+/// Finds the needs of all tasks. `parent` is the task that wrote the file, if one did. `broken` are the names of tasks
+/// that are in the file and could not be read.
 pub(super) fn find_needs(
     tasks: &mut [PlacedTask],
     matrices: &HashMap<&str, CellsOf>,
     broken: &HashSet<&str>,
+    parent: Option<&TaskName>,
     found: &mut Findings,
 ) {
     let index = tasks.iter().enumerate().map(|(at, task)| (&*task.spec.name, at)).collect();
-    let names = Names { tasks, index, matrices, broken };
+    let names = Names { tasks, index, matrices, broken, parent };
     let mut all = Vec::new();
     let mut count = 0;
     // The cells of a matrix have their needs from one place, whose mistakes are looked for once.
@@ -71,86 +61,15 @@ pub(super) fn find_needs(
             found.mistake(mistake);
         }
     }
-    let needed: Vec<Vec<_>> =
-        all.iter().map(|edges| edges.iter().map(|(needed, _)| tasks[*needed].spec.name.clone()).collect()).collect();
+    let mut of_task = |(task, edges): (&PlacedTask, &Vec<Edge>)| -> Vec<Need> {
+        let needed: Vec<usize> = edges.iter().map(|(needed, _)| *needed).collect();
+        let takes = takes::of_task(task, &needed, &names, &mut count, found);
+        let need = |(at, take): (&usize, _)| Need { take, ..Need::passed(names.tasks[*at].spec.name.clone()) };
+        needed.iter().zip(takes).map(need).collect()
+    };
+    let needed: Vec<Vec<Need>> = names.tasks.iter().zip(&all).map(&mut of_task).collect();
     for (task, needed) in tasks.iter_mut().zip(needed) {
         task.needed = needed;
-    }
-}
-
-impl Names<'_> {
-    /// Returns the tasks that a task needs, each once.
-    fn edges(&self, at: usize, found: &mut Findings) -> Vec<Edge> {
-        let task = &self.tasks[at];
-        let name = task.spec.name.written();
-        let mut edges: Vec<Edge> = Vec::new();
-        let mut seen = HashSet::new();
-        let mut written = HashSet::new();
-        for (number, need) in task.needs.iter().enumerate() {
-            let needed = &*need.value;
-            let mut wrong =
-                |message: String, help: String| found.mistake(Mistake::new(need.place.clone(), message, help));
-            if !written.insert(needed) {
-                wrong(format!("task `{name}` needs {} twice", quote(needed)), "name each task once".to_owned());
-                continue;
-            }
-            let Some(tasks) = self.tasks_of(needed) else {
-                if !self.broken.contains(needed.split('@').next().unwrap_or(needed)) {
-                    let (message, help) = self.unknown(name, needed);
-                    wrong(message, help);
-                }
-                continue;
-            };
-            if tasks.contains(&at) {
-                wrong(format!("task `{name}` needs itself"), "name other tasks only".to_owned());
-                continue;
-            }
-            edges.extend(tasks.filter(|needed| seen.insert(*needed)).map(|needed| (needed, number)));
-        }
-        edges
-    }
-
-    /// Returns the tasks of a need's name: a task, a cell, or all cells of a matrix.
-    fn tasks_of(&self, needed: &str) -> Option<Range<usize>> {
-        let one = |at: &usize| *at..*at + 1;
-        if let Some(cells) = self.matrices.get(needed) {
-            return Some(cells.tasks.clone());
-        }
-        self.index.get(needed).map(one).or_else(|| {
-            // Values may have been replaced in it, and a name has them in a safe form.
-            let (name, cell) = needed.split_once('@')?;
-            let safe: Vec<String> = cell.split(',').map(part_of_name).collect();
-            self.index.get(&*format!("{name}@{}", safe.join(","))).map(one)
-        })
-    }
-
-    /// Says why a name is that of no task, and what to write.
-    fn unknown(&self, task: &str, needed: &str) -> (String, String) {
-        let message = |why: &str| format!("task `{task}` needs {}, {why}", quote(needed));
-        if let Some((name, cell)) = needed.split_once('@') {
-            if let Some(cells) = self.matrices.get(name) {
-                let message = if cells.excluded.contains(cell) {
-                    message("which `matrix_exclude` leaves out")
-                } else {
-                    message(&format!("which is no cell of the matrix of {}", quote(name)))
-                };
-                let near = nearest(needed, self.tasks[cells.tasks.clone()].iter().map(|cell| &*cell.spec.name));
-                let help = match near {
-                    Some(near) => format!("write `{near}`, or `{name}` for all cells"),
-                    None => format!("`surveil check` lists the cells; `{name}` stands for all of them"),
-                };
-                return (message, help);
-            }
-            if self.index.contains_key(name) {
-                return (message("which has no matrix"), format!("write `{name}`"));
-            }
-        }
-        let others = self.tasks.iter().map(|other| other.spec.name.written()).filter(|other| *other != task);
-        let help = match nearest(needed, others) {
-            Some(near) => format!("write `{near}`, or add a task of that name"),
-            None => "name a task of this file, or add one of that name".to_owned(),
-        };
-        (message("which is not a task"), help)
     }
 }
 

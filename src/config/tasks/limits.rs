@@ -1,5 +1,7 @@
 //! Names and limits of task files, and texts that several errors show.
 
+use crate::model::Take;
+
 /// The task file's name, at the root of a commit.
 pub const TASK_FILE: &str = ".surveil.toml";
 /// The name of a file that a task wrote, in errors: the variable with its path.
@@ -21,9 +23,11 @@ pub(super) const MAX_SCHEDULES: usize = 50;
 pub(super) const MAX_EXTENDS: usize = 16;
 /// The most characters of an axis' name. It becomes a part of a variable's name.
 pub(super) const MAX_AXIS_CHARS: usize = 40;
-/// The most needs of all tasks of a file together. A need of a matrix counts once for each of its cells, and the needs
-/// of a build are told in one message of the protocol.
+/// The most needs of all tasks of a file together, and the most names in their `take`. A need of a matrix counts once
+/// for each of its cells, and the needs of a build are told in one message of the protocol.
 pub(super) const MAX_NEEDS: usize = 20_000;
+/// The most entries in one `take`, as many as an attempt takes artifacts.
+pub(super) const MAX_TAKES: usize = Take::MAX;
 /// The most bytes of all tasks of a file together, as [`MAX_TASK_BYTES`] counts them. Templates let a small file say
 /// much, and all of it is stored with each build.
 pub(super) const MAX_PLAN_BYTES: usize = 8 << 20;

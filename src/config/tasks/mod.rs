@@ -23,12 +23,14 @@ mod limits;
 mod matrix;
 mod misplaced;
 mod mistake;
+mod names;
 mod parse;
 mod replace;
 mod schedules;
 mod schema;
 mod shell;
 mod suggest;
+mod takes;
 mod task;
 mod templates;
 mod top_level;
@@ -38,7 +40,7 @@ mod value;
 
 use std::borrow::Cow;
 
-use crate::model::{Ability, BuildSettings, Need, Plan, TaskName, TaskSpec, visible};
+use crate::model::{Ability, BuildSettings, Need, Plan, Take, TaskName, TaskSpec, visible};
 use draft::PlacedTask;
 use limits::{EXAMPLE, MAX_PROBLEM_MISTAKES};
 use parse::FileContents;
@@ -81,20 +83,31 @@ pub fn parse_tasks(name: &str, text: &[u8], context: PlanContext<'_>) -> Result<
 
 /// Reads the file that a task of a build wrote for further tasks. Each of them gets the name of that task before its
 /// own, and needs it besides what it needs in the file. A file without tasks gives a plan without any.
-pub fn parse_written(parent: &TaskName, text: &[u8]) -> Result<Plan, TaskFileError> {
+pub fn parse_written(writer: &TaskSpec, text: &[u8]) -> Result<Plan, TaskFileError> {
+    let parent = &writer.name;
     let context = PlanContext::WrittenBy(parent);
     let (FileContents { mut tasks, .. }, _) = read_file(WRITTEN_FILE, text, context, MAX_PROBLEM_MISTAKES)?;
     let name = |own: &TaskName| TaskName::written_by(parent, own);
+    let explain = |mistake: Mistake| {
+        let shown = with_newlines(&String::from_utf8_lossy(text)).into_owned();
+        mistake.explain(WRITTEN_FILE, &shown)
+    };
+    // A name in `take` is that of a task of the file, if there is one.
+    let has_namesake = tasks.iter().any(|task| task.spec.name.written() == &**parent);
     for task in &mut tasks {
         let Ok(long) = name(&task.spec.name) else {
             let message = format!("the name of a task is too long: {}", mistake::quote(&task.spec.name));
             let help = format!("it has at most 100 characters together with `{parent}/`, which stands before it");
-            let shown = with_newlines(&String::from_utf8_lossy(text)).into_owned();
-            return Err(Mistake::new(task.name_place.clone(), message, help).explain(WRITTEN_FILE, &shown));
+            return Err(explain(Mistake::new(task.name_place.clone(), message, help)));
         };
         task.spec.name = long;
-        let own = task.needed.iter().filter_map(|needed| name(needed).ok());
-        task.needed = std::iter::once(parent.clone()).chain(own).collect();
+        let take = match &task.take {
+            Some(_) if has_namesake => Take::Nothing,
+            Some(_) | None => takes::of_parent(task, writer).map_err(explain)?,
+        };
+        let parent = Need { take, ..Need::passed(parent.clone()) };
+        let own = task.needed.drain(..).filter_map(|need| Some(Need { task: name(&need.task).ok()?, ..need }));
+        task.needed = std::iter::once(parent).chain(own).collect();
         let labels = &mut task.spec.placement.labels;
         labels.push(Ability::Expand.label());
         labels.sort();
@@ -153,7 +166,11 @@ fn with_newlines(text: &str) -> Cow<'_, str> {
 fn with_needs(task: PlacedTask) -> TaskSpec {
     let mut spec = task.spec;
     let condition = task.run_if;
-    spec.placement.needs = task.needed.into_iter().map(|task| Need { task, condition }).collect();
+    spec.placement.needs = task.needed.into_iter().map(|need| Need { condition, ..need }).collect();
+    if spec.takes_artifacts() {
+        spec.placement.labels.push(Ability::Take.label());
+        spec.placement.labels.sort();
+    }
     spec
 }
 

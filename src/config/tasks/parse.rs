@@ -86,7 +86,8 @@ fn read_document(document: &DeTable<'_>, context: PlanContext<'_>, found: &mut F
     if count == 0 && !is_written && !found.has_mistakes() {
         found.mistake(Mistake::new(0..0, "the file has no tasks", format!("write one, such as\n{EXAMPLE}")));
     }
-    graph::find_needs(&mut tasks, &matrices, &broken, found);
+    let parent = if let PlanContext::WrittenBy(parent) = context { Some(parent) } else { None };
+    graph::find_needs(&mut tasks, &matrices, &broken, parent, found);
     schedules::check_tasks(&schedules, &tasks, &broken, found);
     FileContents { tasks, settings, schedules: schedules.into_iter().map(CheckedSchedule::from).collect() }
 }

@@ -130,7 +130,7 @@ fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) ->
 
 /// Adds a task whose keys are read.
 fn add(name: TaskName, name_place: Range<usize>, draft: Draft<'_>, file: &mut FileDraft<'_, '_>) {
-    let Draft { mut recipe, mut placement, group_limit, needs, run_if, texts, .. } = draft;
+    let Draft { mut recipe, mut placement, group_limit, needs, take, run_if, texts, .. } = draft;
     keep_last_of_each(&mut recipe.env);
     let size = task_bytes(&recipe);
     file.bytes += size;
@@ -148,7 +148,7 @@ fn add(name: TaskName, name_place: Range<usize>, draft: Draft<'_>, file: &mut Fi
     if let Some(group) = group {
         spec.set_group(Group { limit: group_limit.unwrap_or(group.limit), ..group });
     }
-    file.tasks.push(PlacedTask { spec, name_place, needs, needed: Vec::new(), run_if, texts });
+    file.tasks.push(PlacedTask { spec, name_place, needs, take, needed: Vec::new(), run_if, texts });
 }
 
 /// Removes variables that a later one of the same name replaces: a task's own ones come last.

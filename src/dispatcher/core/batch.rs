@@ -413,12 +413,15 @@ impl Core {
             let reader = &self.reader;
             let needed = lease.task.placement.needs.iter().map(|need| reader.outputs_of(lease.build, &need.task));
             let needed = pulse.excused(|| needed.collect::<Result<Vec<_>, _>>())?;
+            let taking = lease.task.placement.needs.iter().filter(|need| !need.take.is_nothing());
+            let taken = taking.map(|need| Ok((need, reader.artifacts_of(lease.build, &need.task)?)));
+            let taken = pulse.excused(|| taken.collect::<Result<Vec<_>, StoreError>>())?;
             let read = || {
                 let default_branch = store.observed_refs(repo)?.default_branch;
                 Ok(RepoPlace { url: store.repo_source(repo)?, default_branch })
             };
             let place = self.places.of(repo, || pulse.excused(read))?;
-            facts = Some(LeaseFacts { place, needed: LeaseFacts::needed(needed) });
+            facts = Some(LeaseFacts { place, needed: LeaseFacts::needed(needed), taken: LeaseFacts::taken(taken) });
         }
         if peer.outbox.gather(message, &peer.stored, facts) {
             self.addressed.push(session);

@@ -50,6 +50,24 @@ impl BlobWorker {
     }
 }
 
+/// Returns the next work of a thread; `None` when the session has ended, or when nothing came for a while. Then
+/// `is_over` says so.
+pub(super) fn next_or_end<T>(waiting: &Receiver<T>, is_over: &Mutex<bool>) -> Option<T> {
+    loop {
+        match waiting.recv_timeout(limits::BLOB_IDLE) {
+            Ok(work) => return Some(work),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {
+                let mut is_over = threads::lock(is_over);
+                if waiting.is_empty() {
+                    *is_over = true;
+                    return None;
+                }
+            }
+        }
+    }
+}
+
 struct Receiving {
     store: BlobStore,
     outbox: Outbox,
@@ -67,7 +85,7 @@ struct NotTaken {
 
 impl Receiving {
     fn run(mut self, waiting: &Receiver<BlobWork>) {
-        while let Some(work) = self.next(waiting) {
+        while let Some(work) = next_or_end(waiting, &self.is_over) {
             let (attempt, answer) = match work {
                 BlobWork::Have(attempt, blobs) => (attempt, self.lacking(attempt, &blobs)),
                 BlobWork::Piece { attempt, blob, piece, bytes } => (attempt, self.take(attempt, blob, &piece, &bytes)),
@@ -79,23 +97,6 @@ impl Receiving {
                 ToRunner::BlobRefused { attempt: attempt.0, reason, reason_code: code.map(str::to_owned) }
             });
             self.outbox.send(&Frame::new(&answer));
-        }
-    }
-
-    /// Returns `None` when the session has ended, or when nothing came for a while.
-    fn next(&self, waiting: &Receiver<BlobWork>) -> Option<BlobWork> {
-        loop {
-            match waiting.recv_timeout(limits::BLOB_IDLE) {
-                Ok(work) => return Some(work),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => {
-                    let mut is_over = threads::lock(&self.is_over);
-                    if waiting.is_empty() {
-                        *is_over = true;
-                        return None;
-                    }
-                }
-            }
         }
     }
 

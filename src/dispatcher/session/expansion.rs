@@ -8,7 +8,7 @@ use super::shared::Shared;
 use crate::config;
 use crate::dispatcher::choice;
 use crate::error_chain::chain;
-use crate::model::{BuildId, BuildSource, CommitId, Plan, TaskName};
+use crate::model::{BuildId, BuildSource, CommitId, Plan, TaskSpec};
 use crate::protocol::limits::MAX_WRITTEN_BYTES;
 use crate::threads;
 
@@ -17,10 +17,10 @@ use crate::threads;
 pub(super) fn plan(
     session: &Session,
     source: &Arc<BuildSource>,
-    (build, task): (BuildId, &TaskName),
+    (build, task): (BuildId, &Arc<TaskSpec>),
     text: String,
 ) -> Result<Plan, String> {
-    let (shared, source, task) = (Arc::clone(&session.shared), Arc::clone(source), task.clone());
+    let (shared, source, task) = (Arc::clone(&session.shared), Arc::clone(source), Arc::clone(task));
     let name = format!("s{}-tasks", session.id.0 % 100_000);
     let read = threads::spawn_large(&name, move || read(&shared, &source, (build, &task), &text));
     let failed = |why: &str| format!("the dispatcher could not read the tasks: {why}");
@@ -31,7 +31,7 @@ pub(super) fn plan(
 fn read(
     shared: &Shared,
     source: &BuildSource,
-    (build, task): (BuildId, &TaskName),
+    (build, task): (BuildId, &TaskSpec),
     text: &str,
 ) -> Result<Plan, String> {
     if text.len() > MAX_WRITTEN_BYTES {
@@ -47,7 +47,11 @@ fn read(
             }
             Err(error) => {
                 let cause = chain(&error);
-                log::warn!("could not open the mirror of {}: {cause}: all tasks that {task} wrote run", source.repo);
+                log::warn!(
+                    "could not open the mirror of {}: {cause}: all tasks that {} wrote run",
+                    source.repo,
+                    task.name
+                );
             }
         }
     }

@@ -31,6 +31,7 @@ mod sessions;
 mod shared;
 mod submission;
 mod truncate;
+mod wanted_blobs;
 mod worker;
 
 pub(crate) use gate::Gate;

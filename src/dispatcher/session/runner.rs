@@ -12,6 +12,7 @@ use super::expansion;
 use super::runner_outbox::RunnerOutbox;
 use super::secrets;
 use super::shared::Shared;
+use super::wanted_blobs::{self, BlobSender};
 use crate::clock;
 use crate::dispatcher::core::{Peer, ToCore};
 use crate::dispatcher::data_dir::LogPlace;
@@ -20,6 +21,7 @@ use crate::dispatcher::logs::{Seal, StreamSeal, ToLogs};
 use crate::dispatcher::{limits, translate};
 use crate::git::{GitError, PackStore};
 use crate::model::{ArtifactRecord, AttemptId, CommitId, Outcome, RepoName, StreamId, StreamSummary};
+use crate::protocol::blobs::BlobRequest;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::MAX_HAVES;
 use crate::protocol::runner::{FromRunner, ToRunner, WrittenFile};
@@ -66,7 +68,15 @@ fn join(session: Session, outbox: Outbox, first: Box<FromRunner>) -> Result<Opti
     if !session.shared.core.send(ToCore::Join { peer, joined: Box::new(joined) }) {
         return Ok(None);
     }
-    Ok(Some(Box::new(RunnerSession { session, outbox, to_runner, grants, sources: Arc::default(), blobs: None })))
+    Ok(Some(Box::new(RunnerSession {
+        session,
+        outbox,
+        to_runner,
+        grants,
+        sources: Arc::default(),
+        blobs: None,
+        wanted: None,
+    })))
 }
 
 /// Returns the stored bytes of the logs of these attempts: the runner goes on from there. They are read here, so that
@@ -94,6 +104,8 @@ struct RunnerSession {
     sources: Arc<AtomicUsize>,
     /// Started with the first blob.
     blobs: Option<BlobWorker>,
+    /// Started with the first request for a blob.
+    wanted: Option<BlobSender>,
 }
 
 impl RunnerSession {
@@ -136,6 +148,7 @@ impl RunnerSession {
                 let (attempt, manifests) = (AttemptId(attempt), translate::blobs(&manifests)?);
                 return self.blobs(attempt, BlobWork::Settle { attempt, manifests });
             }
+            FromRunner::Want(request) => return self.want(&request),
             result @ FromRunner::Results { .. } => return self.results(result),
             FromRunner::Register { .. } => {
                 return Err(Refusal::new(ErrorCode::NotAllowed, "`register` is said once in a session").into());
@@ -175,6 +188,19 @@ impl RunnerSession {
             Refusal::new(ErrorCode::Busy, NO_THREAD)
         })?;
         Ok(self.blobs.insert(started).send(work).is_ok())
+    }
+
+    /// Passes a request for blobs on, if this runner holds the lease of the attempt.
+    #[inline(never)]
+    fn want(&mut self, request: &BlobRequest) -> Result<bool, SessionError> {
+        let (attempt, parts) = (AttemptId(request.attempt), translate::wanted_parts(&request.blobs)?);
+        if self.grants.of(attempt).is_none() {
+            self.outbox.send(&Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
+            return Ok(true);
+        }
+        let (id, store) = (self.session.id, &self.session.shared.blobs);
+        wanted_blobs::pass_on(&mut self.wanted, (id, store, &self.outbox), (attempt, parts))?;
+        Ok(true)
     }
 
     /// Returns the outcome of an attempt that left these artifacts. It is lost if the dispatcher has them no longer:
@@ -241,10 +267,9 @@ impl RunnerSession {
         });
         if outcome == Outcome::Passed
             && let Some((written, grant)) = written.zip(grant.as_ref())
-            && let Some(source) = &grant.expands
+            && let Some((source, task)) = &grant.expands
         {
-            let plan = written
-                .and_then(|text| expansion::plan(&self.session, source, (grant.log.build, &grant.log.task), text));
+            let plan = written.and_then(|text| expansion::plan(&self.session, source, (grant.log.build, task), text));
             // It comes to the core before the result, and is forgotten if that never counts.
             let event = Event::TasksWritten { session, attempt, plan: Box::new(plan) };
             if !self.session.shared.core.send(ToCore::Event(event)) {

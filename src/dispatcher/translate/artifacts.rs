@@ -1,10 +1,22 @@
 //! Blobs and artifacts, as runners and operators name them.
 
 use super::malformed;
-use crate::model::{ArtifactRecord, BlobId};
-use crate::protocol::blobs::ArtifactEnd;
+use crate::dispatcher::limits;
+use crate::model::{ArtifactRecord, BlobId, TakenArtifact};
+use crate::protocol::blobs::{ArtifactEnd, NeededArtifact, WantedPiece};
 use crate::protocol::hello::Refusal;
 use crate::protocol::limits::{MAX_ARTIFACT_NAME_BYTES, MAX_ARTIFACTS, MAX_ASKED_BLOBS};
+
+/// A piece of a blob that a runner wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WantedPart {
+    pub(crate) blob: BlobId,
+    pub(crate) offset: u64,
+    /// At most [`limits::WANTED_PIECE_BYTES`].
+    pub(crate) bytes: usize,
+    /// Whether the whole blob is verified first.
+    pub(crate) check: bool,
+}
 
 /// Returns the blob that a message names.
 pub(crate) fn blob(text: &str) -> Result<BlobId, Refusal> {
@@ -17,6 +29,24 @@ pub(crate) fn blobs(texts: &[String]) -> Result<Vec<BlobId>, Refusal> {
         return Err(malformed(format!("a message names at most {MAX_ASKED_BLOBS} blobs, not {}", texts.len())));
     }
     texts.iter().map(|text| blob(text)).collect()
+}
+
+/// Returns the pieces that a request for blobs names. One that is too long is answered with a shorter one.
+pub(crate) fn wanted_parts(pieces: &[WantedPiece]) -> Result<Vec<WantedPart>, Refusal> {
+    if pieces.len() > MAX_ASKED_BLOBS {
+        let text = format!("a message asks for at most {MAX_ASKED_BLOBS} pieces, not {}", pieces.len());
+        return Err(malformed(text));
+    }
+    let part = |WantedPiece { blob: name, offset, bytes, check }: &WantedPiece| {
+        let bytes = usize::try_from(*bytes).unwrap_or(usize::MAX).min(limits::WANTED_PIECE_BYTES);
+        Ok(WantedPart { blob: blob(name)?, offset: *offset, bytes, check: *check })
+    };
+    pieces.iter().map(part).collect()
+}
+
+/// Returns an artifact that an attempt takes as its lease names it.
+pub(crate) fn needed_artifact(TakenArtifact { task, name, manifest }: TakenArtifact) -> NeededArtifact {
+    NeededArtifact { task: task.to_string(), name, manifest: manifest.to_string() }
 }
 
 /// Returns the artifacts that a result names.
@@ -62,6 +92,9 @@ mod tests {
         ] {
             assert!(left_artifacts(wrong.clone()).is_err(), "{wrong:?}");
         }
+        let piece = WantedPiece { blob: id.clone(), offset: 7, bytes: 1 << 40, check: false };
+        assert_eq!(wanted_parts(std::slice::from_ref(&piece)).unwrap()[0].bytes, limits::WANTED_PIECE_BYTES);
+        assert!(wanted_parts(&vec![piece; 1001]).unwrap_err().text.contains("at most 1000 pieces"));
         assert!(blobs(&vec![id; 1001]).unwrap_err().text.contains("at most 1000 blobs"));
     }
 }

@@ -1,5 +1,6 @@
 //! The messages to a runner: commands of the scheduler, among them the lease of an attempt. Nothing is checked here.
 
+use super::artifacts::needed_artifact;
 use crate::dispatcher::grants::{LeaseFacts, RepoPlace, StoredBytes};
 use crate::git::without_secrets;
 use crate::model::reason::RefusalReason;
@@ -47,9 +48,17 @@ fn numbers(attempts: Vec<AttemptId>) -> Vec<u64> {
 }
 
 fn runtask(lease: &Lease, facts: Option<LeaseFacts<'_>>) -> Runtask {
-    let (place, needed) = facts.map(|facts| (facts.place, facts.needed)).unzip();
+    let (place, needed, taken) = match facts {
+        Some(LeaseFacts { place, needed, taken }) => (Some(place), Some(needed), Some(taken)),
+        None => (None, None, None),
+    };
     let (outputs, outputs_missing) = match needed {
         Some(Ok(outputs)) => (outputs, None),
+        Some(Err(why)) => (Vec::new(), Some(why)),
+        None => (Vec::new(), None),
+    };
+    let (artifacts, artifacts_missing) = match taken {
+        Some(Ok(taken)) => (taken.into_iter().map(needed_artifact).collect(), None),
         Some(Err(why)) => (Vec::new(), Some(why)),
         None => (Vec::new(), None),
     };
@@ -74,6 +83,8 @@ fn runtask(lease: &Lease, facts: Option<LeaseFacts<'_>>) -> Runtask {
         outputs,
         outputs_missing,
         cache_scopes: if lease.task.recipe.tool_cache { cache_scopes(trigger, place) } else { Vec::new() },
+        artifacts,
+        artifacts_missing,
         task: Ok(WireTask { name: lease.task.name.to_string(), recipe: lease.task.recipe.clone() }),
     }
 }

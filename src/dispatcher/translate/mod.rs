@@ -16,7 +16,7 @@ use crate::model::{BranchName, CommitId, RefName, RepoName};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_BRANCH_BYTES, MAX_SENTENCE_BYTES, MAX_SOURCE_BYTES};
 
-pub(crate) use artifacts::{blob, blobs, left_artifacts};
+pub(crate) use artifacts::{WantedPart, blob, blobs, left_artifacts, wanted_parts};
 pub(crate) use lease::{to_runner, with_plain_name};
 pub(crate) use observer::{ancestors, build_source, existing, observed_refs, patterns};
 pub(crate) use pieces::{log_ack, stream, times_of_piece};

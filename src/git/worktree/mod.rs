@@ -136,6 +136,29 @@ impl WorkTree {
         fs::metadata(parent).is_ok_and(is_above) && self.note.metadata().is_ok_and(|note| note.nlink() > 0)
     }
 
+    /// Returns what of the commit is in the way of a path that is to be a directory, or else a file or symbolic link.
+    /// A file is not in the way of a file, which takes its place.
+    pub fn in_the_way(&self, path: &str, is_directory: bool) -> Option<String> {
+        let mut at = &self.plan;
+        let mut end = 0;
+        for name in path.split('/') {
+            end += name.len();
+            let above = &path[..end];
+            let is_last = end == path.len();
+            end += 1;
+            let is_directory = is_directory || !is_last;
+            match &at.entries.get(name.as_bytes())?.node {
+                Node::Directory(inner) if is_directory => at = inner,
+                Node::Directory(_) => return Some(format!("`{above}` is a directory of the commit")),
+                Node::File(_) if is_directory => return Some(format!("`{above}` is a file of the commit")),
+                Node::Link(_) if is_directory => return Some(format!("`{above}` is a symbolic link of the commit")),
+                Node::File(_) | Node::Link(_) => {}
+                Node::Repository(_) => return Some(format!("`{above}` is the repository of the work tree")),
+            }
+        }
+        None
+    }
+
     /// The commit that the tree was last brought to.
     pub fn commit(&self) -> Option<CommitId> {
         self.commit

@@ -33,7 +33,8 @@ pub(crate) fn keep_artifacts(
     outcome: Outcome,
     say: &mut dyn FnMut(&str),
 ) -> (Outcome, Vec<ArtifactRecord>) {
-    let (outcome, collected) = match collect_all(keeping, outcome, say) {
+    let Keeping { rules, tree, limits, cancelled, .. } = *keeping;
+    let (outcome, collected) = match collect_all(&Collecting { rules, tree, limits, cancelled }, outcome, say) {
         Ok(found) => found,
         Err(CollectError::Cancelled) => return (Outcome::Cancelled, Vec::new()),
         // It was said, and changed the outcome.
@@ -68,21 +69,30 @@ pub(crate) fn keep_artifacts(
     }
 }
 
-type ByRule<'a> = Vec<(&'a ArtifactRule, Collected)>;
+/// What is collected by which rules.
+pub(super) struct Collecting<'a> {
+    pub(super) rules: &'a [ArtifactRule],
+    /// The work tree.
+    pub(super) tree: &'a Path,
+    pub(super) limits: ArtifactLimits,
+    pub(super) cancelled: &'a Receiver<()>,
+}
+
+pub(super) type ByRule<'a> = Vec<(&'a ArtifactRule, Collected)>;
 
 /// Collects the artifacts of an outcome. If a required one of a passed attempt is not there, those of a failed attempt.
-fn collect_all<'a>(
-    keeping: &Keeping<'a>,
+pub(super) fn collect_all<'a>(
+    collecting: &Collecting<'a>,
     mut outcome: Outcome,
     say: &mut dyn FnMut(&str),
 ) -> Result<(Outcome, ByRule<'a>), CollectError> {
     let mut has_failed = false;
     'again: loop {
         let mut collected: ByRule<'a> = Vec::new();
-        let mut left = keeping.limits;
-        for rule in keeping.rules.iter().filter(|rule| rule.on.covers(&outcome)) {
+        let mut left = collecting.limits;
+        for rule in collecting.rules.iter().filter(|rule| rule.on.covers(&outcome)) {
             let name = &rule.name;
-            match collect(rule, keeping.tree, left, keeping.cancelled) {
+            match collect(rule, collecting.tree, left, collecting.cancelled) {
                 Ok(found) => {
                     left.files -= found.entries.len() as u64;
                     left.bytes -= found.bytes;

@@ -1,16 +1,24 @@
-//! The files that an attempt leaves: collected in its work tree, and sent to the dispatcher as blobs, before its result
-//! is told. A slot does this on its own thread, when nothing of the attempt runs any more.
+//! The files that an attempt takes and leaves. Those of needed tasks are received and put into its work tree before it
+//! starts; those that it leaves are collected there, and sent to the dispatcher as blobs, before its result is told. A
+//! slot does this on its own thread, while nothing of the attempt runs.
 
 mod collect;
+mod download;
+mod hand_over;
 mod keeping;
 mod line;
+mod line_request;
+mod placing;
 mod routes;
+mod taking;
 mod translate;
 mod upload;
 mod window;
 
 pub(super) use collect::ArtifactLimits;
+pub use hand_over::HandOver;
 pub(super) use keeping::{Keeping, keep_artifacts};
 pub(super) use line::LineWanted;
 pub(super) use routes::{BlobAnswer, BlobRoutes};
-pub(super) use translate::{artifact_ends, heard, read_artifact_ends};
+pub(super) use taking::take_artifacts;
+pub(super) use translate::{artifact_ends, heard, read_artifact_ends, taken_artifacts};

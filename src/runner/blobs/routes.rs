@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use crossbeam_channel::Sender;
 
+use crate::blobs::Form;
 use crate::model::{AttemptId, BlobId};
 use crate::threads;
 
@@ -17,8 +18,23 @@ pub(crate) enum BlobAnswer {
     Taken,
     /// All that was sent for the attempt is durable.
     Settled,
-    /// It did not take something.
+    /// It did not take something, or cannot send it now.
     Refused { reason: String, cause: RefusedCause },
+    /// A piece of a blob that was asked for.
+    Piece(BlobBytes),
+    /// It does not have a blob that was asked for.
+    Missing { blob: BlobId, reason: String },
+}
+
+/// A piece of the stored form of a blob.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BlobBytes {
+    pub(crate) blob: BlobId,
+    pub(crate) form: Form,
+    pub(crate) offset: u64,
+    /// Whether the form ends behind it.
+    pub(crate) last: bool,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Why the dispatcher did not take something.

@@ -1,14 +1,18 @@
 //! Messages about blobs and artifacts, between the wire and the model.
 
-use super::routes::{BlobAnswer, RefusedCause};
+use super::routes::{BlobAnswer, BlobBytes, RefusedCause};
 use crate::blobs::Form;
-use crate::model::{ArtifactRecord, AttemptId, BlobId};
-use crate::protocol::blobs::{ArtifactEnd, BlobOffset, BlobPiece, BlobQuestion, DISK_FULL, WRONG_BYTES};
+use crate::model::{ArtifactRecord, AttemptId, BlobId, TakenArtifact, TaskName};
+use crate::protocol::blobs::{
+    ArtifactEnd, BlobOffset, BlobPart, BlobPiece, BlobQuestion, BlobRequest, DISK_FULL, NeededArtifact, WRONG_BYTES,
+    WantedPiece,
+};
 use crate::protocol::runner::{FromRunner, ToRunner};
 use crate::transport::Frame;
 
-/// Reads an answer about blobs. Returns `None` for any other message, and for one that makes no sense.
-pub(crate) fn heard(message: ToRunner) -> Option<(AttemptId, BlobAnswer)> {
+/// Reads an answer about blobs, with its payload. Returns `None` for any other message, and for one that makes no
+/// sense.
+pub(crate) fn heard(message: ToRunner, payload: Vec<u8>) -> Option<(AttemptId, BlobAnswer)> {
     let (attempt, answer) = match message {
         ToRunner::Lacks { attempt, blobs } => {
             let read = |BlobOffset { blob, offset }: BlobOffset| Some((blob.parse().ok()?, offset));
@@ -23,6 +27,14 @@ pub(crate) fn heard(message: ToRunner) -> Option<(AttemptId, BlobAnswer)> {
                 Some(_) | None => RefusedCause::Other,
             };
             (attempt, BlobAnswer::Refused { reason, cause })
+        }
+        ToRunner::Blob(BlobPart { attempt, blob, zstd, offset, last, .. }) => {
+            let form = if zstd { Form::Packed } else { Form::Plain };
+            let piece = BlobBytes { blob: blob.parse().ok()?, form, offset, last, bytes: payload };
+            (attempt, BlobAnswer::Piece(piece))
+        }
+        ToRunner::BlobMissing { attempt, blob, reason } => {
+            (attempt, BlobAnswer::Missing { blob: blob.parse().ok()?, reason })
         }
         ToRunner::Registered { .. }
         | ToRunner::Runtask(_)
@@ -73,6 +85,27 @@ pub(super) fn piece(attempt: AttemptId, piece: &Piece, bytes: Vec<u8>) -> Frame 
 pub(super) fn settle(attempt: AttemptId, manifests: &[BlobId]) -> Frame {
     let manifests = manifests.iter().map(BlobId::to_string).collect();
     Frame::new(&FromRunner::Settle { attempt: attempt.0, manifests })
+}
+
+/// Asks for pieces of blobs: of each the offset, the most bytes, and whether the dispatcher verifies the blob first.
+pub(super) fn want(attempt: AttemptId, pieces: &[(BlobId, u64, u64, bool)]) -> Frame {
+    let piece = |(blob, offset, bytes, check): &(BlobId, u64, u64, bool)| WantedPiece {
+        blob: blob.to_string(),
+        offset: *offset,
+        bytes: *bytes,
+        check: *check,
+    };
+    let blobs = pieces.iter().map(piece).collect();
+    Frame::new(&FromRunner::Want(BlobRequest { attempt: attempt.0, blobs }))
+}
+
+/// Returns the artifacts that a lease names. Returns the reason if they make no sense.
+pub(crate) fn taken_artifacts(artifacts: Vec<NeededArtifact>) -> Result<Vec<TakenArtifact>, String> {
+    let read = |NeededArtifact { task, name, manifest }: NeededArtifact| {
+        let manifest = manifest.parse::<BlobId>().map_err(|error| error.to_string())?;
+        Ok(TakenArtifact { task: TaskName::new(&task).map_err(|error| error.to_string())?, name, manifest })
+    };
+    artifacts.into_iter().map(read).collect()
 }
 
 /// Returns the artifacts of a result as they are sent.

@@ -7,12 +7,13 @@ use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, select};
 
 use super::super::limits::{BLOB_PATIENCE_MS, BLOB_RETRY, BLOB_TRIES};
 use super::super::slot_common::SlotReport;
 use super::collect::hash;
-use super::line::{Line, LineWanted};
+use super::line::Line;
+use super::line_request::wait_for_line;
 use super::routes::{BlobAnswer, RefusedCause};
 use super::translate::{self, Piece};
 use super::window::Window;
@@ -91,14 +92,7 @@ impl Upload<'_> {
 
     /// Waits for a session.
     fn line(&self) -> Result<Line, UploadError> {
-        let (give, given) = bounded(1);
-        let wanted = LineWanted { attempt: self.attempt, give };
-        // If the core is gone, the sender is dropped with the report.
-        drop(self.reports.send(SlotReport::LineWanted(wanted)));
-        select! {
-            recv(given) -> line => line.map_err(|_| UploadError::Cancelled),
-            recv(self.cancelled) -> _ => Err(UploadError::Cancelled),
-        }
+        wait_for_line(self.attempt, self.reports, self.cancelled).ok_or(UploadError::Cancelled)
     }
 
     fn pause(&self, time: Duration) -> Result<(), UploadError> {
@@ -251,7 +245,11 @@ impl<'a> Try<'a> {
     fn answer(&mut self) -> Result<BlobAnswer, Interruption> {
         match self.receive()? {
             BlobAnswer::Refused { reason, cause } => Err(Interruption::Refused { reason, cause }),
-            answer @ (BlobAnswer::Lacks(_) | BlobAnswer::Taken | BlobAnswer::Settled) => Ok(answer),
+            answer @ (BlobAnswer::Lacks(_)
+            | BlobAnswer::Taken
+            | BlobAnswer::Settled
+            | BlobAnswer::Piece(_)
+            | BlobAnswer::Missing { .. }) => Ok(answer),
         }
     }
 

@@ -1,5 +1,5 @@
-//! The pieces of blobs that are on their way. A ping waits behind them, so they are few on a slow connection and many
-//! on a fast one. Pure.
+//! The pieces of blobs that are on their way, or were asked for. A ping, or its answer, waits behind them, so they are
+//! few on a slow connection and many on a fast one. Pure.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use crate::model::Moment;
 /// The most pieces on the way. Small files make small pieces, and each needs room for its answer.
 const MAX_PIECES: usize = 512;
 
-/// The window of one upload.
+/// The window of one upload or download.
 #[derive(Debug)]
 pub(super) struct Window {
     /// The most bytes on the way.
@@ -33,6 +33,11 @@ impl Window {
         }
         let piece = (self.width / 16).clamp(LOG_PIECE_MIN, LOG_PIECE_MAX);
         if self.bytes + piece > self.width && !self.pieces.is_empty() { 0 } else { piece }
+    }
+
+    /// Whether at least half of the window is free.
+    pub(super) fn is_low(&self) -> bool {
+        2 * self.bytes <= self.width && 2 * self.pieces.len() <= MAX_PIECES
     }
 
     pub(super) fn sent(&mut self, now: Moment, length: u64) {

@@ -4,6 +4,7 @@
 mod conversations;
 mod scene;
 mod stories;
+mod taking;
 mod workspaces;
 
 use crate::model::{AttemptId, BuildId, Recipe, RefName, RepoName, Script, TaskName};
@@ -26,6 +27,7 @@ pub(super) fn assignment(attempt: u64) -> Assignment {
         url: None,
         needed: Ok(Vec::new()),
         cache_scopes: Vec::new(),
+        taken: Ok(Vec::new()),
         commit: "ab".repeat(20).parse().unwrap(),
         task: TaskName::new("test").unwrap(),
         recipe: Recipe::new(Script::Shell("true".into())).into(),

@@ -317,6 +317,8 @@ pub(super) fn runtask(attempt: u64, commit: &str, script: &str) -> ToRunner {
         outputs: Vec::new(),
         outputs_missing: None,
         cache_scopes: Vec::new(),
+        artifacts: Vec::new(),
+        artifacts_missing: None,
         task: Ok(WireTask {
             name: "test".into(),
             recipe: Arc::new(Recipe {

@@ -75,10 +75,13 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
         answer @ (ToRunner::Lacks { .. }
         | ToRunner::BlobAck { .. }
         | ToRunner::Settled { .. }
-        | ToRunner::BlobRefused { .. }) => match blobs::heard(answer) {
-            Some((attempt, answer)) => Heard::Blobs { attempt, answer },
-            None => Heard::Error("an answer about blobs makes no sense".into()),
-        },
+        | ToRunner::BlobRefused { .. }
+        | ToRunner::BlobMissing { .. }) => heard_blobs(answer, Vec::new()),
+        ToRunner::Blob(part) => {
+            let mut bytes = Vec::new();
+            reader.read_payload(part.bytes, &mut bytes)?;
+            heard_blobs(ToRunner::Blob(part), bytes)
+        }
         ToRunner::Ack { gone } => Heard::Ack { gone: ids(gone) },
         ToRunner::Registered { gone, logs, drained } => {
             // A stream with an impossible name is none of this runner's.
@@ -110,6 +113,13 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
     }))
 }
 
+fn heard_blobs(answer: ToRunner, payload: Vec<u8>) -> Heard {
+    match blobs::heard(answer, payload) {
+        Some((attempt, answer)) => Heard::Blobs { attempt, answer },
+        None => Heard::Error("an answer about blobs makes no sense".into()),
+    }
+}
+
 /// Reads a lease. Returns the reason if it cannot be executed.
 fn assignment(lease: Runtask) -> Result<Assignment, String> {
     let WireTask { name, recipe } = lease.task?;
@@ -129,6 +139,7 @@ fn assignment(lease: Runtask) -> Result<Assignment, String> {
         url: lease.url.filter(|url| url.len() <= MAX_SOURCE_BYTES),
         needed: lease.outputs_missing.map_or(Ok(lease.outputs), Err),
         cache_scopes: lease.cache_scopes.into_iter().map(cache_scope).collect(),
+        taken: lease.artifacts_missing.map_or_else(|| blobs::taken_artifacts(lease.artifacts), Err),
         commit: lease.commit.parse::<CommitId>().map_err(|error| error.to_string())?,
         task: TaskName::new(&name).map_err(|error| error.to_string())?,
         recipe,

@@ -373,7 +373,7 @@ fn line(effect: &Effect) -> Option<String> {
             Record::JobFinished { job, ending } => format!("{job} {}{}", ending.word(), why(ending.reason_code())),
             Record::BuildFinished { build, verdict, .. } => format!("{build} {}", verdict.word()),
             Record::BuildReopened { build } => format!("{build} reopened"),
-            Record::ArtifactsLeft { attempt, artifacts } => format!("{attempt} left {} artifacts", artifacts.len()),
+            Record::ArtifactsLeft { attempt, artifacts, .. } => format!("{attempt} left {} artifacts", artifacts.len()),
             Record::OutputsSet { attempt, outputs, .. } => format!("{attempt} has {} outputs", outputs.len()),
             Record::RunnerSaved(Runner { name, drain: Some(drain), .. }) => {
                 let ending = drain.ending.map(|process| format!(", {process} ends")).unwrap_or_default();

@@ -62,7 +62,9 @@ impl<'a> Batch<'a> {
                 self.outcomes.insert(*attempt, outcome, (log, *duration_ms), (*at, seq))
             }
             Record::StepsEnded { attempt, steps } => Ok(steps::insert(self.conn, *attempt, steps)?),
-            Record::ArtifactsLeft { attempt, artifacts } => Ok(artifacts::insert(self.conn, *attempt, artifacts)?),
+            Record::ArtifactsLeft { build, job, task, attempt, artifacts } => {
+                Ok(artifacts::insert(self.conn, *attempt, (*build, *job, task), artifacts)?)
+            }
             Record::AttemptExecuted { attempt, execution } => Ok(executions::insert(self.conn, *attempt, execution)?),
             Record::OutputsSet { build, job, task, attempt, outputs } => {
                 Ok(outputs::insert(self.conn, *attempt, (*build, *job, task), outputs)?)

@@ -100,6 +100,7 @@ impl store::Reader for Reader {
         outputs(build: BuildId) -> Vec<(AttemptId, Outputs)> = outputs::of_build, "read outputs from";
         outputs_of(build: BuildId, task: &TaskName) -> Outputs = outputs::of_task, "read outputs from";
         artifacts(build: BuildId) -> Vec<(AttemptId, Vec<ArtifactRecord>)> = artifacts::of_build, "read artifacts from";
+        artifacts_of(build: BuildId, task: &TaskName) -> Vec<ArtifactRecord> = artifacts::of_task, "read artifacts from";
         all_artifacts() -> Vec<(AttemptId, Vec<ArtifactRecord>)> = artifacts::all, "read artifacts from";
         attempt(id: AttemptId) -> Option<Attempt> = attempts::read, "read an attempt from";
         decisions(build: BuildId) -> Vec<(Option<u64>, Decision)> = decisions::of_build, "read decisions from";

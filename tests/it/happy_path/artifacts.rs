@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::harness::{Link, World, job, until};
 
 /// Returns the paths of everything below a directory that is no directory, sorted.
-fn files(directory: &Path) -> Vec<PathBuf> {
+pub(super) fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![directory.to_owned()];
     while let Some(at) = open.pop() {

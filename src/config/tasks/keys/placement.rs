@@ -1,7 +1,7 @@
 //! Readers of the keys that say what a task waits for, and where it runs.
 
 use super::super::draft::Draft;
-use super::super::limits::{MAX_LABELS, MAX_TASKS};
+use super::super::limits::{MAX_LABELS, MAX_TAKES, MAX_TASKS};
 use super::super::mistake::{Mistake, quote};
 use super::super::value::{Placed, TableEntry, entries};
 use crate::model::{Group, GroupName, Label};
@@ -13,6 +13,19 @@ pub(super) fn read_needs(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> R
         return Err(entry.wrong(message, "name those that must have passed before"));
     }
     draft.needs = needs.into_iter().map(|need| Placed { place: need.place, value: need.value.into() }).collect();
+    Ok(())
+}
+
+pub(super) fn read_take(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    let help = "list needed tasks, or single artifacts of them, such as `take = [\"build\", \"test:coverage\"]`;\n\
+                `take = []` takes none";
+    let takes = entry.texts(help, &mut draft.found)?;
+    if takes.len() > MAX_TAKES {
+        let message = format!("a task takes at most {MAX_TAKES} artifacts");
+        return Err(entry.wrong(message, "name a task without an artifact to take all that it leaves"));
+    }
+    let takes = takes.into_iter().map(|take| Placed { place: take.place, value: take.value.into() }).collect();
+    draft.take = Some(takes);
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use super::inputs::read_inputs;
 use super::isolation::{read_image, read_isolation, read_pull};
 use super::key::Key;
 use super::limits_of_attempt::{MAX_PROCESSES, read_cpus, read_memory};
-use super::placement::{read_group, read_labels, read_needs};
+use super::placement::{read_group, read_labels, read_needs, read_take};
 use super::secrets::read_secrets;
 use super::steps::read_steps;
 use super::when::read_when;
@@ -72,6 +72,16 @@ pub(crate) static KEYS: &[Key] = &[
         aliases: &["depends", "depends_on", "dependencies", "requires", "after", "need"],
         is_common: false,
         read: read_needs,
+        ..Key::USUAL
+    },
+    Key {
+        name: "take",
+        example: r#"take = ["build:coverage"]"#,
+        row: "list of names: `TASK` or `TASK:ARTIFACT` | all artifacts of the tasks that it needs | the artifacts of needed tasks that are in the tree when the task starts",
+        schema: r#"{"type": "array", "items": {"type": "string", "minLength": 1}}"#,
+        aliases: &["take_artifacts", "download", "downloads", "needs_artifacts", "attach_workspace"],
+        is_common: false,
+        read: read_take,
         ..Key::USUAL
     },
     Key {

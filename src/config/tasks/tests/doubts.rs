@@ -35,13 +35,23 @@ fn tasks_that_keep_the_same_or_never_meet_are_fine() {
 fn a_file_of_another_task_is_not_there() {
     let found = warnings("[task.a]\nrun = 'echo x > out.txt'\n[task.b]\nrun = 'cat out.txt'\n");
     assert!(found[0].starts_with("f:3:7: `b` uses `out.txt`, which `a` makes, and does not need `a`\n"), "{found:?}");
-    assert!(found[0].contains("\nwrite `needs = [\"a\"]` for the order; each job starts from"), "{found:?}");
+    assert!(found[0].contains("\nwrite `needs = [\"a\"]`, and `artifacts` in `a`: each job starts from"), "{found:?}");
     let made = "[task.a]\nrun = 'mkdir -p dist; cp x dist'\n[task.b]\nneeds = ['a']\nrun = 'scp dist/x host:'\n";
     let found = warnings(made);
     assert!(
-        found[0].starts_with("f:3:7: `b` uses `dist`, which `a` makes, and `needs` hands on no files\n"),
+        found[0].starts_with("f:3:7: `b` uses `dist`, which `a` makes, and takes no artifact with it\n"),
         "{found:?}"
     );
+    assert!(found[0].contains("write `artifacts = [\"dist\"]` in `a`"), "{found:?}");
+    for artifacts in ["['dist']", "['dist/**']", "['d*/**', '!dist/y']", "['dist/*.txt', 'more']", "['**']"] {
+        let taken = made.replace("cp x dist'", &format!("cp x dist'\nartifacts = {artifacts}"));
+        assert_eq!(warnings(&taken), Vec::<String>::new(), "{artifacts}");
+        let untaken = taken.replace("needs = ['a']", "needs = ['a']\ntake = []");
+        let found = warnings(&untaken);
+        assert!(found.len() == 1 && found[0].contains("name `a` in `take`"), "{artifacts}: {found:?}");
+        let unneeded = warnings(&taken.replace("needs = ['a']", ""));
+        assert!(unneeded[0].contains("write `needs = [\"a\"]`: then its artifacts"), "{unneeded:?}");
+    }
     let found = warnings("[task.a]\nrun = 'go build -o bin/app'\n[task.b]\nrun = ['./bin/app', '--version']\n");
     assert!(found[0].starts_with("f:3:7: `b` uses `bin/app`, which `a` makes"), "{found:?}");
 }

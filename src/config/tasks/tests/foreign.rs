@@ -252,14 +252,17 @@ fn the_lines_that_advice_shows_are_right() {
         assert!(key.example.starts_with(&format!("{} = ", key.name)), "{}", key.name);
         let with = match key.name {
             "run" | "steps" => "",
-            "run_if" => "run = 'x'\nneeds = ['build']\n",
+            "run_if" | "take" => "run = 'x'\nneeds = ['build']\n",
             "matrix_exclude" | "matrix_include" => "run = 'x'\nmatrix = { version = ['1.85', 'stable'] }\n",
             "pull" => "run = 'x'\nimage = 'rust:1.95'\n",
             "group_limit" => "run = 'x'\ngroup = 'staging'\n",
             _ => "run = 'x'\n",
         };
-        let file =
-            format!("[task.a]\n{with}{}\n[task.build]\nrun = 'x'\n[template.rust]\nlabels = ['rust']\n", key.example);
+        let file = format!(
+            "[task.a]\n{with}{}\n[task.build]\nrun = 'x'\nartifacts = [{{ name = 'coverage', paths = ['c.xml'] }}]\n\
+             [template.rust]\nlabels = ['rust']\n",
+            key.example
+        );
         assert!(check_tasks("f", file.as_bytes()).is_ok(), "{file}{:?}", check_tasks("f", file.as_bytes()));
     }
 }

@@ -21,6 +21,7 @@ mod schedules;
 mod schema;
 mod shell;
 mod steps;
+mod takes;
 mod templates;
 mod when;
 mod written;

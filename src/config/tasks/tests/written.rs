@@ -1,10 +1,18 @@
 //! The files that tasks write.
 
 use super::super::*;
-use crate::model::{Condition, TaskName};
+use crate::model::{ArtifactRule, Condition, Script, Take, TaskName};
 
 fn written(text: &str) -> Result<Plan, String> {
-    parse_written(&TaskName::plain("plan").unwrap(), text.as_bytes()).map_err(|mistake| mistake.text)
+    written_by(&[], text)
+}
+
+/// Reads a file that was written by a task that leaves these artifacts.
+fn written_by(artifacts: &[&str], text: &str) -> Result<Plan, String> {
+    let mut plan = TaskSpec::new(TaskName::plain("plan").unwrap(), Script::Shell("x".into()));
+    let rule = |name: &str| ArtifactRule { paths: vec![name.into()], ..ArtifactRule::new(name) };
+    plan.recipe_mut().artifacts = artifacts.iter().map(|name| rule(name)).collect();
+    parse_written(&plan, text.as_bytes()).map_err(|mistake| mistake.text)
 }
 
 #[test]
@@ -25,6 +33,23 @@ fn tasks_of_a_file_have_the_name_of_its_writer_before_theirs_and_need_it() {
     assert!(
         plan.tasks.iter().all(|task| task.spec.placement.labels.iter().any(|label| label.as_str() == "can=expand"))
     );
+}
+
+#[test]
+fn tasks_of_a_file_take_the_artifacts_of_its_writer() {
+    let text = "[task.all]\nrun = 'x'\n[task.none]\nrun = 'x'\ntake = []\n\
+                [task.one]\nrun = 'x'\nneeds = ['all']\ntake = ['plan:list']\n[task.named]\nrun = 'x'\ntake = ['plan']\n";
+    let plan = written_by(&["list", "more"], text).unwrap();
+    let takes: Vec<&Take> = plan.tasks.iter().map(|task| &task.spec.placement.needs[0].take).collect();
+    assert_eq!(takes, [&Take::All, &Take::Nothing, &Take::Only(vec!["list".into()]), &Take::All]);
+    let plain = written("[task.a]\nrun = 'x'").unwrap();
+    assert_eq!(plain.tasks[0].spec.placement.needs[0].take, Take::Nothing);
+    let error = written_by(&["list"], "[task.a]\nrun = 'x'\ntake = ['plan:lst']").unwrap_err();
+    assert!(
+        error.starts_with("SURVEIL_TASKS:3:9: `plan:lst` is no artifact of the task that wrote this file"),
+        "{error}"
+    );
+    assert!(error.contains("help: it leaves list"), "{error}");
 }
 
 #[test]

@@ -416,3 +416,20 @@ fn a_tree_outlives_a_tidy_of_its_store() {
         fixture.check_out(at);
     }
 }
+
+#[test]
+fn only_what_would_change_the_kind_of_an_entry_is_in_the_way() {
+    let fixture = Fixture::varied();
+    let ways = |path: &str| [false, true].map(|is_directory| fixture.tree.in_the_way(path, is_directory));
+    let what = |text: &str| Some(text.to_owned());
+    assert_eq!(ways("a/b"), [what("`a/b` is a directory of the commit"), None]);
+    assert_eq!(ways("a/b/file"), [None, what("`a/b/file` is a file of the commit")]);
+    let through = what("`a/b/file` is a file of the commit");
+    assert_eq!(ways("a/b/file/x/y"), [through.clone(), through]);
+    assert_eq!(ways("link"), [None, what("`link` is a symbolic link of the commit")]);
+    assert_eq!(ways("link/x")[0], what("`link` is a symbolic link of the commit"));
+    assert_eq!(ways(".git/config")[0], what("`.git` is the repository of the work tree"));
+    for free in ["new", "a/new", "a/b/new/x", "a/b/filed"] {
+        assert_eq!(ways(free), [None, None], "{free}");
+    }
+}

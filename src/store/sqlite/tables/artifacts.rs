@@ -4,8 +4,8 @@
 use rusqlite::{Connection, params};
 
 use super::attempts::with_attempts_of_build;
-use super::{execute, read_all};
-use crate::model::{ArtifactRecord, AttemptId, BuildId};
+use super::{execute, read_all, read_one};
+use crate::model::{ArtifactRecord, AttemptId, BuildId, JobId, TaskName};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::values::{damaged, signed};
 
@@ -14,11 +14,17 @@ fn checksum(attempt: AttemptId, body: &str) -> Checksum {
 }
 
 /// Adds the artifacts of an attempt.
-pub(crate) fn insert(conn: &Connection, attempt: AttemptId, artifacts: &[ArtifactRecord]) -> rusqlite::Result<()> {
+pub(crate) fn insert(
+    conn: &Connection,
+    attempt: AttemptId,
+    (build, job, task): (BuildId, JobId, &TaskName),
+    artifacts: &[ArtifactRecord],
+) -> rusqlite::Result<()> {
     let body = serde_json::to_string(artifacts).expect("a list of texts and numbers is always JSON");
     let seal = checksum(attempt, &body).value();
-    const INSERT: &str = "INSERT INTO artifacts (attempt, body, seal) VALUES (?1, ?2, ?3)";
-    execute(conn, INSERT, params![attempt, body, seal])?;
+    const INSERT: &str =
+        "INSERT INTO artifacts (attempt, body, seal, build, job, task) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    execute(conn, INSERT, params![attempt, body, seal, build, job, &**task])?;
     Ok(())
 }
 
@@ -29,6 +35,13 @@ pub(crate) fn of_build(conn: &Connection, build: BuildId) -> rusqlite::Result<Ve
         "SELECT a.attempt, a.body, a.seal FROM chain c JOIN artifacts a ON a.attempt = c.id ORDER BY a.attempt"
     );
     read_all(conn, OF_BUILD, [build], read)
+}
+
+/// Returns the artifacts of a task of a build: those of the newest attempt of its job, if that left any.
+pub(crate) fn of_task(conn: &Connection, build: BuildId, task: &TaskName) -> rusqlite::Result<Vec<ArtifactRecord>> {
+    const OF_TASK: &str = "SELECT a.attempt, a.body, a.seal FROM artifacts a JOIN jobs j ON j.id = a.job \
+                           WHERE a.build = ?1 AND a.task = ?2 AND j.attempt = a.attempt";
+    Ok(read_one(conn, OF_TASK, params![build, &**task], read)?.map(|(_, artifacts)| artifacts).unwrap_or_default())
 }
 
 /// Returns the artifacts of all attempts.

@@ -49,7 +49,10 @@ fn task() -> impl Strategy<Value = TaskSpec> {
                 name: TaskName::new(&name).unwrap(),
                 placement: Placement {
                     inputs: env.iter().map(|(name, value)| input(name, value)).collect(),
-                    needs: needs.into_iter().map(|task| Need { task, condition: condition(retries) }).collect(),
+                    needs: needs
+                        .into_iter()
+                        .map(|task| Need { condition: condition(retries), ..Need::passed(task) })
+                        .collect(),
                     retries,
                     retry: RetryRule { on: causes(retries), delay_ms: timeout_ms / 2, elsewhere: manual },
                     manual,
