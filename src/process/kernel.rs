@@ -104,8 +104,9 @@ impl SpawnSetup {
             check(libc::posix_spawnattr_setflags(attributes, flags as libc::c_short))?;
             libc::sigemptyset(signals.as_mut_ptr());
             check(libc::posix_spawnattr_setsigmask(attributes, signals.as_ptr()))?;
-            // The standard library's start-up ignores this signal. The kernel resets the handled ones by itself.
-            libc::sigaddset(signals.as_mut_ptr(), libc::SIGPIPE);
+            // The standard library's start-up ignores the signal of broken pipes, and what started the runner may have
+            // ignored others. For a signal that is not named here, the library first asks for its action.
+            libc::sigfillset(signals.as_mut_ptr());
             check(libc::posix_spawnattr_setsigdefault(attributes, signals.as_ptr()))?;
         }
         Ok(setup)

@@ -63,8 +63,8 @@ pub(super) struct Mounts {
     hidden: Vec<Hidden>,
     /// The mounts of the last view, in the order in which they were made.
     shown: Vec<Shown>,
-    /// Whether the shared memory is this process's own.
-    has_shared_memory: bool,
+    /// The size of the directory of this process's own shared memory while it is empty, in bytes.
+    empty_bytes: Option<i64>,
 }
 
 /// A path below which commands see something else.
@@ -96,7 +96,7 @@ impl Mounts {
     /// could undo that with.
     pub(super) fn enter(guard: &Guard) -> io::Result<Self> {
         let is_sealed = guard.is_sealed;
-        let mut mounts = Self { is_sealed, hidden: Vec::new(), shown: Vec::new(), has_shared_memory: false };
+        let mut mounts = Self { is_sealed, hidden: Vec::new(), shown: Vec::new(), empty_bytes: None };
         let mut hidden: Vec<&PathBuf> = guard.hidden.iter().collect();
         // A directory comes before those in it, which need not be hidden again.
         hidden.sort();
@@ -113,9 +113,8 @@ impl Mounts {
         }
         if Path::new(SHARED_MEMORY).is_dir() {
             let beneath = open(Path::new(SHARED_MEMORY))?;
-            mount_shared_memory()?;
+            mounts.empty_bytes = Some(mount_shared_memory()?);
             mounts.hidden.push(Hidden { path: SHARED_MEMORY.into(), beneath });
-            mounts.has_shared_memory = true;
         }
         mount_terminals()?;
         if rustix::process::geteuid().is_root() {
@@ -196,7 +195,9 @@ impl Mounts {
 
     /// Empties what a command left in memory. Called when no process of it is left.
     pub(super) fn clear(&self) -> io::Result<()> {
-        if self.has_shared_memory && fs::read_dir(SHARED_MEMORY)?.next().is_some() {
+        // A directory of this file system is the larger, the more entries it has.
+        let Some(empty_bytes) = self.empty_bytes else { return Ok(()) };
+        if rustix::fs::stat(SHARED_MEMORY)?.st_size != empty_bytes {
             rustix::mount::unmount(SHARED_MEMORY, UnmountFlags::DETACH)?;
             mount_shared_memory()?;
         }
@@ -284,9 +285,11 @@ fn flags_of(path: &Path) -> io::Result<MountFlags> {
     Ok(pairs.into_iter().filter(|(flag, _)| found.contains(*flag)).map(|(_, flag)| flag).collect())
 }
 
-fn mount_shared_memory() -> io::Result<()> {
+/// Returns the size of the new directory.
+fn mount_shared_memory() -> io::Result<i64> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    Ok(rustix::mount::mount("surveil", SHARED_MEMORY, "tmpfs", flags, Some(c"mode=1777"))?)
+    rustix::mount::mount("surveil", SHARED_MEMORY, "tmpfs", flags, Some(c"mode=1777"))?;
+    Ok(rustix::fs::stat(SHARED_MEMORY)?.st_size)
 }
 
 /// Mounts terminals of this process's own: root could read and write those of others.

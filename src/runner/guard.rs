@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::canonical::CanonicalPaths;
 use super::error::RunnerError;
 use super::layout::Layout;
 use super::limit_notes::exceeded;
@@ -136,6 +137,7 @@ pub(super) struct AttemptGuard {
     /// Hidden if they exist when an attempt begins.
     hidden: BTreeSet<PathBuf>,
     home: Option<PathBuf>,
+    paths: CanonicalPaths,
 }
 
 impl AttemptGuard {
@@ -152,7 +154,13 @@ impl AttemptGuard {
         }
         let sessions = Path::new("/run/user").join(user.as_raw().to_string());
         hidden.extend(SERVICES_OF_USER.map(|name| sessions.join(name)));
-        Self { means, chosen: means.range(settings.isolation), hidden, home: std::env::home_dir() }
+        Self {
+            means,
+            chosen: means.range(settings.isolation),
+            hidden,
+            home: std::env::home_dir(),
+            paths: CanonicalPaths::default(),
+        }
     }
 
     /// Returns the tier of an attempt at this recipe: that of the task, else guarded, but within what the operator has
@@ -188,12 +196,14 @@ impl AttemptGuard {
         let is_sealed = self.tier(recipe) == Tier::Sealed;
         let containers = CONTAINER_SERVICES.iter().filter(|_| is_sealed).map(Path::new);
         let hidden = self.hidden.iter().map(PathBuf::as_path).chain(containers);
-        let mut hidden: Vec<PathBuf> = hidden.filter_map(|path| path.canonicalize().ok()).collect();
+        let by_landlock = matches!(self.means, Means::Landlock);
+        // A mount covers a directory by whatever path it was named. Landlock goes by the paths.
+        let canonical = |path: &Path| if by_landlock { path.canonicalize().ok() } else { self.paths.of(path) };
+        let mut hidden: Vec<PathBuf> = hidden.filter_map(canonical).collect();
         hidden.sort();
         hidden.dedup();
         let mut given =
             vec![Given::in_place(places.told.clone()), Given::in_place(tree.to_owned()), Given::to_read(objects)];
-        let by_landlock = matches!(self.means, Means::Landlock);
         if !by_landlock {
             let given_at = |at: &str, from: &Path| Given { at: at.into(), ..Given::in_place(from.to_owned()) };
             given.extend([given_at("/tmp", &places.tmp), given_at("/var/tmp", &places.var_tmp)]);
@@ -202,7 +212,7 @@ impl AttemptGuard {
         if places.temporary != Path::new("/tmp") {
             given.push(Given::in_place(places.temporary.clone()));
         }
-        if let Some(home) = self.home.as_ref().filter(|_| !by_landlock).and_then(|home| home.canonicalize().ok()) {
+        if let Some(home) = self.home.as_ref().filter(|_| !by_landlock).and_then(|home| canonical(home)) {
             if is_sealed || hidden.iter().any(|above| home.starts_with(above)) {
                 fs::create_dir_all(&own_home)?;
                 given.push(Given { at: home, ..Given::in_place(own_home) });
@@ -260,8 +270,10 @@ impl Scratch {
 
     /// Makes the directories of the next attempt.
     pub(super) fn make(&mut self) -> io::Result<Places> {
-        let temporary = self.temporary.as_mut().map_or_else(|| Ok(PathBuf::from("/tmp")), Temporary::make)?;
-        let (told, tmp, var_tmp) = (self.told.make()?, self.tmp.make()?, self.var_tmp.make()?);
+        let told = self.told.make()?;
+        // The directory above is the same one.
+        let (tmp, var_tmp) = (self.tmp.make_beside()?, self.var_tmp.make_beside()?);
+        let temporary = self.temporary.as_mut().map_or_else(|| Ok(PathBuf::from("/tmp")), Temporary::make_beside)?;
         Ok(Places { temporary, told, tmp, var_tmp })
     }
 

@@ -12,6 +12,7 @@ mod attempt_file;
 mod attempt_log;
 mod blobs;
 mod boottime;
+mod canonical;
 mod command_places;
 mod core;
 mod delivery;

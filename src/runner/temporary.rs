@@ -55,11 +55,16 @@ impl Temporary {
 
     /// Makes a new directory, or takes the unused one, and returns its path.
     pub(super) fn make(&mut self) -> io::Result<PathBuf> {
+        make_private(&self.parent)?;
+        self.make_beside()
+    }
+
+    /// Likewise, right after another one was made in the same directory.
+    pub(super) fn make_beside(&mut self) -> io::Result<PathBuf> {
         self.make_with(&remove)
     }
 
     fn make_with(&mut self, remove: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
-        make_private(&self.parent)?;
         if let Some(Made { path, unused: Some(unused) }) = &self.made
             && fs::symlink_metadata(path).is_ok_and(|meta| unused.is_of(Stamp::of(&meta)))
         {
