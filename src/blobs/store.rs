@@ -85,6 +85,14 @@ impl BlobStore {
         Ok(None)
     }
 
+    /// Returns the bytes that a blob takes on the disk; none if it is not there.
+    pub fn stored_bytes(&self, id: BlobId) -> io::Result<u64> {
+        Ok(match self.read(id)? {
+            Some(blob) => blob.file.metadata()?.len(),
+            None => 0,
+        })
+    }
+
     /// Returns whether a blob is there. If it is, the next sweep leaves it.
     pub fn renew(&self, id: BlobId) -> io::Result<bool> {
         let _renewing = threads::lock(&self.renewing);

@@ -1,5 +1,6 @@
 //! `surveil artifacts`: lists the files that the tasks of a build left, and fetches them.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Seek, Write};
 use std::path::PathBuf;
 
@@ -14,16 +15,17 @@ use super::session::Session;
 use super::table::{Column, Table};
 use super::{CliError, ExitCode, Output, human};
 use crate::blobs::{Entry, EntryKind, Form, TreeDirectory, Unpacking, read_manifest};
+use crate::clock;
 use crate::error_chain::chain;
 use crate::model::BlobId;
 use crate::model::glob::PathGlobs;
-use crate::protocol::blobs::{ArtifactReport, ArtifactsReport};
+use crate::protocol::blobs::{ArtifactReport, ArtifactsReport, RemovedArtifact};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::{FromOperator, ToOperator};
 
 const EXAMPLES: &str = "\
 Without TASK, the artifacts of all tasks are listed; with TASK, the files of its artifacts. Each task has those of its \
-newest attempt that left some.
+newest attempt that left some. Artifacts that were removed before their build are named below, with the reason.
 
 `surveil artifacts get` writes the files below the directory of -o, at their paths in the work tree, with their times \
 and executable bits. Without -o they go to standard output: one file as it is, several as a tar archive. PATH is a \
@@ -79,6 +81,8 @@ struct FilesReport {
     build: u64,
     repo: String,
     artifacts: Vec<ArtifactFiles>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    removed: Vec<RemovedArtifact>,
 }
 
 #[derive(Debug, Serialize)]
@@ -121,8 +125,9 @@ pub(crate) fn run(flags: ArtifactsFlags, out: &mut Output) -> Result<ExitCode, C
         present(&report, flags.format.get(), out, print_artifacts)?;
         return Ok(ExitCode::Ok);
     }
-    let mut files = FilesReport { build: report.build, repo: report.repo, artifacts: Vec::new() };
-    for artifact in report.artifacts {
+    let ArtifactsReport { build, repo, artifacts, removed, .. } = report;
+    let mut files = FilesReport { build, repo, artifacts: Vec::new(), removed };
+    for artifact in artifacts {
         let entries = manifest(&mut session, &artifact)?.iter().map(file_report).collect();
         files.artifacts.push(ArtifactFiles { artifact, entries });
     }
@@ -148,7 +153,7 @@ const ARTIFACT_COLUMNS: &[Column] = &[
 
 fn print_artifacts(report: &ArtifactsReport, out: &mut Output) -> Result<(), CliError> {
     if report.artifacts.is_empty() {
-        return out.line(format_args!("build b{} has no artifacts", report.build));
+        return print_none(format_args!("build b{} has no artifacts", report.build), &report.removed, out);
     }
     let mut table = Table::new(ARTIFACT_COLUMNS);
     for artifact in &report.artifacts {
@@ -161,7 +166,24 @@ fn print_artifacts(report: &ArtifactsReport, out: &mut Output) -> Result<(), Cli
             artifact.number.to_string(),
         ]);
     }
-    table.print(out)
+    table.print(out)?;
+    print_removed(&report.removed, out)
+}
+
+/// Says that there are no artifacts, or none any more.
+fn print_none(text: fmt::Arguments<'_>, removed: &[RemovedArtifact], out: &mut Output) -> Result<(), CliError> {
+    out.line(format_args!("{text}{}", if removed.is_empty() { "" } else { " any more" }))?;
+    print_removed(removed, out)
+}
+
+fn print_removed(removed: &[RemovedArtifact], out: &mut Output) -> Result<(), CliError> {
+    removed.iter().try_for_each(|artifact| out.line(removed_sentence(artifact)))
+}
+
+/// Says when and why an artifact was removed.
+fn removed_sentence(RemovedArtifact { task, name, removed_ms, reason, .. }: &RemovedArtifact) -> String {
+    let ago = human::ago(*removed_ms, clock::wall().0);
+    format!("artifact `{name}` of task {task} was removed {ago}: it was {reason}")
 }
 
 const FILE_COLUMNS: &[Column] =
@@ -169,7 +191,7 @@ const FILE_COLUMNS: &[Column] =
 
 fn print_files(report: &FilesReport, out: &mut Output) -> Result<(), CliError> {
     if report.artifacts.is_empty() {
-        return out.line(format_args!("the task has no artifacts in build b{}", report.build));
+        return print_none(format_args!("the task has no artifacts in build b{}", report.build), &report.removed, out);
     }
     let mut table = Table::new(FILE_COLUMNS);
     for ArtifactFiles { artifact, entries } in &report.artifacts {
@@ -183,7 +205,8 @@ fn print_files(report: &FilesReport, out: &mut Output) -> Result<(), CliError> {
             table.row(vec![size, path, artifact.name.clone()]);
         }
     }
-    table.print(out)
+    table.print(out)?;
+    print_removed(&report.removed, out)
 }
 
 fn file_report(entry: &Entry) -> FileReport {
@@ -211,6 +234,7 @@ fn fetch(flags: &GetFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let mut report = ask(&mut session, build, Some(task.clone()))?;
     if let Some(name) = &flags.name {
         report.artifacts.retain(|artifact| artifact.name == *name);
+        report.removed.retain(|artifact| artifact.name == *name);
     }
     let mut entries = Vec::new();
     for artifact in &report.artifacts {
@@ -223,6 +247,8 @@ fn fetch(flags: &GetFlags, out: &mut Output) -> Result<ExitCode, CliError> {
         let globs = PathGlobs::new(std::slice::from_ref(path));
         entries.retain(|entry| globs.matches(&entry.path));
     }
+    // What is missing is told, whether anything is left or not.
+    report.removed.iter().for_each(|artifact| log::warn!("{}", removed_sentence(artifact)));
     if entries.is_empty() {
         let what = match (&flags.path, &flags.name) {
             (Some(path), _) => format!("no file `{path}`"),

@@ -86,6 +86,31 @@ pub(crate) struct DispatcherFlags {
         help_heading = REMOVAL
     )]
     pub(crate) keep_logs: Limit<Bytes>,
+    /// How long artifacts are kept after their build finished, or `never` for no limit; those of the newest passed
+    /// build of each branch and tag stay however old they are
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value_t = Limit(Some(Millis(defaults::KEEP_ARTIFACTS_MS))),
+        help_heading = REMOVAL
+    )]
+    pub(crate) keep_artifacts_for: Limit<Millis>,
+    /// How many builds of each repository keep their artifacts, or `never` for no limit
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Limit(Some(defaults::KEEP_ARTIFACT_BUILDS)),
+        help_heading = REMOVAL
+    )]
+    pub(crate) keep_artifact_builds: Limit<u32>,
+    /// Total size of artifacts beyond which those of the oldest builds are removed, or `never` for no limit
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value_t = Limit(Some(Bytes(defaults::KEEP_ARTIFACTS_BYTES))),
+        help_heading = REMOVAL
+    )]
+    pub(crate) keep_artifacts: Limit<Bytes>,
 
     /// Lost runners after which a job ends as errored
     #[arg(long, value_name = "N", default_value_t = defaults::MAX_LOSSES, help_heading = "Jobs")]
@@ -128,6 +153,9 @@ impl DispatcherFlags {
                 keep_ms: self.keep_for.0.map(|time| time.0),
                 keep_builds: self.keep_builds.0,
                 keep_logs: self.keep_logs.0.map(|size| size.0),
+                keep_artifacts_ms: self.keep_artifacts_for.0.map(|time| time.0),
+                keep_artifact_builds: self.keep_artifact_builds.0,
+                keep_artifacts: self.keep_artifacts.0.map(|size| size.0),
             },
         })
     }

@@ -48,6 +48,13 @@ pub const KEEP_MS: u64 = 180 * 24 * 60 * 60 * 1000;
 pub const KEEP_BUILDS: u32 = 2_000;
 /// Bytes of logs that are kept, in all: half of a small server's disk.
 pub const KEEP_LOGS_BYTES: u64 = 10 << 30;
+/// Time that artifacts are kept: a quarter, in which most releases are superseded. Those of the newest passed build
+/// of each branch and tag stay however old they are.
+pub const KEEP_ARTIFACTS_MS: u64 = 90 * 24 * 60 * 60 * 1000;
+/// Builds of each repository whose artifacts are kept: a day of a busy repository.
+pub const KEEP_ARTIFACT_BUILDS: u32 = 500;
+/// Bytes of artifacts that are kept, in all, compressed and each file once: as many as one attempt may leave.
+pub const KEEP_ARTIFACTS_BYTES: u64 = 50 << 30;
 
 /// Interval of polls of a local repository. A poll takes about 50 µs, which is nothing. A notification starts a poll at
 /// once; if notifications are lost (network file systems), people wait a second at most.
@@ -75,9 +82,15 @@ pub const GRACE_MS: u64 = 10_000;
 /// back within it, and no service manager loses patience.
 pub const DELIVERY_MS: u64 = 10_000;
 
-/// The builds that are kept by default.
-pub const RETENTION: Retention =
-    Retention { keep_ms: Some(KEEP_MS), keep_builds: Some(KEEP_BUILDS), keep_logs: Some(KEEP_LOGS_BYTES) };
+/// The builds and artifacts that are kept by default.
+pub const RETENTION: Retention = Retention {
+    keep_ms: Some(KEEP_MS),
+    keep_builds: Some(KEEP_BUILDS),
+    keep_logs: Some(KEEP_LOGS_BYTES),
+    keep_artifacts_ms: Some(KEEP_ARTIFACTS_MS),
+    keep_artifact_builds: Some(KEEP_ARTIFACT_BUILDS),
+    keep_artifacts: Some(KEEP_ARTIFACTS_BYTES),
+};
 
 /// Returns the address at which a dispatcher listens by default.
 #[must_use]

@@ -65,7 +65,8 @@ pub struct DispatcherSettings {
     pub retention: Retention,
 }
 
-/// Limits on the finished builds that are kept; `None` is no limit. A build that exceeds one of them is removed.
+/// Limits on the finished builds that are kept, and on their artifacts; `None` is no limit. A build that exceeds one of
+/// them is removed, and so are artifacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Keep builds for this time after they finished.
@@ -74,6 +75,13 @@ pub struct Retention {
     pub keep_builds: Option<u32>,
     /// Keep builds until their logs exceed this many bytes, over all repositories; the oldest are removed first.
     pub keep_logs: Option<u64>,
+    /// Keep artifacts for this time after their build finished.
+    pub keep_artifacts_ms: Option<u64>,
+    /// Keep the artifacts of at most this many builds of each repository, the newest.
+    pub keep_artifact_builds: Option<u32>,
+    /// Keep artifacts until they exceed this many bytes, over all repositories; those of the oldest builds are removed
+    /// first.
+    pub keep_artifacts: Option<u64>,
 }
 
 /// A runner's settings.

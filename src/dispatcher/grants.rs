@@ -8,8 +8,8 @@ use rustc_hash::FxHashMap;
 use super::data_dir::LogPlace;
 use crate::model::output::{MAX_NEEDED_OUTPUT_BYTES, add_outputs};
 use crate::model::{
-    ArtifactRecord, AttemptId, BranchName, BuildSource, CommitId, Need, Outputs, StreamId, StreamKind, Take,
-    TakenArtifact, TaskSpec,
+    ArtifactRecord, ArtifactRemoval, AttemptId, BranchName, BuildSource, CommitId, Need, Outputs, StreamId, StreamKind,
+    Take, TakenArtifact, TaskSpec,
 };
 use crate::scheduler::Lease;
 use crate::threads;
@@ -69,9 +69,18 @@ impl LeaseFacts<'_> {
         let of_task = |(need, left): (&'n Need, Vec<ArtifactRecord>)| {
             let taken = left.into_iter().filter(|record| need.take.covers(&record.name));
             let task = || need.task.clone();
-            taken.map(move |record| TakenArtifact { task: task(), name: record.name, manifest: record.manifest })
+            taken.map(move |record| match record.removed {
+                None => Ok(TakenArtifact { task: task(), name: record.name, manifest: record.manifest }),
+                // The build was finished meanwhile, and a part of it runs again.
+                Some(ArtifactRemoval { rule, .. }) => Err(format!(
+                    "the artifact `{}` of task {} was removed: it was {}; run that task again, too",
+                    record.name,
+                    task(),
+                    rule.phrase()
+                )),
+            })
         };
-        let taken: Vec<TakenArtifact> = of_tasks.into_iter().flat_map(of_task).collect();
+        let taken = of_tasks.into_iter().flat_map(of_task).collect::<Result<Vec<TakenArtifact>, String>>()?;
         if taken.len() > Take::MAX {
             let count = taken.len();
             return Err(format!(
@@ -123,7 +132,7 @@ impl Grants {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BlobId, TaskName};
+    use crate::model::{BlobId, ExpiryRule, TaskName, WallTime};
 
     #[test]
     fn artifacts_are_taken_in_the_order_of_needs_and_are_bounded() {
@@ -133,6 +142,7 @@ mod tests {
             files: 1,
             bytes: 1,
             keep_ms: None,
+            removed: None,
         };
         let need = |task: &str, take| Need { take, ..Need::passed(TaskName::recorded(task)) };
         let (all, one) = (need("build", Take::All), need("test", Take::Only(vec!["b".into()])));
@@ -143,6 +153,11 @@ mod tests {
         let many = |count: usize| (0..count).map(|_| record("a")).collect();
         assert!(LeaseFacts::taken([(&all, many(Take::MAX))]).is_ok());
         assert!(LeaseFacts::taken([(&all, many(Take::MAX + 1))]).unwrap_err().contains("left 1001 artifacts"));
+        let removal = ArtifactRemoval { at: WallTime(1), rule: ExpiryRule::Count };
+        let removed = || vec![ArtifactRecord { removed: Some(removal), ..record("a") }, record("b")];
+        assert_eq!(LeaseFacts::taken([(&one, removed())]).map(|taken| taken.len()), Ok(1), "it is not asked for");
+        let why = LeaseFacts::taken([(&all, removed())]).unwrap_err();
+        assert!(why.contains("the artifact `a` of task build was removed: it was beyond the newest builds"), "{why}");
     }
 
     #[test]

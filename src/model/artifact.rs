@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BlobId, Outcome, TaskName};
+use super::{BlobId, Outcome, TaskName, WallTime};
 
 /// Files of the work tree that are kept under one name when a task has ended. It is a part of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +133,57 @@ pub struct ArtifactRecord {
     /// [`ArtifactRule::keep_ms`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_ms: Option<u64>,
+    /// When and why it was removed although its build is still there; `None` for one that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<ArtifactRemoval>,
+}
+
+/// The removal of an artifact whose build stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactRemoval {
+    pub at: WallTime,
+    pub rule: ExpiryRule,
+}
+
+/// The limit for which an artifact was removed. It is in the store by these names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiryRule {
+    /// The time that its task gives it, [`ArtifactRule::keep_ms`].
+    KeepFor,
+    /// Its build finished too long ago.
+    Age,
+    /// Too many newer builds of the repository have artifacts.
+    Count,
+    /// All artifacts together were too large.
+    Size,
+}
+
+impl ExpiryRule {
+    /// All rules, in the order in which they are applied.
+    pub const ALL: [Self; 4] = [Self::KeepFor, Self::Age, Self::Count, Self::Size];
+
+    /// The word on the wire.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::KeepFor => "keep_for",
+            Self::Age => "age",
+            Self::Count => "count",
+            Self::Size => "size",
+        }
+    }
+
+    /// Why an artifact was removed, as a phrase that follows its name.
+    #[must_use]
+    pub fn phrase(self) -> &'static str {
+        match self {
+            Self::KeepFor => "older than its keep_for",
+            Self::Age => "too old for --keep-artifacts-for",
+            Self::Count => "beyond the newest builds of --keep-artifact-builds",
+            Self::Size => "too much for --keep-artifacts",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ pub mod words;
 
 pub use ability::Ability;
 pub use address::{Address, AddressError};
-pub use artifact::{ArtifactRecord, ArtifactRule, KeptOn, Take, TakenArtifact};
+pub use artifact::{ArtifactRecord, ArtifactRemoval, ArtifactRule, ExpiryRule, KeptOn, Take, TakenArtifact};
 pub use attempt::{Attempt, LogSummary, Outcome};
 pub use blob::{BlobId, BlobIdError};
 pub use build::{Build, BuildSource, BuildState, Verdict};

@@ -107,6 +107,9 @@ pub struct ArtifactsReport {
     pub build: u64,
     pub repo: String,
     pub artifacts: Vec<ArtifactReport>,
+    /// Artifacts that were removed although the build is still there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<RemovedArtifact>,
     /// Whether the next message goes on with the list.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
@@ -126,6 +129,20 @@ pub struct ArtifactReport {
     pub bytes: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_ms: Option<u64>,
+}
+
+/// An artifact of a build that is not there any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedArtifact {
+    pub task: String,
+    /// The number of the attempt that left it.
+    pub number: u32,
+    pub name: String,
+    /// When it was removed, in milliseconds since the Unix epoch.
+    pub removed_ms: i64,
+    /// Why, as a phrase that follows its name.
+    pub reason: String,
+    pub reason_code: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]

@@ -63,16 +63,20 @@ impl Pieces for TokensReport {
 
 impl Pieces for ArtifactsReport {
     fn cut(mut self, max: usize) -> Vec<Self> {
-        let artifacts = std::mem::take(&mut self.artifacts);
+        let (artifacts, removed) = (std::mem::take(&mut self.artifacts), std::mem::take(&mut self.removed));
         let mut pieces = Cutter::new(self.clone(), self, max);
         for artifact in artifacts {
             pieces.add(&artifact).artifacts.push(artifact);
+        }
+        for artifact in removed {
+            pieces.add(&artifact).removed.push(artifact);
         }
         pieces.finish(|piece| &mut piece.more)
     }
 
     fn join(&mut self, next: Self) {
         self.artifacts.extend(next.artifacts);
+        self.removed.extend(next.removed);
         self.more = next.more;
     }
 }
@@ -254,6 +258,7 @@ pub(crate) mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::blobs::{ArtifactReport, RemovedArtifact};
     use super::super::cutter::length;
     use super::super::operator::{AttemptReport, NetworkReport, RunnerReport, ScheduleReport, WhyLine};
     use super::*;
@@ -332,6 +337,24 @@ pub(crate) mod tests {
         }
     }
 
+    fn artifact(text: usize) -> ArtifactReport {
+        ArtifactReport {
+            task: "x".repeat(text),
+            number: 1,
+            outcome: "passed".into(),
+            name: "files".into(),
+            manifest: "0".repeat(64),
+            files: 1,
+            bytes: 2,
+            keep_ms: None,
+        }
+    }
+
+    fn removed_artifact(text: usize) -> RemovedArtifact {
+        let (task, name) = ("x".repeat(text), "files".into());
+        RemovedArtifact { task, number: 1, name, removed_ms: 1, reason: "old".into(), reason_code: "age".into() }
+    }
+
     fn schedule(at: usize) -> ScheduleReport {
         let (repo, branch, cron, timezone) = ("app".into(), "main".into(), "17 3 * * *".into(), "UTC".into());
         ScheduleReport { schedule: format!("nightly{at}"), repo, branch, cron, timezone, next_ms: Some(1) }
@@ -382,6 +405,12 @@ pub(crate) mod tests {
             prop_assert_eq!(&there_and_back(&whole, max, entry), &whole);
             let (now, history) = (lines(&now), lines(&history));
             let whole = ToOperator::Why(WhyReport { build: 1, trust: String::new(), now, history, more: false });
+            prop_assert_eq!(&there_and_back(&whole, max, entry), &whole);
+            let artifacts = builds.iter().map(|build| artifact(build.jobs.len())).collect();
+            let removed = runners.iter().map(|runner| removed_artifact(runner.labels.len())).collect();
+            let whole = ToOperator::Artifacts(ArtifactsReport {
+                build: 1, repo: "app".into(), artifacts, removed, more: false,
+            });
             prop_assert_eq!(&there_and_back(&whole, max, entry), &whole);
             let warnings = vec!["the disk is nearly full".to_owned()];
             let (queued_jobs, running_jobs, counters, more) = (1, 2, Some(Default::default()), false);

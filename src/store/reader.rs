@@ -207,6 +207,8 @@ pub struct Surveyed {
     pub is_head: bool,
     /// `None` for one that is unfinished.
     pub finished_at: Option<WallTime>,
+    /// It has passed.
+    pub passed: bool,
 }
 
 /// Why a build was removed.

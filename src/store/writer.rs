@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use super::error::StoreError;
 use super::reader::{Readers, Rule};
 use crate::model::{
-    BuildId, Credential, CredentialId, ObservedRefs, Record, RepoName, Secret, SecretUse, Snapshot, WallTime,
+    ArtifactRemoval, AttemptId, BuildId, Credential, CredentialId, ObservedRefs, Record, RepoName, Secret, SecretUse,
+    Snapshot, WallTime,
 };
 
 /// The one writer of a store. A second one is refused for as long as it lives.
@@ -48,6 +49,15 @@ pub trait Store: Debug + Send {
     /// builds and builds of a branch's present head stay. Numbers stay taken. Durable on return. It is one transaction
     /// between others, so the caller passes few builds at a time; the files of the builds are the caller's.
     fn forget(&mut self, builds: &[BuildId], rule: Rule, at: WallTime) -> Result<Vec<BuildId>, StoreError>;
+
+    /// Notes that artifacts were removed, each named by its attempt and its own name, and returns those that were:
+    /// those of unfinished builds stay, and so does what is noted of one that was removed before. Their files are the
+    /// caller's. Durable on return.
+    fn remove_artifacts(
+        &mut self,
+        artifacts: &[(AttemptId, String)],
+        removal: ArtifactRemoval,
+    ) -> Result<Vec<(AttemptId, String)>, StoreError>;
 
     /// Gives memory back that only makes the next commits quicker, such as a cache of the tables' newest parts.
     fn release_memory(&mut self);

@@ -3,15 +3,16 @@
 use super::error::OperationError;
 use super::questions::Operations;
 use crate::blobs::Form;
-use crate::clock;
 use crate::dispatcher::limits;
-use crate::dispatcher::retention::is_kept;
-use crate::model::{ArtifactRecord, Attempt, BlobId, Build, TaskName};
+use crate::model::{ArtifactRecord, ArtifactRemoval, Attempt, BlobId, Build, TaskName};
 
 /// The artifacts of a build, task by task.
 pub(crate) struct BuildArtifacts {
     pub(crate) build: Build,
+    /// Those that are there.
     pub(crate) artifacts: Vec<(TaskName, Attempt, ArtifactRecord)>,
+    /// Those that retention has removed.
+    pub(crate) removed: Vec<(TaskName, Attempt, ArtifactRecord, ArtifactRemoval)>,
 }
 
 impl Operations {
@@ -22,7 +23,7 @@ impl Operations {
         let wanted = task.map(|task| self.jobs_of(&build, task)).transpose()?;
         let attempts = self.reader.attempts(build.id)?;
         let left = self.reader.artifacts(build.id)?;
-        let mut artifacts = Vec::new();
+        let (mut artifacts, mut removed) = (Vec::new(), Vec::new());
         for job in self.reader.jobs(build.id)? {
             if wanted.as_ref().is_some_and(|wanted| !wanted.jobs.contains(&job.id)) {
                 continue;
@@ -32,12 +33,16 @@ impl Operations {
                 Some((attempt, artifacts))
             });
             if let Some((attempt, records)) = newest {
-                let name = &job.task.name;
-                let kept = records.iter().filter(|record| is_kept(record, attempt, clock::wall()));
-                artifacts.extend(kept.map(|record| (name.clone(), attempt.clone(), record.clone())));
+                for record in records {
+                    let (name, attempt, record) = (job.task.name.clone(), attempt.clone(), record.clone());
+                    match record.removed {
+                        Some(removal) => removed.push((name, attempt, record, removal)),
+                        None => artifacts.push((name, attempt, record)),
+                    }
+                }
             }
         }
-        Ok(BuildArtifacts { build, artifacts })
+        Ok(BuildArtifacts { build, artifacts, removed })
     }
 
     /// Passes the stored form of a blob to `each` in pieces, until `each` returns false: whether the piece is

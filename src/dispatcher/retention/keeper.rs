@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::artifacts;
+use super::artifact_plan::{ArtifactDecision, Going};
+use super::artifacts::{self, SweepError};
 use super::plan::{Removal, RemovalPlan, Sizes, words};
 use crate::blobs::{BlobStore, Swept};
 use crate::clock;
@@ -22,8 +23,8 @@ use crate::dispatcher::warnings::Warnings;
 use crate::dispatcher::{DispatcherError, limits};
 use crate::error_chain::chain;
 use crate::locked::Locked;
-use crate::model::{BuildId, CommitId, RepoName, WallTime};
-use crate::store::{Reader, Readers, Rule, StoreError};
+use crate::model::{ArtifactRemoval, AttemptId, BuildId, CommitId, ExpiryRule, RepoName, WallTime};
+use crate::store::{Reader, Readers, Rule, Store, StoreError};
 use crate::threads::{self, Thread};
 
 /// The state of the thread.
@@ -69,6 +70,7 @@ impl From<StoreError> for Leave {
 
 /// Starts the thread, which ends when `stop` closes.
 pub(crate) fn start(keeper: Keeper, stop: Receiver<()>) -> Result<Thread<()>, DispatcherError> {
+    log::info!("{}", artifacts::limits_sentence(keeper.limits));
     threads::spawn("retention", move || {
         // Ages are computed from the start of the thread with the monotonic clock: a wall clock that jumps while the
         // dispatcher runs makes no build old (S31).
@@ -90,7 +92,11 @@ pub(crate) fn start(keeper: Keeper, stop: Receiver<()>) -> Result<Thread<()>, Di
                 Err(Leave::Later(why)) => log::warn!("old builds are not removed for now: {why}"),
             }
             if round % limits::BLOB_SWEEP_ROUNDS == 0 {
-                keeper.sweep_blobs(now());
+                match keeper.remove_artifacts(&stop, now()) {
+                    Ok(()) => {}
+                    Err(Leave::Stopped) => return,
+                    Err(Leave::Later(why)) => log::warn!("old artifacts are not removed for now: {why}"),
+                }
             }
             if stop.recv_timeout(limits::RETENTION_EVERY) != Err(RecvTimeoutError::Timeout) {
                 return;
@@ -190,18 +196,67 @@ impl Keeper {
         Ok(())
     }
 
-    /// Removes the blobs that no artifact has any more.
-    fn sweep_blobs(&self, now: WallTime) {
-        let Ok(_hold) = self.hold() else { return };
-        let swept =
-            self.readers.open().map_err(Into::into).and_then(|reader| artifacts::sweep(&self.blobs, &*reader, now));
-        match swept {
+    /// Removes the artifacts beyond the limits, and then the blobs that no artifact has any more.
+    fn remove_artifacts(&self, stop: &Receiver<()>, now: WallTime) -> Result<(), Leave> {
+        let _hold = self.hold()?;
+        let later = |error: SweepError| Leave::Later(chain(&error));
+        let reader = self.readers.open()?;
+        let ArtifactDecision { going, marked } =
+            artifacts::decide(self.limits, &self.blobs, &*reader, now).map_err(later)?;
+        let mut is_all_gone = true;
+        for rule in ExpiryRule::ALL {
+            let of_rule: Vec<&Going> = going.iter().filter(|one| one.rule == rule).collect();
+            let mut gone = Vec::new();
+            for batch in of_rule.chunks(limits::RETENTION_BATCH) {
+                let names = batch.iter().map(|one| (one.attempt, one.name.clone())).collect();
+                let noted: HashSet<_> = self.note_removal(names, rule, now, stop)?.into_iter().collect();
+                let (removed, left): (Vec<&Going>, Vec<&Going>) =
+                    batch.iter().copied().partition(|one| noted.contains(&(one.attempt, one.name.clone())));
+                gone.extend(removed);
+                is_all_gone &= left.is_empty();
+            }
+            artifacts::sentences(&gone, rule).iter().for_each(|text| log::info!("{text}"));
+        }
+        // The blobs of a build that was opened again meanwhile are not marked; the next round sees it as unfinished.
+        if !is_all_gone {
+            return Ok(());
+        }
+        let before = WallTime(clock::wall().0.saturating_sub_unsigned(limits::BLOB_GRACE_MS));
+        match self.blobs.sweep(&marked, before) {
             Ok(Swept { blobs: 0, .. }) => {}
             Ok(Swept { blobs, bytes }) => {
                 log::info!("removed {blobs} blobs that no artifact has any more: {bytes} bytes freed");
             }
-            Err(error) => log::warn!("old blobs are not removed for now: {}", chain(&error)),
+            Err(error) => return Err(later(error.into())),
         }
+        Ok(())
+    }
+
+    /// Has the store note that artifacts are removed. Returns those of which it did.
+    fn note_removal(
+        &self,
+        names: Vec<(AttemptId, String)>,
+        rule: ExpiryRule,
+        at: WallTime,
+        stop: &Receiver<()>,
+    ) -> Result<Vec<(AttemptId, String)>, Leave> {
+        if stop.recv_timeout(limits::RETENTION_PAUSE) != Err(RecvTimeoutError::Timeout) {
+            return Err(Leave::Stopped);
+        }
+        let (answer, noted) = bounded(1);
+        let change = move |store: &mut dyn Store| {
+            let done = match store.remove_artifacts(&names, ArtifactRemoval { at, rule }) {
+                // The transaction changed nothing, and damage that was there before has not become worse.
+                Err(error) if error.is_transient() || matches!(error, StoreError::Corrupt { .. }) => {
+                    Err(error.to_string())
+                }
+                other => Ok(other?),
+            };
+            drop(answer.try_send(done));
+            Ok(())
+        };
+        self.core.send(ToCore::Store(Box::new(change))).map_err(|_| Leave::Stopped)?;
+        noted.recv().map_err(|_| Leave::Stopped)?.map_err(Leave::Later)
     }
 
     /// Returns the logs of each build, found by the names of their directories.

@@ -1,12 +1,13 @@
 //! Decides which builds are to be removed. Pure: works on what the store says of each build, and on the sizes of logs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::config::Retention;
 use crate::model::{BuildId, RefName, RepoName, WallTime};
 use crate::store::{Rule, Surveyed};
 
 /// The newest finished builds of each repository, and of each branch that is there, are kept whatever the limits say.
+/// So is the newest passed build of each branch and tag that is there.
 pub(super) const ALWAYS_KEPT: u32 = 10;
 
 /// Bytes of logs, by build.
@@ -18,6 +19,8 @@ pub(super) struct RemovalPlan {
     now: WallTime,
     of_repo: HashMap<RepoName, u32>,
     of_branch: HashMap<(RepoName, RefName), u32>,
+    /// Branches and tags of which a passed build was added.
+    passed: HashSet<(RepoName, RefName)>,
     /// Newest first; `None` for builds that only the limit of the size may remove.
     candidates: Vec<(BuildId, RepoName, Option<Rule>)>,
 }
@@ -42,16 +45,19 @@ pub(crate) fn words(rule: Rule) -> &'static str {
 
 impl RemovalPlan {
     pub(super) fn new(limits: Retention, now: WallTime) -> Self {
-        Self { limits, now, of_repo: HashMap::new(), of_branch: HashMap::new(), candidates: Vec::new() }
+        let (of_repo, of_branch, passed) = (HashMap::new(), HashMap::new(), HashSet::new());
+        Self { limits, now, of_repo, of_branch, passed, candidates: Vec::new() }
     }
 
     /// Adds the next older build.
     pub(super) fn add(&mut self, build: Surveyed) {
-        let Surveyed { id, repo, reference, lives, is_head, finished_at } = build;
+        let Surveyed { id, repo, reference, lives, is_head, finished_at, passed } = build;
         let Some(finished_at) = finished_at else { return };
         let newer = count(&mut self.of_repo, repo.clone());
+        // The newest passed build stays for its artifacts, and to compare with.
+        let is_newest_passed = passed && lives && self.passed.insert((repo.clone(), reference.clone()));
         let newer_of_branch = if lives { count(&mut self.of_branch, (repo.clone(), reference)) } else { u32::MAX };
-        if is_head || newer < ALWAYS_KEPT || newer_of_branch < ALWAYS_KEPT {
+        if is_head || is_newest_passed || newer < ALWAYS_KEPT || newer_of_branch < ALWAYS_KEPT {
             return;
         }
         let age = u64::try_from(self.now.0.saturating_sub(finished_at.0)).unwrap_or(0);
@@ -85,7 +91,7 @@ impl RemovalPlan {
 }
 
 /// Counts one more, and returns the number before.
-fn count<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: K) -> u32 {
+pub(super) fn count<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: K) -> u32 {
     let count = counts.entry(key).or_default();
     *count += 1;
     *count - 1
@@ -105,6 +111,7 @@ mod tests {
             lives: true,
             is_head: false,
             finished_at: Some(WallTime(id as i64 * DAY)),
+            passed: false,
         }
     }
 
@@ -116,7 +123,14 @@ mod tests {
         (removal.builds.into_iter().map(|(id, _, rule)| (id.0, rule)).collect(), removal.excess)
     }
 
-    const NEVER: Retention = Retention { keep_ms: None, keep_builds: None, keep_logs: None };
+    const NEVER: Retention = Retention {
+        keep_ms: None,
+        keep_builds: None,
+        keep_logs: None,
+        keep_artifacts_ms: None,
+        keep_artifact_builds: None,
+        keep_artifacts: None,
+    };
 
     #[test]
     fn nothing_goes_without_a_limit() {
@@ -154,6 +168,18 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_passed_build_of_each_branch_that_is_there_stays_however_many_failed_since() {
+        let limits = Retention { keep_builds: Some(0), ..NEVER };
+        let builds = (1..=40).rev().map(|id| {
+            let reference = RefName::of_branch(["main", "topic", "gone"][id as usize % 3]);
+            Surveyed { passed: id <= 12, lives: reference != RefName::of_branch("gone"), reference, ..build(id) }
+        });
+        let gone: Vec<u64> = going(limits, builds, &Sizes::new()).0.into_iter().map(|(id, _)| id).collect();
+        let expected = [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 14, 17, 20, 23, 26, 29];
+        assert_eq!(gone, expected, "12 and 10 stay, and so do the ten newest of each branch");
+    }
+
+    #[test]
     fn logs_beyond_the_size_take_the_oldest_builds_that_have_any() {
         let limits = Retention { keep_logs: Some(100), ..NEVER };
         // Twenty builds of 10 bytes each, except one that printed nothing.
@@ -167,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_goes_by_another_rule_counts_for_the_size() {
-        let limits = Retention { keep_logs: Some(150), keep_builds: Some(15), keep_ms: None };
+        let limits = Retention { keep_logs: Some(150), keep_builds: Some(15), ..NEVER };
         let sizes: Sizes = (1..=20).map(|id| (BuildId(id), 10)).collect();
         let expected = (1..=5).map(|id| (id, Rule::Count)).collect();
         assert_eq!(going(limits, (1..=20).rev().map(build), &sizes), (expected, 0));

@@ -9,10 +9,10 @@ use crate::dispatcher::session::credentials::{expires_at, state};
 use crate::model::reason::{JobStatus, StoredReason};
 use crate::model::words::{attempt_detail, drained_words, outcome_detail};
 use crate::model::{
-    ArtifactRecord, Attempt, Credential, CredentialKind, Decision, Ending, JobState, Outcome, Pin, Schedule,
-    StepRecord, TaskName, WallTime,
+    ArtifactRecord, ArtifactRemoval, Attempt, Credential, CredentialKind, Decision, Ending, JobState, Outcome, Pin,
+    Schedule, StepRecord, TaskName, WallTime,
 };
-use crate::protocol::blobs::{ArtifactReport, ArtifactsReport};
+use crate::protocol::blobs::{ArtifactReport, ArtifactsReport, RemovedArtifact};
 use crate::protocol::execution::{Execution, Tiers};
 use crate::protocol::limits::{MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_WARNINGS};
 use crate::protocol::operator as wire;
@@ -56,7 +56,7 @@ fn network(listening: &Listening, pin: Option<Pin>, rotation: Option<Rotation>) 
 
 /// Returns the report of the artifacts of a build.
 pub(super) fn artifacts(found: BuildArtifacts) -> ArtifactsReport {
-    let BuildArtifacts { build, artifacts } = found;
+    let BuildArtifacts { build, artifacts, removed } = found;
     let artifact = |(task, attempt, record): (TaskName, Attempt, ArtifactRecord)| ArtifactReport {
         task: task.to_string(),
         number: attempt.number,
@@ -67,8 +67,18 @@ pub(super) fn artifacts(found: BuildArtifacts) -> ArtifactsReport {
         bytes: record.bytes,
         keep_ms: record.keep_ms,
     };
+    let gone =
+        |(task, attempt, record, removal): (TaskName, Attempt, ArtifactRecord, ArtifactRemoval)| RemovedArtifact {
+            task: task.to_string(),
+            number: attempt.number,
+            name: record.name,
+            removed_ms: removal.at.0,
+            reason: removal.rule.phrase().to_owned(),
+            reason_code: removal.rule.word().to_owned(),
+        };
     let artifacts = artifacts.into_iter().map(artifact).collect();
-    ArtifactsReport { build: build.id.0, repo: build.source.repo.to_string(), artifacts, more: false }
+    let removed = removed.into_iter().map(gone).collect();
+    ArtifactsReport { build: build.id.0, repo: build.source.repo.to_string(), artifacts, removed, more: false }
 }
 
 /// Returns the report of join tokens and credentials, each with the number of its open sessions.

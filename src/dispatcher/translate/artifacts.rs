@@ -63,7 +63,7 @@ pub(crate) fn left_artifacts(ends: Vec<ArtifactEnd>) -> Result<Vec<ArtifactRecor
         if artifacts.iter().any(|other| other.name == name) {
             return Err(malformed(format!("a result names the artifact `{name}` twice")));
         }
-        artifacts.push(ArtifactRecord { name, manifest: blob(&manifest)?, files, bytes, keep_ms });
+        artifacts.push(ArtifactRecord { name, manifest: blob(&manifest)?, files, bytes, keep_ms, removed: None });
     }
     Ok(artifacts)
 }

@@ -129,6 +129,7 @@ fn send(keeping: &Keeping<'_>, collected: &ByRule<'_>) -> Result<Vec<ArtifactRec
             files: entries.len() as u64,
             bytes: *bytes,
             keep_ms: rule.keep_ms,
+            removed: None,
         });
     }
     let tree = TreeDirectory::open(keeping.tree).map_err(changed)?;

@@ -111,7 +111,7 @@ pub(crate) fn taken_artifacts(artifacts: Vec<NeededArtifact>) -> Result<Vec<Take
 /// Returns the artifacts of a result as they are sent.
 pub(crate) fn artifact_ends(artifacts: &[ArtifactRecord]) -> Vec<ArtifactEnd> {
     let end = |record: &ArtifactRecord| {
-        let ArtifactRecord { name, manifest, files, bytes, keep_ms } = record.clone();
+        let ArtifactRecord { name, manifest, files, bytes, keep_ms, .. } = record.clone();
         ArtifactEnd { name, manifest: manifest.to_string(), files, bytes, keep_ms }
     };
     artifacts.iter().map(end).collect()
@@ -120,7 +120,7 @@ pub(crate) fn artifact_ends(artifacts: &[ArtifactRecord]) -> Vec<ArtifactEnd> {
 /// Reads the artifacts of a result in the journal. Returns `None` if they are none.
 pub(crate) fn read_artifact_ends(ends: Vec<ArtifactEnd>) -> Option<Vec<ArtifactRecord>> {
     let read = |ArtifactEnd { name, manifest, files, bytes, keep_ms }: ArtifactEnd| {
-        Some(ArtifactRecord { name, manifest: manifest.parse().ok()?, files, bytes, keep_ms })
+        Some(ArtifactRecord { name, manifest: manifest.parse().ok()?, files, bytes, keep_ms, removed: None })
     };
     ends.into_iter().map(read).collect()
 }

@@ -220,6 +220,7 @@ mod tests {
                         files: 1,
                         bytes: 2,
                         keep_ms: Some(3),
+                        removed: None,
                     }],
                 ),
             };

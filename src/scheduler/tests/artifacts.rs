@@ -6,7 +6,8 @@ use crate::model::{ArtifactRecord, BlobId};
 impl Story {
     fn leaves(&mut self, session: u64, attempt: u64) -> Vec<String> {
         let manifest = BlobId([1; 32]);
-        let artifacts = vec![ArtifactRecord { name: "files".into(), manifest, files: 1, bytes: 2, keep_ms: None }];
+        let (keep_ms, removed) = (None, None);
+        let artifacts = vec![ArtifactRecord { name: "files".into(), manifest, files: 1, bytes: 2, keep_ms, removed }];
         self.tell(Event::ArtifactsLeft { session: SessionId(session), attempt: AttemptId(attempt), artifacts })
     }
 }

@@ -1,13 +1,14 @@
-//! Removal of old builds, so that a store does not grow for ever. Their numbers stay taken: `meta` keeps the highest
-//! number of each kind, and `forgotten` the rule by which each of the newest removed builds went. Unfinished builds and
-//! the build of a branch's present head are never removed. The caller decides which builds go, from what
-//! `Reader::survey` returns, and passes few builds at a time, because each call is one transaction between others.
+//! Removal of old builds and artifacts, so that a data directory does not grow for ever. The numbers of builds stay
+//! taken: `meta` keeps the highest number of each kind, and `forgotten` the rule by which each of the newest removed
+//! builds went. Unfinished builds and the build of a branch's present head are never removed. The caller decides what
+//! goes, from what `Reader::survey` returns, and passes little at a time, because each call is one transaction between
+//! others.
 
 use rusqlite::{Connection, ToSql, Transaction};
 
 use super::tables::specs::Tasks;
-use super::tables::{attempts, builds, execute, forgotten, jobs, meta};
-use crate::model::{BuildId, WallTime};
+use super::tables::{artifacts, attempts, builds, execute, forgotten, jobs, meta};
+use crate::model::{ArtifactRemoval, AttemptId, BuildId, WallTime};
 use crate::store::Rule;
 
 /// Forgets those of these builds that may be forgotten, and commits.
@@ -30,6 +31,22 @@ pub(super) fn forget(
         return Ok(gone);
     }
     forgotten::prune(&tx)?;
+    tx.commit()?;
+    Ok(gone)
+}
+
+/// Notes the removal of those of these artifacts that may be removed, and commits.
+pub(super) fn remove_artifacts(
+    tx: Transaction<'_>,
+    wanted: &[(AttemptId, String)],
+    removal: ArtifactRemoval,
+) -> rusqlite::Result<Vec<(AttemptId, String)>> {
+    let mut gone = Vec::with_capacity(wanted.len());
+    for (attempt, name) in wanted {
+        if artifacts::remove(&tx, *attempt, name, removal)? {
+            gone.push((*attempt, name.clone()));
+        }
+    }
     tx.commit()?;
     Ok(gone)
 }

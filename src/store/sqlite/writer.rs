@@ -17,8 +17,8 @@ use super::tables::{
 };
 use super::{check, connection, failure, reader, retention, schema, wal};
 use crate::model::{
-    BuildId, Credential, CredentialId, ObservedRefs, Record, RepoName, Secret, SecretUse, Snapshot, WallTime,
-    WholeBuild,
+    ArtifactRemoval, AttemptId, BuildId, Credential, CredentialId, ObservedRefs, Record, RepoName, Secret, SecretUse,
+    Snapshot, WallTime, WholeBuild,
 };
 use crate::store::{Readers, Rule, Store, StoreError};
 
@@ -191,6 +191,15 @@ impl Store for Writer {
     fn forget(&mut self, builds: &[BuildId], rule: Rule, at: WallTime) -> Result<Vec<BuildId>, StoreError> {
         let forgotten = begin(&self.conn).and_then(|tx| retention::forget(tx, builds, rule, at));
         forgotten.map_err(self.failed("forget builds of"))
+    }
+
+    fn remove_artifacts(
+        &mut self,
+        wanted: &[(AttemptId, String)],
+        removal: ArtifactRemoval,
+    ) -> Result<Vec<(AttemptId, String)>, StoreError> {
+        let removed = begin(&self.conn).and_then(|tx| retention::remove_artifacts(tx, wanted, removal));
+        removed.map_err(self.failed("remove artifacts from"))
     }
 
     fn release_memory(&mut self) {

@@ -46,7 +46,8 @@ pub(super) fn a_survey_tells_of_each_build_what_its_removal_depends_on(make: Mak
     store.commit(&passed_build(2)).unwrap();
     store.commit(&[head(2), added(3, [3])]).unwrap();
     let mut seen = Vec::new();
-    let mut note = |it: Surveyed| seen.push((it.id.0, it.lives, it.is_head, it.finished_at.is_some()));
+    let mut note = |it: Surveyed| seen.push((it.id.0, it.lives, it.is_head, it.finished_at.is_some(), it.passed));
     place.reader().survey(&mut note).unwrap();
-    assert_eq!(seen, [(3, true, false, false), (2, true, true, true), (1, true, false, true)]);
+    let expected = [(3, true, false, false, false), (2, true, true, true, true), (1, true, false, true, true)];
+    assert_eq!(seen, expected);
 }

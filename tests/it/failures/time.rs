@@ -110,8 +110,7 @@ fn the_wall_clock_is_asked_for_people_only() {
     let allowed = [
         // The age of what is removed: blobs and artifacts that nobody has used for long, like builds.
         "blobs/store.rs",
-        "dispatcher/operations/artifacts.rs",
-        "dispatcher/retention/artifacts.rs",
+        "cli/artifacts.rs",
         "cli/check.rs",
         "cli/runners.rs",
         "cli/secret.rs",

@@ -1,11 +1,12 @@
-//! `artifacts`: what each attempt left, as JSON. A row is written once, in the transaction of the attempt's outcome,
-//! when the manifests and their blobs are durable.
+//! `artifacts`: what each attempt left, as JSON. A row is added in the transaction of the attempt's outcome, when the
+//! manifests and their blobs are durable. Later only retention changes it: it notes of each artifact that it removes
+//! when and why.
 
 use rusqlite::{Connection, params};
 
 use super::attempts::with_attempts_of_build;
 use super::{execute, read_all, read_one};
-use crate::model::{ArtifactRecord, AttemptId, BuildId, JobId, TaskName};
+use crate::model::{ArtifactRecord, ArtifactRemoval, AttemptId, BuildId, JobId, TaskName};
 use crate::store::sqlite::checksum::Checksum;
 use crate::store::sqlite::values::{damaged, signed};
 
@@ -20,12 +21,38 @@ pub(crate) fn insert(
     (build, job, task): (BuildId, JobId, &TaskName),
     artifacts: &[ArtifactRecord],
 ) -> rusqlite::Result<()> {
-    let body = serde_json::to_string(artifacts).expect("a list of texts and numbers is always JSON");
-    let seal = checksum(attempt, &body).value();
     const INSERT: &str =
         "INSERT INTO artifacts (attempt, body, seal, build, job, task) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    execute(conn, INSERT, params![attempt, body, seal, build, job, &**task])?;
-    Ok(())
+    let (body, seal) = sealed(attempt, artifacts);
+    execute(conn, INSERT, params![attempt, body, seal, build, job, &**task]).map(drop)
+}
+
+/// Notes that an artifact of a finished build was removed. Returns false, and changes nothing, if it was removed
+/// before, if its build is unfinished, or if there is no such artifact.
+pub(crate) fn remove(
+    conn: &Connection,
+    attempt: AttemptId,
+    name: &str,
+    removal: ArtifactRemoval,
+) -> rusqlite::Result<bool> {
+    const FINISHED: &str = "SELECT r.attempt, r.body, r.seal FROM artifacts r JOIN attempts a ON a.id = r.attempt
+        JOIN jobs j ON j.id = a.job JOIN builds b ON b.id = j.build WHERE r.attempt = ?1 AND b.verdict IS NOT NULL";
+    let Some((_, mut artifacts)) = read_one(conn, FINISHED, [attempt], read)? else { return Ok(false) };
+    let Some(artifact) = artifacts.iter_mut().find(|artifact| artifact.name == name && artifact.removed.is_none())
+    else {
+        return Ok(false);
+    };
+    artifact.removed = Some(removal);
+    let (body, seal) = sealed(attempt, &artifacts);
+    execute(conn, "UPDATE artifacts SET body = ?2, seal = ?3 WHERE attempt = ?1", params![attempt, body, seal])?;
+    Ok(true)
+}
+
+/// Returns the body of a row, and its checksum.
+fn sealed(attempt: AttemptId, artifacts: &[ArtifactRecord]) -> (String, i64) {
+    let body = serde_json::to_string(artifacts).expect("a list of texts and numbers is always JSON");
+    let seal = checksum(attempt, &body).value();
+    (body, seal)
 }
 
 /// Returns the artifacts of a build's attempts, oldest attempt first.

@@ -333,7 +333,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Build> {
 /// Tells of every build what its removal depends on, newest first.
 pub(crate) fn survey(conn: &Connection, each: &mut dyn FnMut(Surveyed)) -> rusqlite::Result<()> {
     let mut statement = conn.prepare_cached(
-        "SELECT b.id, r.name, b.reference, h.head IS NOT NULL, h.head IS b.commit_id, b.verdict IS NULL, b.finished_at
+        "SELECT b.id, r.name, b.reference, h.head IS NOT NULL, h.head IS b.commit_id, b.verdict, b.finished_at
          FROM builds b JOIN repos r ON r.id = b.repo
          LEFT JOIN heads h ON h.repo = b.repo AND h.reference = b.reference
            AND (h.reference GLOB 'refs/heads/*' OR h.reference GLOB 'refs/tags/*')
@@ -341,14 +341,15 @@ pub(crate) fn survey(conn: &Connection, each: &mut dyn FnMut(Surveyed)) -> rusql
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let unfinished: bool = row.get(5)?;
+        let verdict: Option<Verdict> = row.get(5)?;
         each(Surveyed {
             id: row.get(0)?,
             repo: row.get(1)?,
             reference: row.get(2)?,
             lives: row.get(3)?,
             is_head: row.get(4)?,
-            finished_at: row.get::<_, Option<WallTime>>(6)?.filter(|_| !unfinished),
+            finished_at: row.get::<_, Option<WallTime>>(6)?.filter(|_| verdict.is_some()),
+            passed: verdict == Some(Verdict::Passed),
         });
     }
     Ok(())

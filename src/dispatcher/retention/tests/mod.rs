@@ -1,0 +1,3 @@
+//! Tests of retention.
+
+mod artifact_plan;
