@@ -50,16 +50,40 @@ impl BlobStore {
         id: BlobId,
         each: &mut dyn FnMut(Entry) -> Result<(), ManifestError>,
     ) -> Result<bool, ManifestError> {
-        let Some(blob) = self.read(id)? else { return Ok(false) };
+        let is_sound = self.sound_manifest(id, each)?;
+        if is_sound == Some(false) {
+            self.condemn(id);
+        }
+        Ok(is_sound == Some(true))
+    }
+
+    /// Like [`BlobStore::manifest`], but leaves a damaged manifest where it is. `None` if it is not there.
+    fn sound_manifest(
+        &self,
+        id: BlobId,
+        each: &mut dyn FnMut(Entry) -> Result<(), ManifestError>,
+    ) -> Result<Option<bool>, ManifestError> {
+        let Some(blob) = self.read(id)? else { return Ok(None) };
         let mut tapping = Tapping { inner: blob.bytes()?, hasher: blake3::Hasher::new() };
         let read = read_manifest(BufReader::with_capacity(64 * 1024, &mut tapping), each);
         // A damaged one is found by its bytes, whatever else is wrong with it.
         let rest = io::copy(&mut tapping, &mut io::sink());
         if rest.is_err() || tapping.hasher.finalize().as_bytes() != &id.0 {
-            self.condemn(id);
-            return Ok(false);
+            return Ok(Some(false));
         }
-        read.map(|()| true)
+        read.map(|()| Some(true))
+    }
+
+    /// Whether a manifest is there and sound, and all of its blobs are there. Changes nothing.
+    pub fn has_all_of(&self, manifest: BlobId) -> Result<bool, ManifestError> {
+        let mut has_all = true;
+        let is_sound = self.sound_manifest(manifest, &mut |entry| {
+            if let Some(blob) = entry.blob() {
+                has_all = has_all && self.read(blob)?.is_some();
+            }
+            Ok(())
+        })?;
+        Ok(has_all && is_sound == Some(true))
     }
 
     /// Returns the first blob of a manifest that is missing, the manifest itself included. What is there is left by the

@@ -7,6 +7,7 @@ use clap::Args;
 use super::{CliError, ExitCode, Output, human};
 use crate::config::data_dir;
 use crate::dispatcher::{self, Copied};
+use crate::model::{BuildId, TaskName};
 use crate::quoting::{absolute, shell_path};
 
 const BACKUP_EXAMPLES: &str = "\
@@ -90,7 +91,7 @@ pub(crate) fn restore(flags: RestoreFlags, out: &mut Output) -> Result<ExitCode,
     let restored = dispatcher::restore(&flags.directory, &data)?;
     out.line(format_args!("restored {} to {}", contents(&restored.copied), data.display()))?;
     name_missing(&restored.copied, out)?;
-    out.line(format_args!("new builds are numbered from {} on", crate::model::BuildId(restored.last_build.0 + 1)))?;
+    out.line(format_args!("new builds are numbered from {} on", BuildId(restored.last_build.0 + 1)))?;
     let next = if restored.copied.tokens {
         "runners and observers come back by themselves, and present heads are built"
     } else {
@@ -113,16 +114,23 @@ fn contents(copied: &Copied) -> String {
 }
 
 fn name_missing(copied: &Copied, out: &mut Output) -> Result<(), CliError> {
-    let missing = &copied.missing;
-    if missing.is_empty() {
+    let logs: Vec<String> = copied.missing.iter().map(|path| path.display().to_string()).collect();
+    name("log", "missing or shorter than recorded (were they deleted by hand?)", &logs, out)?;
+    let artifact = |(build, task, name): &(BuildId, TaskName, String)| format!("artifact `{name}` of {build}/{task}");
+    let artifacts: Vec<String> = copied.incomplete.iter().map(artifact).collect();
+    name("artifact", "not whole, because files are missing or damaged", &artifacts, out)
+}
+
+/// Says what is wrong with so many things, and names the first of them.
+fn name(noun: &str, what: &str, things: &[String], out: &mut Output) -> Result<(), CliError> {
+    if things.is_empty() {
         return Ok(());
     }
-    let logs = human::count(missing.len() as u64, "log");
-    out.line(format_args!("{logs} missing or shorter than recorded (were they deleted by hand?):"))?;
-    for path in missing.iter().take(NAMED_MAX) {
-        out.line(format_args!("  {}", path.display()))?;
+    out.line(format_args!("{} {what}:", human::count(things.len() as u64, noun)))?;
+    for thing in things.iter().take(NAMED_MAX) {
+        out.line(format_args!("  {thing}"))?;
     }
-    if missing.len() > NAMED_MAX {
+    if things.len() > NAMED_MAX {
         out.line("  …")?;
     }
     Ok(())

@@ -3,9 +3,9 @@
 //!
 //! The order makes a backup consistent. The store is copied first and gets its name last. Logs are synced before the
 //! outcome that names them is recorded, and sources before their commit; so the files that are copied after the store
-//! have everything that the store names. A backup that was cut short has no store, so nobody takes it for one.
-//! Meanwhile [`hold`] keeps retention from deleting files. A restoration works the other way round: files first, the
-//! store last.
+//! have everything that the store names. Blobs are durable before the record of their artifact. A backup that was cut
+//! short has no store, so nobody takes it for one. Meanwhile [`hold`] keeps retention from deleting files. A
+//! restoration works the other way round: files first, the store last.
 
 use std::fs::{self, DirEntry, File};
 use std::io;
@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 
 use super::data_dir::{DataDir, LogPlace, create_private};
 use super::logs::TIMES_EXTENSION;
-use crate::blobs::ARRIVING;
+use crate::blobs::{ARRIVING, BlobStore};
 use crate::clock;
 use crate::locked::Locked;
-use crate::model::{BuildId, WholeBuild};
-use crate::store::{StoreError, sqlite};
+use crate::model::{Attempt, Build, BuildId, Job, TaskName, WholeBuild};
+use crate::store::{Reader, StoreError, sqlite};
 
 /// The reason why there is no backup, or why nothing was restored.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,8 @@ pub struct Copied {
     pub tokens: bool,
     /// The paths of logs of recorded outcomes that are missing or not whole.
     pub missing: Vec<PathBuf>,
+    /// Artifacts of which a file is missing: build, task and name.
+    pub incomplete: Vec<(BuildId, TaskName, String)>,
 }
 
 /// A restoration that is done.
@@ -238,11 +240,17 @@ pub(super) fn measure(directory: &Path) -> io::Result<(u64, u64)> {
     Ok((files, bytes))
 }
 
-/// Reads all of a store, and checks the logs that it names.
+/// Reads all of a store, and checks the logs and the artifacts that it names.
 fn look(store: &Path, data: &DataDir, found: &mut Copied) -> Result<(), BackupError> {
     let reader = sqlite::readers(store).open()?;
+    let blobs = BlobStore::at(&data.blobs());
+    let mut unread = Ok(());
     reader.check(&mut |WholeBuild { build, jobs, attempts }| {
         found.builds += 1;
+        match incomplete(&*reader, &blobs, &build, &jobs, &attempts) {
+            Ok(more) => found.incomplete.extend(more),
+            Err(error) => unread = Err(error),
+        }
         for attempt in attempts.iter().filter(|attempt| attempt.log.bytes > 0) {
             let Some(job) = jobs.iter().find(|job| job.id == attempt.job) else { continue };
             let log = data.log(&LogPlace::of(&build, job, attempt.number));
@@ -251,8 +259,30 @@ fn look(store: &Path, data: &DataDir, found: &mut Copied) -> Result<(), BackupEr
             }
         }
     })?;
+    unread?;
     found.store_bytes = fs::metadata(store).map_err(failed("read", store))?.len();
     Ok(())
+}
+
+/// Returns the artifacts of a build of which a file is missing. Those that retention has removed are none of them.
+fn incomplete(
+    reader: &dyn Reader,
+    blobs: &BlobStore,
+    build: &Build,
+    jobs: &[Job],
+    attempts: &[Attempt],
+) -> Result<Vec<(BuildId, TaskName, String)>, StoreError> {
+    let mut found = Vec::new();
+    for (attempt, artifacts) in reader.artifacts(build.id)? {
+        let job = attempts.iter().find(|it| it.id == attempt).and_then(|it| jobs.iter().find(|job| job.id == it.job));
+        let Some(job) = job else { continue };
+        for artifact in artifacts.into_iter().filter(|artifact| artifact.removed.is_none()) {
+            if !blobs.has_all_of(artifact.manifest).unwrap_or(false) {
+                found.push((build.id, job.task.name.clone(), artifact.name));
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn make(directory: &Path) -> Result<(), BackupError> {

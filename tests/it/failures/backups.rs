@@ -209,3 +209,45 @@ fn cut(path: &Path) {
     let len = file.metadata().unwrap().len();
     file.set_len(len / 2).unwrap();
 }
+
+/// S44: a backup has the files of the artifacts, without those that are on their way, and says which artifacts are not
+/// whole.
+#[test]
+fn a_backup_has_the_artifacts_and_names_those_that_are_not_whole() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(
+        "[task.one]\nrun = 'head -c 100000 /dev/urandom > out'\nartifacts = ['out']\n\
+         [task.two]\nrun = 'mkdir -p d; echo two > d/out'\nartifacts = ['d/**', { name = 'none', paths = ['x'], required = false }]\n",
+    );
+    let [dispatcher, _observer, runner] = roles(&world, &repository);
+    world.expect(&commit, "passed");
+    let get = || world.surveil(&["artifacts", "get", "b1", "one", "out"]);
+    let left = get();
+    assert_eq!((left.code, left.stdout.len()), (0, 100_000));
+    // An upload that was interrupted is no part of it.
+    let arriving = world.data().join("blobs/arriving/a77");
+    fs::create_dir_all(&arriving).unwrap();
+    fs::write(arriving.join("0".repeat(64)), "part").unwrap();
+    let backup = world.path("backup");
+    let said = world.surveil(&["backup", text(&backup)]).ok();
+    assert!(said.contains(", 4 blobs (") && !said.contains("not whole"), "{said}");
+    end(dispatcher);
+    fs::rename(world.data(), world.path("broken")).unwrap();
+    world.surveil(&["restore", text(&backup)]).ok();
+    assert!(!world.data().join("blobs/arriving/a77").exists());
+    let dispatcher = world.dispatcher(&[]);
+    assert_eq!(get().stdout, left.stdout);
+
+    end(dispatcher);
+    drop(runner);
+    for directory in fs::read_dir(world.data().join("blobs")).unwrap() {
+        for blob in fs::read_dir(directory.unwrap().path()).unwrap().map(|entry| entry.unwrap().path()) {
+            if fs::metadata(&blob).unwrap().len() == 100_000 {
+                fs::remove_file(blob).unwrap();
+            }
+        }
+    }
+    let said = world.surveil(&["backup", "--check"]).ok();
+    assert!(said.contains("1 artifact not whole") && said.contains("artifact `files` of b1/one"), "{said}");
+}
