@@ -2,7 +2,9 @@
 
 use std::io::{self, BufRead, Read, Write};
 
-use zstd::stream::{read, write};
+use zstd::stream::raw::{Decoder, Operation};
+use zstd::stream::read;
+use zstd::zstd_safe::DParameter;
 
 use crate::model::BlobId;
 
@@ -11,6 +13,9 @@ const LEVEL: i32 = 3;
 /// The window of a compressed blob that is accepted, as a power of two: what a decoder needs in memory. Level 3 uses
 /// 2 MiB.
 const MAX_WINDOW_LOG: u32 = 23;
+
+/// Bytes that are decompressed at once: as many as a block of zstd may have.
+const DECODED_BYTES: usize = 128 * 1024;
 
 /// The form in which a blob is stored and sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +70,32 @@ pub struct Unpacking<W: Write + 'static> {
 
 enum Decoding<W: Write + 'static> {
     Plain(Box<Summing<W>>),
-    Packed(Box<write::Decoder<'static, Summing<W>>>),
+    Packed(Box<Frames<W>>),
+}
+
+/// Decompresses frames of zstd.
+struct Frames<W> {
+    decoder: Decoder<'static>,
+    to: Summing<W>,
+    /// Bytes that came out.
+    buffer: Vec<u8>,
+    /// The last frame is whole. A reader refuses one that is not, also if all of its bytes came out.
+    is_whole: bool,
+}
+
+impl<W: Write> Frames<W> {
+    fn take(&mut self, mut stored: &[u8]) -> io::Result<()> {
+        // The decoder holds back what does not fit into the buffer.
+        let mut holds_back = false;
+        while !stored.is_empty() || holds_back {
+            let status = self.decoder.run_on_buffers(stored, &mut self.buffer)?;
+            self.to.write_all(&self.buffer[..status.bytes_written])?;
+            self.is_whole = status.remaining == 0;
+            holds_back = !self.is_whole && status.bytes_written == self.buffer.len();
+            stored = &stored[status.bytes_read..];
+        }
+        Ok(())
+    }
 }
 
 impl<W: Write + 'static> Unpacking<W> {
@@ -75,9 +105,10 @@ impl<W: Write + 'static> Unpacking<W> {
         let inner = match form {
             Form::Plain => Decoding::Plain(Box::new(summing)),
             Form::Packed => {
-                let mut decoder = write::Decoder::new(summing)?;
-                decoder.window_log_max(MAX_WINDOW_LOG)?;
-                Decoding::Packed(Box::new(decoder))
+                let mut decoder = Decoder::new()?;
+                decoder.set_parameter(DParameter::WindowLogMax(MAX_WINDOW_LOG))?;
+                let buffer = vec![0; DECODED_BYTES];
+                Decoding::Packed(Box::new(Frames { decoder, to: summing, buffer, is_whole: false }))
             }
         };
         Ok(Self { inner })
@@ -87,7 +118,7 @@ impl<W: Write + 'static> Unpacking<W> {
     pub fn take(&mut self, stored: &[u8]) -> io::Result<()> {
         match &mut self.inner {
             Decoding::Plain(summing) => summing.write_all(stored),
-            Decoding::Packed(decoder) => decoder.write_all(stored),
+            Decoding::Packed(frames) => frames.take(stored),
         }
     }
 
@@ -95,9 +126,9 @@ impl<W: Write + 'static> Unpacking<W> {
     pub fn finish(self) -> io::Result<(W, BlobId, u64)> {
         let summing = match self.inner {
             Decoding::Plain(summing) => *summing,
-            Decoding::Packed(mut decoder) => {
-                decoder.flush()?;
-                decoder.into_inner()
+            Decoding::Packed(frames) if frames.is_whole => frames.to,
+            Decoding::Packed(_) => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "its last frame is not whole"));
             }
         };
         Ok(summing.finish())
