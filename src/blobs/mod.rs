@@ -8,6 +8,10 @@
 mod arriving;
 mod content;
 mod directory;
+// Compiled as a part of this room, so that it sees what is private here.
+#[cfg(any(test, fuzzing))]
+#[path = "../fuzz/blobs.rs"]
+pub(crate) mod fuzz;
 mod manifest;
 mod merging;
 mod place;

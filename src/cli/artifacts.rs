@@ -13,7 +13,7 @@ use super::operator_flags::OperatorFlags;
 use super::report::present;
 use super::session::Session;
 use super::table::{Column, Table};
-use super::{CliError, ExitCode, Output, human};
+use super::{CliError, ExitCode, Output, archive, human};
 use crate::blobs::{Entry, EntryKind, Form, TreeDirectory, Unpacking, read_manifest};
 use crate::clock;
 use crate::error_chain::chain;
@@ -290,45 +290,18 @@ fn write_below(session: &mut Session, directory: &PathBuf, entries: &[Entry]) ->
 
 /// Writes entries as a tar archive. Each file is verified before the first of its bytes is written.
 fn write_archive(session: &mut Session, entries: &[Entry], out: &mut Output) -> Result<(), CliError> {
-    let mut archive = tar::Builder::new(Vec::new());
-    let failed = || CliError::machine("make the archive");
-    for Entry { path, mtime_ns, kind } in entries {
-        let mut header = tar::Header::new_gnu();
-        header.set_mtime(u64::try_from(mtime_ns.div_euclid(1_000_000_000)).unwrap_or(0));
-        header.set_size(0);
-        match kind {
-            EntryKind::File { blob, bytes, executable } => {
-                let mut file = in_temporary(session, *blob, *bytes)?;
-                header.set_size(*bytes);
-                header.set_mode(if *executable { 0o755 } else { 0o644 });
-                // The archive has the header alone, and the bytes follow it here.
-                archive.append_data(&mut header, path, io::empty()).map_err(failed())?;
-                flush(&mut archive, out)?;
-                copy(&mut file, &mut |piece| out.bytes(piece))?;
-                let rest = usize::try_from(bytes % 512).unwrap_or(0);
-                if rest > 0 {
-                    out.bytes(&[0; 512][rest..])?;
-                }
-            }
-            EntryKind::Link { target } => {
-                header.set_entry_type(tar::EntryType::Symlink);
-                header.set_mode(0o777);
-                archive.append_link(&mut header, path, target).map_err(failed())?;
-            }
-            EntryKind::EmptyDirectory => {
-                header.set_entry_type(tar::EntryType::Directory);
-                header.set_mode(0o755);
-                archive.append_data(&mut header, format!("{path}/"), io::empty()).map_err(failed())?;
-            }
-        }
-        flush(&mut archive, out)?;
+    for entry in entries {
+        let head = archive::head(entry).map_err(CliError::machine("make the archive"))?;
+        let EntryKind::File { blob, bytes, .. } = entry.kind else {
+            out.bytes(&head)?;
+            continue;
+        };
+        let mut file = in_temporary(session, blob, bytes)?;
+        out.bytes(&head)?;
+        copy(&mut file, &mut |piece| out.bytes(piece))?;
+        out.bytes(archive::padding(bytes))?;
     }
-    out.bytes(&archive.into_inner().map_err(failed())?)
-}
-
-/// Writes what the archive has gathered.
-fn flush(archive: &mut tar::Builder<Vec<u8>>, out: &mut Output) -> Result<(), CliError> {
-    out.bytes(&std::mem::take(archive.get_mut()))
+    out.bytes(&archive::END)
 }
 
 /// Returns the entries of an artifact.

@@ -18,6 +18,7 @@ mod observer;
 mod runner;
 mod up;
 
+mod archive;
 mod artifacts;
 mod control;
 mod login;
@@ -45,6 +46,10 @@ mod error;
 mod excerpt;
 mod exit_code;
 mod fold;
+// Compiled as a part of this room, so that it sees what is private here.
+#[cfg(any(test, fuzzing))]
+#[path = "../fuzz/cli.rs"]
+pub(crate) mod fuzz;
 mod hints;
 mod human;
 mod interrupt;

@@ -4,6 +4,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+pub use super::blobs::fuzz::uploads;
 use super::error::{SessionError, explain};
 use super::gate::{Entrance, Gate};
 use crate::dispatcher::authority::Authority;

@@ -17,7 +17,9 @@ use crate::runner::tool_cache::fuzz::{said_by_go, sent_by_client};
 
 use observer::heard_by_observer;
 
-pub use crate::dispatcher::fuzz::{first_bytes, log_in_pieces};
+pub use crate::blobs::fuzz::manifest;
+pub use crate::cli::fuzz::archive;
+pub use crate::dispatcher::fuzz::{first_bytes, log_in_pieces, uploads};
 pub use git::{objects, pack};
 
 /// Parses a task file, which any commit may bring.
@@ -122,5 +124,8 @@ mod tests {
         each_seed("tokens", token);
         each_seed("opening", first_bytes);
         each_seed("tool_cache", tool_cache);
+        each_seed("manifests", manifest);
+        each_seed("archives", archive);
+        each_seed("blobs", uploads);
     }
 }

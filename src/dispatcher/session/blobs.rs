@@ -2,6 +2,11 @@
 //! which starts with the first of them, so that a heartbeat never waits behind a disk. It ends when no more come for a
 //! while: a dispatcher with thousands of runners has few that send blobs at a time.
 
+// Compiled as a part of this module, so that it sees what is private here.
+#[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/dispatcher_blobs.rs"]
+pub(crate) mod fuzz;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};

@@ -58,7 +58,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("flate2", &["git", "fuzz/git"]),
     ("blake3", &["blobs"]),
     ("zstd", &["blobs"]),
-    ("tar", &["cli"]),
+    ("tar", &["cli", "fuzz/cli"]),
     ("rusqlite", &["store/sqlite"]),
     ("toml", &["config"]),
     ("rustls", &["transport"]),

@@ -1,0 +1,4 @@
+//! Manifests of artifacts.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| surveil::fuzz::manifest(bytes));
