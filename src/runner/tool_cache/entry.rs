@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::{PIECE_BYTES, SMALL_BYTES};
 use crate::blobs::{Form, Unpacking, sum, sum_of};
+use crate::model::BlobId;
 
-/// The bytes behind the line: the sum, and the length of the line.
-const TAIL_BYTES: u64 = 32 + 4;
+/// The bytes behind the line: the digits of the sum and those of the line's length, a blank between them, and a line
+/// feed. It is text, so that people find the line before it.
+const TAIL_BYTES: u64 = 64 + 1 + 8 + 1;
 /// The longest line.
 const LINE_BYTES: u64 = 16 * 1024;
 
@@ -62,8 +64,7 @@ impl Writing {
         }
         self.unpacking.take(&line)?;
         let (mut file, sum, bytes) = self.unpacking.finish()?;
-        let length = u32::try_from(line.len()).map_err(io::Error::other)?;
-        file.write_all(&[&sum.0[..], &length.to_le_bytes()].concat())?;
+        file.write_all(tail(sum, line.len() as u64).as_bytes())?;
         Ok(bytes + TAIL_BYTES)
     }
 }
@@ -106,7 +107,7 @@ impl Entry {
         let Some(body) = body_length(&tail, summed) else { return Ok(None) };
         file.rewind()?;
         let (found, _) = sum((&file).take(summed))?;
-        if found.0 != tail[..32] {
+        if !is_tail(&tail, found, summed - body) {
             return Ok(None);
         }
         let mut line = Vec::new();
@@ -121,7 +122,7 @@ impl Entry {
         let summed = all.len().checked_sub(TAIL_BYTES as usize)?;
         let (content, tail) = all.split_at(summed);
         let body = body_length(tail.try_into().ok()?, summed as u64)?;
-        if sum_of(content).0 != tail[..32] {
+        if !is_tail(tail, sum_of(content), summed as u64 - body) {
             return None;
         }
         let body = usize::try_from(body).ok()?;
@@ -131,10 +132,19 @@ impl Entry {
     }
 }
 
+/// Returns the tail of a file whose line has so many bytes.
+fn tail(sum: BlobId, line: u64) -> String {
+    format!("{sum} {line:08x}\n")
+}
+
+fn is_tail(found: &[u8], sum: BlobId, line: u64) -> bool {
+    found == tail(sum, line).as_bytes()
+}
+
 /// Returns the number of bytes before the line.
 fn body_length(tail: &[u8; TAIL_BYTES as usize], summed: u64) -> Option<u64> {
-    let (_, length) = tail.split_last_chunk::<4>()?;
-    let line = u64::from(u32::from_le_bytes(*length));
+    let digits = tail.get(65..73).and_then(|digits| str::from_utf8(digits).ok());
+    let line = u64::from_str_radix(digits?, 16).ok()?;
     summed.checked_sub(line).filter(|_| line <= LINE_BYTES)
 }
 

@@ -103,7 +103,8 @@ fn read_request(input: &mut impl BufRead) -> io::Result<Option<Request>> {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        return serde_json::from_slice(&line).map(Some).map_err(io::Error::other);
+        let wrong = |error| io::Error::other(format!("a line of standard input is no request of Go's: {error}"));
+        return serde_json::from_slice(&line).map(Some).map_err(wrong);
     }
 }
 

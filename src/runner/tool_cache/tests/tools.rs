@@ -68,11 +68,7 @@ fn sccache_finds_what_it_stored() {
 #[test]
 fn bazel_finds_what_it_stored() {
     let headers = "host: 127.0.0.1:59849\naccept: */*\nconnection: keep-alive\nuser-agent: bazel/";
-    let put = |path: &str| {
-        format!(
-            "PUT /{{path}}/bazel/{path} HTTP/1.1\n{headers}\ncontent-type: application/octet-stream\ncontent-length: {{length}}"
-        )
-    };
+    let put = |path: &str| format!("PUT /{{path}}/bazel/{path} HTTP/1.1\n{headers}\ncontent-length: {{length}}");
     let get = |path: &str| format!("GET /{{path}}/bazel/{path} HTTP/1.1\n{headers}\naccept-encoding: gzip");
     for kind in ["ac", "cas"] {
         miss_store_hit(&get(&format!("{kind}/{SUM}")), &put(&format!("{kind}/{SUM}")));
