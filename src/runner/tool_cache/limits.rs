@@ -26,8 +26,8 @@ pub(super) const ENTRY_BYTES: u64 = 2 << 30;
 pub(super) const SKIPPED_BYTES: u64 = 8 << 30;
 /// The part of the whole cache that one entry may take, so that no single one empties it.
 pub(super) const ENTRY_SHARE: u64 = 4;
-/// Entries up to this length are read in one piece.
-pub(super) const SMALL_BYTES: u64 = 1 << 20;
+/// Entries up to this length are read in one piece. All connections of an attempt then need at most 32 MiB for them.
+pub(super) const SMALL_BYTES: u64 = 128 << 10;
 /// The size of a read or write of longer ones.
 pub(super) const PIECE_BYTES: usize = 64 * 1024;
 /// The most entries, because the list of them is in memory: about 100 bytes each.

@@ -44,12 +44,13 @@ impl Tool {
         }
     }
 
-    /// Returns the status of a `PUT` that the cache does not keep. A tool must go on as if it had a slow cache, so Nx,
-    /// which fails the build at anything but 200, is told that all is well: a cache may forget what it has.
+    /// Returns the status of a `PUT` that the cache does not keep. A cache may forget what it has, so tools are told
+    /// that all is well: at anything but 200 Nx fails the build, and Gradle uses the cache no more. Bazel has to know,
+    /// because it stores actions that name other entries, and only warns.
     pub(super) fn not_kept(self) -> Status {
         match self {
-            Self::Nx => Status::Ok,
-            Self::Ccache | Self::Sccache | Self::Bazel | Self::Gradle | Self::Turborepo | Self::Go => Status::TooLarge,
+            Self::Bazel => Status::TooLarge,
+            Self::Ccache | Self::Sccache | Self::Gradle | Self::Turborepo | Self::Nx | Self::Go => Status::Ok,
         }
     }
 }
