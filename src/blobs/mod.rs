@@ -7,6 +7,7 @@
 
 mod arriving;
 mod content;
+mod copies;
 mod directory;
 // Compiled as a part of this room, so that it sees what is private here.
 #[cfg(any(test, fuzzing))]
@@ -22,6 +23,7 @@ mod tests;
 
 pub use arriving::{Arriving, ArrivingError};
 pub use content::{Form, Unpacking, pack_pays, packing, sum, sum_of};
+pub use copies::{BlobCopies, CopyWriter};
 pub use directory::{Found, FoundKind, PathTrouble, TreeDirectory};
 pub use manifest::{Entry, EntryKind, ManifestError, read_manifest, stays_inside, write_manifest};
 pub use merging::{Clash, merge};

@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser};
 
 use super::logging::Verbosity;
 use super::{
-    artifacts, authority, backup, cacheprog, check, completions, control, dispatcher, execute, init, login, logs,
-    manual, observer, plan, runner, runners, secret, show, status, submit, token, try_work, up, watch, why,
+    artifacts, authority, backup, cache, cacheprog, check, completions, control, dispatcher, execute, init, login,
+    logs, manual, observer, plan, runner, runners, secret, show, status, submit, token, try_work, up, watch, why,
 };
 
 const EXAMPLES: &str = "\
@@ -85,6 +85,7 @@ pub(crate) enum Subcommand {
     Watch(watch::WatchFlags),
     Logs(logs::LogsFlags),
     Artifacts(artifacts::ArtifactsFlags),
+    Cache(cache::CacheFlags),
     Why(why::WhyFlags),
     Submit(submit::SubmitFlags),
     Try(try_work::TryFlags),

@@ -111,6 +111,9 @@ pub(crate) struct DispatcherFlags {
         help_heading = REMOVAL
     )]
     pub(crate) keep_artifacts: Limit<Bytes>,
+    /// Total size of caches beyond which the least recently used ones are removed; 0B for no caches
+    #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::KEEP_CACHES_BYTES), help_heading = REMOVAL)]
+    pub(crate) keep_caches: Bytes,
 
     /// Lost runners after which a job ends as errored
     #[arg(long, value_name = "N", default_value_t = defaults::MAX_LOSSES, help_heading = "Jobs")]
@@ -149,6 +152,7 @@ impl DispatcherFlags {
             queue_timeout_ms: self.queue_timeout.0,
             max_connections: self.max_connections,
             max_file: self.max_file.0.map(|size| size.0),
+            keep_caches: self.keep_caches.0,
             retention: Retention {
                 keep_ms: self.keep_for.0.map(|time| time.0),
                 keep_builds: self.keep_builds.0,

@@ -20,6 +20,7 @@ mod up;
 
 mod archive;
 mod artifacts;
+mod cache;
 mod control;
 mod login;
 mod logs;
@@ -150,6 +151,7 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Watch(flags) => watch::run(&flags, out),
         Subcommand::Logs(flags) => logs::run(flags, &mut out),
         Subcommand::Artifacts(flags) => artifacts::run(flags, &mut out),
+        Subcommand::Cache(flags) => cache::run(flags, &mut out),
         Subcommand::Why(flags) => why::run(flags, &mut out),
         Subcommand::Submit(flags) => submit::run(&flags, out),
         Subcommand::Try(flags) => try_work::run(&flags, out),

@@ -92,6 +92,9 @@ pub(crate) struct RunnerFlags {
     /// Most bytes that the cache for tasks with `tool_cache` takes in the work directory; 0 for none
     #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::TOOL_CACHE_BYTES), help_heading = "Limits")]
     pub(crate) tool_cache_size: Bytes,
+    /// Most bytes of copies of cached files to keep in the work directory
+    #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::CACHE_BYTES), help_heading = "Limits")]
+    pub(crate) cache_size: Bytes,
     /// Take no job if the work directory has less free space than this
     #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::MIN_FREE_BYTES), help_heading = "Limits")]
     pub(crate) min_free: Bytes,
@@ -162,6 +165,7 @@ impl RunnerFlags {
             artifact_files: self.artifact_files,
             artifact_bytes: self.artifact_size.0,
             tool_cache_bytes: self.tool_cache_size.0,
+            cache_bytes: self.cache_size.0,
             min_free: self.min_free.0,
             grace_ms: self.grace.0,
             delivery_ms: self.delivery_timeout.0,

@@ -56,6 +56,9 @@ pub const KEEP_ARTIFACT_BUILDS: u32 = 500;
 /// Bytes of artifacts that are kept, in all, compressed and each file once: as many as one attempt may leave.
 pub const KEEP_ARTIFACTS_BYTES: u64 = 50 << 30;
 
+/// Bytes of caches that are kept, in all. Files that several of them have are stored once, so they take less.
+pub const KEEP_CACHES_BYTES: u64 = 20 << 30;
+
 /// Interval of polls of a local repository. A poll takes about 50 µs, which is nothing. A notification starts a poll at
 /// once; if notifications are lost (network file systems), people wait a second at most.
 pub const OBSERVER_INTERVAL_MS: u64 = 1_000;
@@ -73,6 +76,8 @@ pub const ARTIFACT_FILES: u64 = 250_000;
 pub const ARTIFACT_BYTES: u64 = 50 << 30;
 /// The most bytes that a runner's tool cache takes: as much as ccache takes by itself.
 pub const TOOL_CACHE_BYTES: u64 = 5 << 30;
+/// Bytes of copies of cached files that a runner keeps: the caches of some projects.
+pub const CACHE_BYTES: u64 = 20 << 30;
 /// Free space below which a runner starts no attempt. A checkout and a small build fit into it, so that attempts rarely
 /// fail because of a full disk.
 pub const MIN_FREE_BYTES: u64 = 1 << 30;
@@ -112,6 +117,7 @@ pub fn local_dispatcher(listen: Address, data: PathBuf) -> DispatcherSettings {
         spawn: 0,
         queue_timeout_ms: QUEUE_TIMEOUT_MS,
         secrets_key: None,
+        keep_caches: KEEP_CACHES_BYTES,
         max_connections: MAX_LOCAL_CONNECTIONS,
         max_file: Some(MAX_FILE_BYTES),
         retention: RETENTION,

@@ -62,6 +62,8 @@ pub struct DispatcherSettings {
     pub max_connections: usize,
     /// The most bytes of a file in a commit that is built; `None` is no limit.
     pub max_file: Option<u64>,
+    /// The most bytes of all caches together; 0 for no caches.
+    pub keep_caches: u64,
     pub retention: Retention,
 }
 
@@ -111,6 +113,8 @@ pub struct RunnerSettings {
     pub artifact_bytes: u64,
     /// The most bytes that the tool cache takes; 0 for none.
     pub tool_cache_bytes: u64,
+    /// The most bytes of copies of cached files that it keeps.
+    pub cache_bytes: u64,
     /// The least and the most of the tiers that it offers. `None`: all that the kernel permits.
     pub isolation: Option<TierRange>,
     /// Free space in bytes at `work` below which no attempt is started.

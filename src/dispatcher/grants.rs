@@ -21,6 +21,10 @@ pub(crate) struct Grant {
     pub(crate) log: LogPlace,
     /// The build and the task of an attempt that may write further tasks.
     pub(crate) expands: Option<(Arc<BuildSource>, Arc<TaskSpec>)>,
+    /// The build.
+    pub(crate) source: Arc<BuildSource>,
+    /// Whether the task has caches.
+    pub(crate) has_caches: bool,
     /// The build and the task of an attempt that may ask for secrets.
     pub(crate) secrets: Option<(Arc<BuildSource>, Arc<TaskSpec>)>,
 }
@@ -101,7 +105,8 @@ impl Grant {
         let log = LogPlace { repo: source.repo.clone(), build: *build, task: task.name.clone(), number: *number };
         let expands = task.recipe.expand.then(|| (Arc::clone(source), Arc::clone(task)));
         let secrets = (!task.recipe.secrets.is_empty()).then(|| (Arc::clone(source), Arc::clone(task)));
-        Self { commit: source.commit, log, expands, secrets }
+        let (has_caches, source) = (!task.recipe.caches.is_empty(), Arc::clone(source));
+        Self { commit: source.commit, log, expands, source, has_caches, secrets }
     }
 
     /// Returns the place where a stream of this kind is stored; `None` if this dispatcher takes no such stream.

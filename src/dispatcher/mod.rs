@@ -6,6 +6,7 @@
 
 mod authority;
 mod backup;
+mod caches;
 mod capacity;
 mod choice;
 mod core;

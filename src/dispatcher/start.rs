@@ -87,6 +87,7 @@ impl Dispatcher {
             core: core.clone(),
             mirrors: shared.mirrors.clone(),
             blobs: shared.blobs.clone(),
+            caches: shared.caches.clone(),
             observers: shared.observers.clone(),
             warnings: shared.warnings.clone(),
             credentials: shared.credentials.clone(),

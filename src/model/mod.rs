@@ -10,6 +10,7 @@ mod artifact;
 mod attempt;
 mod blob;
 mod build;
+mod cache;
 mod cache_scope;
 mod commit;
 mod credential;
@@ -54,6 +55,7 @@ pub use artifact::{ArtifactRecord, ArtifactRemoval, ArtifactRule, ExpiryRule, Ke
 pub use attempt::{Attempt, LogSummary, Outcome};
 pub use blob::{BlobId, BlobIdError};
 pub use build::{Build, BuildSource, BuildState, Verdict};
+pub use cache::{CacheEntry, CacheKey, CacheKeyError, CacheRule, SavedCache};
 pub use cache_scope::{CacheScope, CacheScopes};
 pub use commit::{BranchName, CommitId, CommitIdError};
 pub use credential::{AccessRole, Credential, CredentialId, CredentialKind};

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ArtifactRule, Pull, Tier};
+use super::{ArtifactRule, CacheRule, Pull, Tier};
 
 /// The commands of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -124,6 +124,9 @@ pub struct Recipe {
     /// Whether the attempt has a cache for its build tools.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tool_cache: bool,
+    /// The caches that are restored and saved. A runner that does not know them executes the task without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caches: Vec<CacheRule>,
     /// The secrets that the attempt gets when it starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<WantedSecret>,
@@ -175,6 +178,7 @@ impl Recipe {
             millicpus: None,
             artifacts: Vec::new(),
             tool_cache: false,
+            caches: Vec::new(),
             secrets: Vec::new(),
         }
     }

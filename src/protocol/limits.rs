@@ -51,6 +51,8 @@ pub const MAX_WRITTEN_BYTES: usize = 256 * 1024;
 pub const MAX_STREAMS: usize = 256;
 /// The most blobs in one `have`, whose names take 67 KiB, and the most pieces in one `want`.
 pub const MAX_ASKED_BLOBS: usize = 1000;
+/// The most bytes of the words about the key of a cache.
+pub const MAX_CACHE_ABOUT_BYTES: usize = 4 * 1024;
 /// The most artifacts that a result may name, and the longest name of one, in bytes.
 pub const MAX_ARTIFACTS: usize = 100;
 pub const MAX_ARTIFACT_NAME_BYTES: usize = 64;

@@ -6,6 +6,7 @@
 //! have more, so it has one serialised form, [`crate::model::recipe`], for the wire and the store.
 
 pub mod blobs;
+pub mod caches;
 pub mod codec;
 mod cutter;
 pub mod execution;

@@ -4,6 +4,7 @@
 //! Every piece but the last says `more`. Only a peer whose `hello` says that it takes pieces gets more than one.
 
 use super::blobs::ArtifactsReport;
+use super::caches::CachesReport;
 use super::cutter::Cutter;
 use super::observer::Head;
 use super::operator::{
@@ -77,6 +78,22 @@ impl Pieces for ArtifactsReport {
     fn join(&mut self, next: Self) {
         self.artifacts.extend(next.artifacts);
         self.removed.extend(next.removed);
+        self.more = next.more;
+    }
+}
+
+impl Pieces for CachesReport {
+    fn cut(mut self, max: usize) -> Vec<Self> {
+        let caches = std::mem::take(&mut self.caches);
+        let mut pieces = Cutter::new(self.clone(), self, max);
+        for cache in caches {
+            pieces.add(&cache).caches.push(cache);
+        }
+        pieces.finish(|piece| &mut piece.more)
+    }
+
+    fn join(&mut self, next: Self) {
+        self.caches.extend(next.caches);
         self.more = next.more;
     }
 }
@@ -197,6 +214,7 @@ impl ToOperator {
             Self::Tokens(report) => all(report, max, Self::Tokens),
             Self::Artifacts(report) => all(report, max, Self::Artifacts),
             Self::Secrets(report) => all(report, max, Self::Secrets),
+            Self::Caches(report) => all(report, max, Self::Caches),
             other @ (Self::Passes(_)
             | Self::Blob { .. }
             | Self::Token { .. }
@@ -221,6 +239,7 @@ impl ToOperator {
             (Self::Tokens(report), Self::Tokens(next)) => report.join(next),
             (Self::Artifacts(report), Self::Artifacts(next)) => report.join(next),
             (Self::Secrets(report), Self::Secrets(next)) => report.join(next),
+            (Self::Caches(report), Self::Caches(next)) => report.join(next),
             (_, next) => return Err(Box::new(next)),
         }
         Ok(())
@@ -237,6 +256,7 @@ impl ToOperator {
             Self::Tokens(report) => report.more,
             Self::Artifacts(report) => report.more,
             Self::Secrets(report) => report.more,
+            Self::Caches(report) => report.more,
             Self::Token { .. }
             | Self::Blob { .. }
             | Self::Passes(_)

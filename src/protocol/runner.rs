@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::blobs::{ArtifactEnd, BlobOffset, BlobPart, BlobPiece, BlobQuestion, BlobRequest, NeededArtifact};
+use super::caches::{CacheAnswer, CacheQuestion, CacheSave};
 use super::execution::{Execution, Tiers};
 use super::hello::Refusal;
 use crate::model::recipe::{self, Recipe};
@@ -135,6 +136,12 @@ pub enum FromRunner {
     /// Asks for pieces of blobs, which are files of the artifacts that the attempt takes. Answer, for each of them in
     /// order: `blob` or `blob_missing`; or one `blob_refused`.
     Want(BlobRequest),
+    /// Asks for the cache that the attempt may restore: the one of this key, or the newest of the family. Answer:
+    /// `cache`.
+    FindCache(CacheQuestion),
+    /// Saves a cache under its key, if the build's own scope has none of it. Its blobs are `settled`. Answer:
+    /// `cache_saved`.
+    SaveCache(CacheSave),
     /// States that the runner finishes the attempts that it holds and takes no new ones. No answer.
     Draining,
 }
@@ -201,6 +208,15 @@ pub enum ToRunner {
     Blob(BlobPart),
     /// States that the dispatcher does not have a blob that `want` asked for.
     BlobMissing { attempt: u64, blob: String, reason: String },
+    /// Answers `find_cache`. The blobs of a cache that was found stay for a day, whatever is removed.
+    Cache(CacheAnswer),
+    /// Answers `save_cache`: the cache is durable, unless there is a `reason` why not.
+    CacheSaved {
+        attempt: u64,
+        key: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// Confirms that the result is durable. The runner may forget the attempt.
     Ok { attempt: u64 },
     /// States that the lease was no longer held. The dispatcher keeps the late result as evidence, but it changes no

@@ -75,6 +75,8 @@ vocabulary!(
     Self::Blob(_) => "blob",
     Self::Settle { .. } => "settle",
     Self::Want(_) => "want",
+    Self::FindCache(_) => "find_cache",
+    Self::SaveCache(_) => "save_cache",
 );
 vocabulary!(
     ToRunner,
@@ -97,6 +99,8 @@ vocabulary!(
     Self::BlobRefused { .. } => "blob_refused",
     Self::Blob(_) => "blob",
     Self::BlobMissing { .. } => "blob_missing",
+    Self::Cache(_) => "cache",
+    Self::CacheSaved { .. } => "cache_saved",
     Self::Error(_) => "error",
 );
 vocabulary!(
@@ -118,6 +122,8 @@ vocabulary!(
     Self::RotateAuthority { .. } => "rotate_authority",
     Self::SetSecret(_) => "set_secret",
     Self::Secrets => "secrets",
+    Self::Caches { .. } => "caches",
+    Self::RemoveCaches { .. } => "remove_caches",
     Self::RemoveSecret { .. } => "remove_secret",
     Self::Wake { .. } => "wake",
     Self::Watch => "watch",
@@ -141,6 +147,7 @@ vocabulary!(
     Self::Token { .. } => "token",
     Self::Tokens(_) => "tokens",
     Self::Secrets(_) => "secrets",
+    Self::Caches(_) => "caches",
     Self::Ok { .. } => "ok",
     Self::Haves { .. } => "haves",
     Self::Submitted { .. } => "submitted",

@@ -1,11 +1,18 @@
 //! The places of an attempt's commands: its work tree, and what lies beside it.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::assignment::Assignment;
+use super::blobs::HomeDirectory;
+use super::guard::{AttemptGuard, Scratch, Sources};
 use super::output_file::OutputFile;
+use super::slot_common::Common;
 use super::step_env::StepEnv;
+use super::temporary::Temporary;
 use super::written_tasks::WrittenTasks;
+use crate::model::Tier;
 use crate::process::View;
 
 /// The places of a command of an attempt.
@@ -31,4 +38,27 @@ pub(super) struct Directories {
     pub(super) beside: PathBuf,
     /// `None` if the attempt is not guarded.
     pub(super) view: Option<View>,
+    /// The directories that it sees below its home directory, for its caches.
+    pub(super) homes: Vec<HomeDirectory>,
+}
+
+/// Makes the directories of an attempt. It is guarded if this runner can, unless its task asks for less, or for an
+/// image.
+pub(super) fn make_directories(
+    common: &Common,
+    (temporary, scratch): (&mut Temporary, &mut Scratch),
+    tree: &Path,
+    assignment: &Assignment,
+) -> io::Result<Directories> {
+    let recipe = &assignment.recipe;
+    let is_meant = |guard: &&AttemptGuard| recipe.image.is_none() && guard.tier(recipe) != Tier::Shared;
+    let Some(guard) = common.guard.as_ref().filter(is_meant) else {
+        let temporary = temporary.make()?;
+        return Ok(Directories { beside: temporary.clone(), temporary, view: None, homes: Vec::new() });
+    };
+    let (places, mut homes) = (scratch.make()?, scratch.make_homes(recipe));
+    let (repo, layout) = (&assignment.repo, &common.layout);
+    let sources = Sources { objects: layout.objects(repo), own_home: layout.home(repo), homes: &mut homes };
+    let view = guard.view(tree, &places, recipe, sources)?;
+    Ok(Directories { beside: places.told.join("attempt"), temporary: places.temporary, view: Some(view), homes })
 }

@@ -33,6 +33,7 @@ use super::slot_common::{Common, SlotReport, SlotWork};
 use super::tool_cache::DiskTier;
 use super::translate::{self, Offer};
 use super::upload::{Upload, Uploader};
+use crate::blobs::BlobCopies;
 use crate::config::{RunnerSettings, own_facts};
 use crate::model::reason::LossReason;
 use crate::model::{Ability, AttemptId, CommitId, Isolation, Label, Moment, Outcome, RepoName, TierOffer};
@@ -70,6 +71,7 @@ pub(super) fn run(
         local_source: settings.local_source.clone(),
         inherited: inherited(std::env::vars_os()),
         log_limit: settings.log_limit,
+        copies: BlobCopies::open(layout.caches(), settings.cache_bytes),
         artifact_limits: ArtifactLimits { files: settings.artifact_files, bytes: settings.artifact_bytes },
         tool_cache: Arc::new(DiskTier::new(layout.tool_cache(), settings.tool_cache_bytes, settings.min_free)),
         min_free: settings.min_free,

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::blobs::HomeDirectory;
 use super::canonical::CanonicalPaths;
 use super::error::RunnerError;
 use super::layout::Layout;
@@ -14,7 +15,7 @@ use super::limit_notes::exceeded;
 use super::temporary::Temporary;
 use crate::config::{RunnerSettings, data_dir};
 use crate::error_chain::chain;
-use crate::model::{Ability, ExecutionRecord, Isolation, Recipe, Tier, TierOffer, TierRange};
+use crate::model::{Ability, CacheRule, ExecutionRecord, Isolation, Recipe, Tier, TierOffer, TierRange};
 use crate::process::{Enforcement, Given, Guard, Supervisor, Usage, View};
 
 /// The file that every data directory of a dispatcher has.
@@ -190,9 +191,10 @@ impl AttemptGuard {
     }
 
     /// Returns the view of an attempt: it sees its tree and its own temporary directories, and the home directory. A
-    /// sealed one has the home directory of `sources` in its place. It may read the objects of its repository.
-    pub(super) fn view(&self, tree: &Path, places: &Places, recipe: &Recipe, sources: Sources) -> io::Result<View> {
-        let Sources { objects, own_home } = sources;
+    /// sealed one has the home directory of `sources` in its place. It may read the objects of its repository. Of
+    /// `homes`, those stay that it sees.
+    pub(super) fn view(&self, tree: &Path, places: &Places, recipe: &Recipe, sources: Sources<'_>) -> io::Result<View> {
+        let Sources { objects, own_home, homes } = sources;
         let is_sealed = self.tier(recipe) == Tier::Sealed;
         let containers = CONTAINER_SERVICES.iter().filter(|_| is_sealed).map(Path::new);
         let hidden = self.hidden.iter().map(PathBuf::as_path).chain(containers);
@@ -213,12 +215,20 @@ impl AttemptGuard {
             given.push(Given::in_place(places.temporary.clone()));
         }
         if let Some(home) = self.home.as_ref().filter(|_| !by_landlock).and_then(|home| canonical(home)) {
+            let mut shown = &home;
             if is_sealed || hidden.iter().any(|above| home.starts_with(above)) {
                 fs::create_dir_all(&own_home)?;
-                given.push(Given { at: home, ..Given::in_place(own_home) });
+                given.push(Given { at: home.clone(), ..Given::in_place(own_home.clone()) });
+                shown = &own_home;
             } else if ["/tmp", "/var/tmp", "/dev/shm"].iter().any(|own| home.starts_with(own)) {
-                given.push(Given::in_place(home));
+                given.push(Given::in_place(home.clone()));
             }
+            homes.retain(|own| can_be_mount_point(shown, &own.below));
+            given.extend(
+                homes.iter().map(|own| Given { at: home.join(&own.below), ..Given::in_place(own.path.clone()) }),
+            );
+        } else {
+            homes.clear();
         }
         let guard = Guard { hidden, is_sealed, is_offline: !recipe.network, ..self.means.guard() };
         let guard = Arc::new(guard);
@@ -227,11 +237,29 @@ impl AttemptGuard {
 }
 
 /// The directories of a repository in the runner's work directory that guarded attempts have.
-pub(super) struct Sources {
+pub(super) struct Sources<'a> {
     /// The objects of its store.
     pub(super) objects: PathBuf,
     /// The home directory of attempts that do not see the one of the runner's user.
     pub(super) own_home: PathBuf,
+    /// Directories that the attempt sees below its home directory, in place of what is there.
+    pub(super) homes: &'a mut Vec<HomeDirectory>,
+}
+
+/// Whether there is a directory at this path below `home`, reached through no link, or one can be made.
+fn can_be_mount_point(home: &Path, below: &str) -> bool {
+    let mut path = home.to_owned();
+    for name in below.split('/') {
+        path.push(name);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_dir() => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return fs::create_dir_all(home.join(below)).is_ok();
+            }
+            Ok(_) | Err(_) => return false,
+        }
+    }
+    true
 }
 
 /// The directories of one guarded attempt.
@@ -254,6 +282,8 @@ pub(super) struct Scratch {
     told: Temporary,
     tmp: Temporary,
     var_tmp: Temporary,
+    /// The directory of [`HomeDirectory`]s.
+    homes: Temporary,
 }
 
 impl Scratch {
@@ -265,6 +295,7 @@ impl Scratch {
             told: directory(format!("{slot}.told")),
             tmp: directory(format!("{slot}.tmp")).for_everybody(),
             var_tmp: directory(format!("{slot}.var")).for_everybody(),
+            homes: directory(format!("{slot}.home")),
         }
     }
 
@@ -277,10 +308,31 @@ impl Scratch {
         Ok(Places { temporary, told, tmp, var_tmp })
     }
 
+    /// Makes a directory of the next attempt's own for each path below the home directory that it caches. None if they
+    /// cannot be made: a cache is no reason to fail.
+    pub(super) fn make_homes(&mut self, recipe: &Recipe) -> Vec<HomeDirectory> {
+        let cached: Vec<&str> = recipe.caches.iter().flat_map(CacheRule::home_paths).collect();
+        if cached.is_empty() {
+            return Vec::new();
+        }
+        let made = self.homes.make().and_then(|parent| {
+            let of = |(at, below): (usize, &&str)| {
+                let path = parent.join(at.to_string());
+                fs::create_dir(&path)?;
+                Ok(HomeDirectory { below: (*below).to_owned(), path })
+            };
+            cached.iter().enumerate().map(of).collect::<io::Result<_>>()
+        });
+        made.unwrap_or_else(|error| {
+            log::warn!("no directories for caches below the home directory: {error}");
+            Vec::new()
+        })
+    }
+
     /// Removes what the attempt left in them.
     pub(super) fn clear(&mut self) {
-        let Self { temporary, told, tmp, var_tmp } = self;
-        temporary.iter_mut().chain([told, tmp, var_tmp]).for_each(Temporary::clear);
+        let Self { temporary, told, tmp, var_tmp, homes } = self;
+        temporary.iter_mut().chain([told, tmp, var_tmp, homes]).for_each(Temporary::clear);
     }
 }
 

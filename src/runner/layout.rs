@@ -222,6 +222,11 @@ impl Layout {
         self.root.join("tool-cache")
     }
 
+    /// Returns the directory of copies of cached files. It is made when it is needed.
+    pub(super) fn caches(&self) -> PathBuf {
+        self.root.join("caches")
+    }
+
     pub(super) fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }

@@ -15,12 +15,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::assignment::{Assignment, AttemptResult, Leavings, SourceAhead};
 use super::attempt_log::{AttemptLog, notes};
-use super::blobs::{Keeping, keep_artifacts, take_artifacts};
+use super::blobs::{AttemptCaches, Keeping, keep_artifacts, take_artifacts};
 use super::boottime;
-use super::command_places::{CommandPlaces, Directories};
+use super::command_places::{CommandPlaces, Directories, make_directories};
 use super::environment::{AttemptFacts, AttemptPlaces, attempt_environment};
 use super::executor::Execute;
-use super::guard::{AttemptGuard, Scratch, Sources, guard_note};
+use super::guard::{AttemptGuard, Scratch, guard_note};
 use super::images::{ImageMeans, ImageRun};
 use super::limit_notes::limit_notes;
 use super::limits;
@@ -40,7 +40,7 @@ use super::written_tasks::{VARIABLE as WRITTEN_TASKS, WrittenTasks};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::model::reason::{LossReason, TimeoutReason};
-use crate::model::{Ability, LogSummary, Outcome, Outputs, StreamId, Tier};
+use crate::model::{Ability, LogSummary, Outcome, Outputs, StreamId};
 use crate::process::{Command, Ended, Enforcement, Exit, Limits, ProcessError, ProgressCallbacks, Usage};
 use crate::threads::{self, Thread};
 
@@ -175,7 +175,8 @@ impl Slotted {
         let tree = self.workspace.prepare(assignment, &ask, &work.cancelled)?;
         let in_the_way = |path: &str, is_directory| self.workspace.in_the_way(path, is_directory);
         let taken = take_artifacts(&self.common, work, &tree, &in_the_way)?;
-        let directories = self.make_directories(&tree, assignment).map_err(|error| {
+        let own = (&mut self.temporary, &mut self.scratch);
+        let directories = make_directories(&self.common, own, &tree, assignment).map_err(|error| {
             let is_full = error.kind() == io::ErrorKind::StorageFull;
             let other = || format!("could not make the attempt's temporary directory: {error}").into();
             Outcome::Lost(if is_full { LossReason::disk_full() } else { other() })
@@ -194,23 +195,7 @@ impl Slotted {
         let beside = image.as_ref().map_or_else(|| directories.beside.clone(), ImageRun::beside);
         let secrets = secrets_of(&self.common, work, &beside)?;
         writer.mask_by(secrets.as_ref().and_then(AttemptSecrets::masker));
-        self.common.check_exclusive(assignment, boottime::now())?;
         self.execute(work, (&tree, &directories, &beside), image, writer, secrets, &taken)
-    }
-
-    /// An attempt is guarded if this runner can, unless its task asks for less, or for an image.
-    fn make_directories(&mut self, tree: &Path, assignment: &Assignment) -> io::Result<Directories> {
-        let recipe = &assignment.recipe;
-        let is_meant = |guard: &&AttemptGuard| recipe.image.is_none() && guard.tier(recipe) != Tier::Shared;
-        let Some(guard) = self.common.guard.as_ref().filter(is_meant) else {
-            let temporary = self.temporary.make()?;
-            return Ok(Directories { beside: temporary.clone(), temporary, view: None });
-        };
-        let places = self.scratch.make()?;
-        let (repo, layout) = (&assignment.repo, &self.common.layout);
-        let sources = Sources { objects: layout.objects(repo), own_home: layout.home(repo) };
-        let view = guard.view(tree, &places, recipe, sources)?;
-        Ok(Directories { beside: places.told.join("attempt"), temporary: places.temporary, view: Some(view) })
     }
 
     /// Executes the commands of an attempt one after the other.
@@ -237,6 +222,10 @@ impl Slotted {
                 .for_each(|line| log.line(&format!("surveil: {line}")));
         }
         taken.iter().for_each(|line| log.line(line));
+        let (common, homes) = (self.common.clone(), &directories.homes);
+        let caches = AttemptCaches { common: &common, work, tree, homes };
+        let unsaved = caches.restore(&mut |line| log.line(line))?;
+        self.common.check_exclusive(assignment, boottime::now())?;
         let (temporary, inherited) = (&*directories.temporary, &*self.common.inherited);
         let surroundings = Surroundings { beside, temporary, inherited, view: directories.view.as_ref() };
         let mut tell = |line: &str| log.line(line);
@@ -315,6 +304,9 @@ impl Slotted {
             (outcome, artifacts) = keep_artifacts(&keeping, outcome, &mut |line| log.line(line));
         }
         tool_cache.into_iter().for_each(|cache| cache.end(&mut |line| log.line(line)));
+        if log.failure.is_none() && outcome == Outcome::Passed {
+            outcome = caches.save(unsaved, &mut |line| log.line(line));
+        }
         let mut result = log.report(outcome, duration_ms, steps);
         let guard = self.common.guard.as_ref().filter(|_| directories.view.is_some());
         let execution = image.as_ref().map(|image| image.record(recipe));

@@ -17,6 +17,7 @@ use super::routes::Piece;
 use super::shared_repos::SharedRepos;
 use super::tool_cache::DiskTier;
 use super::upload::Upload;
+use crate::blobs::BlobCopies;
 use crate::model::reason::LossReason;
 use crate::model::{Ability, AttemptId, CommitId, Moment, Outcome, RepoName, RunnerName};
 
@@ -31,6 +32,8 @@ pub(super) struct Common {
     pub(super) log_limit: u64,
     pub(super) artifact_limits: ArtifactLimits,
     pub(super) tool_cache: Arc<DiskTier>,
+    /// Copies of cached files, so that they need not be sent again.
+    pub(super) copies: BlobCopies,
     pub(super) min_free: u64,
     pub(super) grace_ms: u64,
     /// The time since which leases are surely renewed, as the core last knew.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::error::StoreError;
 use crate::model::{
-    ArtifactRecord, Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, ExecutionRecord, Job,
-    JobStateKind, ObservedRefs, Outcome, Outputs, RefName, RepoName, Runner, Secret, StepRecord, TaskName, TaskSpec,
-    Trust, WallTime, WholeBuild,
+    ArtifactRecord, Attempt, AttemptId, Build, BuildId, BuildSource, CacheEntry, CommitId, Decision, ExecutionRecord,
+    Job, JobStateKind, ObservedRefs, Outcome, Outputs, RefName, RepoName, Runner, Secret, StepRecord, TaskName,
+    TaskSpec, Trust, WallTime, WholeBuild,
 };
 
 /// Opens readers of one store. Cheap to clone: everybody who reads gets one.
@@ -132,6 +132,9 @@ pub trait Reader: Debug + Send {
 
     /// Returns all secrets, sealed, by name; of one name, that of all repositories first.
     fn secrets(&self) -> Result<Vec<Secret>, StoreError>;
+
+    /// Returns the caches that attempts of a repository saved, or those of all, oldest first.
+    fn caches(&self, repo: Option<&RepoName>) -> Result<Vec<CacheEntry>, StoreError>;
 
     /// Returns the highest number that a build ever had.
     fn last_build(&self) -> Result<BuildId, StoreError>;

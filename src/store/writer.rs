@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use super::error::StoreError;
 use super::reader::{Readers, Rule};
 use crate::model::{
-    ArtifactRemoval, AttemptId, BuildId, Credential, CredentialId, ObservedRefs, Record, RepoName, Secret, SecretUse,
-    Snapshot, WallTime,
+    ArtifactRemoval, AttemptId, BuildId, CacheEntry, Credential, CredentialId, ObservedRefs, Record, RepoName, Secret,
+    SecretUse, Snapshot, WallTime,
 };
 
 /// The one writer of a store. A second one is refused for as long as it lives.
@@ -44,6 +44,16 @@ pub trait Store: Debug + Send {
 
     /// Notes the newest attempt that gets a secret, unless the secret was removed. Durable on return.
     fn note_secret_use(&mut self, name: &str, repo: Option<&str>, last: &SecretUse) -> Result<(), StoreError>;
+
+    /// Adds what an attempt saved, under a number of its own. Returns false if its scope has an entry of that key,
+    /// which stays as it is. Durable on return.
+    fn add_cache(&mut self, entry: &CacheEntry) -> Result<bool, StoreError>;
+
+    /// Notes when an entry of a cache was last used, if it is there. Durable on return.
+    fn note_cache_use(&mut self, id: i64, at: WallTime) -> Result<(), StoreError>;
+
+    /// Removes entries of caches. Durable on return.
+    fn remove_caches(&mut self, ids: &[i64]) -> Result<(), StoreError>;
 
     /// Forgets those of these builds that may be forgotten, with all that belongs to them, and returns them: unfinished
     /// builds and builds of a branch's present head stay. Numbers stay taken. Durable on return. It is one transaction

@@ -6,6 +6,7 @@ mod harness;
 
 mod answers;
 mod bounds;
+mod caches;
 mod cli;
 mod closed_pipes;
 mod durability;

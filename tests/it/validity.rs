@@ -89,13 +89,13 @@ impl State {
             // Nothing was asked for in any of these states.
             "supply" => false,
             "ping" => !matches!(self, Self::Opening | Self::Welcomed),
-            "source" | "started" | "log" | "have" | "blob" | "settle" | "want" | "results" | "draining" => {
-                self == Self::Registered
-            }
+            "source" | "started" | "log" | "have" | "blob" | "settle" | "want" | "find_cache" | "save_cache"
+            | "results" | "draining" => self == Self::Registered,
             "secrets" if self.role() == Some("runner") => self == Self::Registered,
             "status" | "show" | "why" | "runners" | "passes" | "logs" | "cancel" | "rerun" | "start" | "drain"
             | "resume" | "wake" | "watch" | "haves" | "submit" | "create_token" | "tokens" | "revoke_token"
-            | "log_out" | "set_secret" | "secrets" | "remove_secret" | "rotate_authority" | "artifacts" | "fetch" => {
+            | "log_out" | "set_secret" | "secrets" | "remove_secret" | "rotate_authority" | "artifacts" | "fetch"
+            | "caches" | "remove_caches" => {
                 matches!(self, Self::Observing | Self::Informed | Self::Operating)
             }
             other => panic!("the table names `{other}`: say here when it is allowed"),
@@ -108,9 +108,11 @@ fn answer(role: &str, message: &str) -> Outcome {
     match (role, message) {
         ("runner", "ping") | ("observer" | "operator", "ping") => Outcome::Taken(Some("ack")),
         ("runner", "register") => Outcome::Taken(Some("registered")),
-        ("runner", "source" | "secrets" | "started" | "log" | "have" | "blob" | "settle" | "want" | "results") => {
-            Outcome::Taken(Some("stale"))
-        }
+        (
+            "runner",
+            "source" | "secrets" | "started" | "log" | "have" | "blob" | "settle" | "want" | "find_cache"
+            | "save_cache" | "results",
+        ) => Outcome::Taken(Some("stale")),
         ("runner", "draining") | ("observer" | "operator", "pack") => Outcome::Taken(None),
         ("operator", "haves") => Outcome::Taken(Some("haves")),
         ("operator", "submit") => Outcome::Taken(Some("need_source")),
@@ -136,7 +138,7 @@ fn answer(role: &str, message: &str) -> Outcome {
         (
             "operator",
             "show" | "why" | "logs" | "cancel" | "rerun" | "start" | "drain" | "resume" | "wake" | "artifacts"
-            | "fetch",
+            | "fetch" | "caches" | "remove_caches",
         ) => Outcome::Refused("not_found"),
         other => panic!("{other:?} is not in this table"),
     }

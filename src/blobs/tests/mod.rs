@@ -1,5 +1,6 @@
 //! Blobs and manifests, on a real file system.
 
+mod copies;
 mod manifests;
 mod stores;
 mod trees;

@@ -90,6 +90,7 @@ impl RoleSettings {
             artifact_files: defaults::ARTIFACT_FILES,
             artifact_bytes: defaults::ARTIFACT_BYTES,
             tool_cache_bytes: defaults::TOOL_CACHE_BYTES,
+            cache_bytes: defaults::CACHE_BYTES,
             min_free: defaults::MIN_FREE_BYTES,
             grace_ms: defaults::GRACE_MS,
             delivery_ms: defaults::DELIVERY_MS,

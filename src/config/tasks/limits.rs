@@ -57,6 +57,11 @@ pub(crate) const MAX_GLOBS: usize = 100;
 /// The longest glob: as long as a path that a person would write.
 pub(crate) const MAX_GLOB_BYTES: usize = 500;
 
+/// Caches of one task. Each is asked for before its first command.
+pub(super) const MAX_CACHES: usize = 16;
+/// Paths of one cache.
+pub(super) const MAX_CACHE_PATHS: usize = 64;
+
 /// Artifacts of one task. Each has a row in lists, and a manifest.
 pub(super) const MAX_ARTIFACTS: usize = 100;
 /// The most characters of an artifact's name, so that it fits into a table.

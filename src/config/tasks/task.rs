@@ -10,8 +10,8 @@ use super::layers::{self, Layer, Owner};
 use super::limits::{EXAMPLE, MAX_PLAN_BYTES, MAX_TASK_BYTES, MAX_TASKS, NAME_RULE};
 use super::mistake::{Mistake, quote};
 use super::value::{TableEntry, entries, kind};
-use super::{matrix, unfold};
-use crate::model::{Ability, ArtifactRule, Group, Recipe, Script, Step, TaskName, TaskSpec};
+use super::{keys, matrix, unfold};
+use crate::model::{Ability, ArtifactRule, CacheRule, Group, Recipe, Script, Step, TaskName, TaskSpec};
 
 /// Reads the table of all tasks.
 pub(super) fn read_tasks<'t, 'i>(top: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) {
@@ -139,6 +139,9 @@ fn add(name: TaskName, name_place: Range<usize>, draft: Draft<'_>, file: &mut Fi
         let help = "put what it does into a script and run that";
         file.found.mistake(Mistake::new(name_place.clone(), message, help));
     }
+    if let Some((message, help)) = keys::wrong_caches(&recipe) {
+        file.found.mistake(Mistake::new(name_place.clone(), format!("task {}: {message}", quote(&name)), help));
+    }
     placement.labels.extend(Ability::needed_for(&recipe).map(Ability::label));
     placement.labels.sort();
     let group = placement.group.take();
@@ -175,6 +178,8 @@ fn task_bytes(recipe: &Recipe) -> usize {
     let keep = keep + recipe.image.as_ref().map_or(0, String::len);
     let of_rule = |rule: &ArtifactRule| rule.name.len() + rule.paths.iter().map(|glob| glob.len() + 3).sum::<usize>();
     let keep = keep + recipe.artifacts.iter().map(of_rule).sum::<usize>();
+    let of_cache = |rule: &CacheRule| rule.key.iter().chain(&rule.paths).map(|text| text.len() + 3).sum::<usize>();
+    let keep = keep + recipe.caches.iter().map(of_cache).sum::<usize>();
     of_script(&recipe.script) + of_env(&recipe.env) + keep + steps
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::dispatcher::authority::RotationError;
+use crate::dispatcher::caches::CacheError;
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::retention;
 use crate::dispatcher::secrets::SecretError;
@@ -97,6 +98,9 @@ pub(crate) enum OperationError {
     Denied(#[from] Denied),
     #[error(transparent)]
     Rotation(#[from] RotationError),
+    /// An order about caches is not done.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// An order about secrets is not done.
     #[error(transparent)]
     Secret(#[from] SecretError),

@@ -6,6 +6,7 @@
 //! they return. Copying a data directory is no operation: [`back_up`](super::back_up) works without a dispatcher.
 
 mod artifacts;
+mod caches;
 mod cell_starts;
 mod error;
 mod find;

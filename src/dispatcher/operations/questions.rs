@@ -10,6 +10,7 @@ use crate::blobs::BlobStore;
 use crate::clock;
 use crate::config::Timetable;
 use crate::dispatcher::authority::{Authority, Rotation};
+use crate::dispatcher::caches::Caches;
 use crate::dispatcher::core::{CoreHandle, NoAnswer};
 use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::listening::Listening;
@@ -47,6 +48,8 @@ pub(crate) struct Operations {
     pub(crate) credentials: Credentials,
     /// `None` if no dispatcher runs.
     pub(crate) secrets: Option<Secrets>,
+    /// `None` if no dispatcher runs.
+    pub(crate) caches: Option<Caches>,
 }
 
 /// The present state.

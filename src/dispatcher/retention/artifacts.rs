@@ -1,6 +1,6 @@
 //! The artifacts of builds, and their blobs, as the `retention` thread finds them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::artifact_plan::{ArtifactDecision, ArtifactPlan, Going, Left};
 use crate::blobs::{BlobStore, ManifestError};
@@ -42,6 +42,24 @@ pub(super) fn decide(
         }
     })?;
     plan.decide(&mut |manifest, each| each_blob(blobs, manifest, each))
+}
+
+/// Adds the blobs of all caches to those that stay.
+pub(super) fn mark_caches(
+    blobs: &BlobStore,
+    reader: &dyn Reader,
+    marked: &mut HashSet<BlobId>,
+) -> Result<(), SweepError> {
+    let manifests: HashSet<BlobId> = reader.caches(None)?.into_iter().map(|entry| entry.saved.manifest).collect();
+    for manifest in manifests {
+        marked.insert(manifest);
+        // The blobs of a damaged manifest are of no use without it.
+        blobs.manifest(manifest, &mut |entry| {
+            marked.extend(entry.blob());
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// Passes each blob of an artifact to `each`, with the bytes that it takes on the disk. The files of a damaged manifest

@@ -14,6 +14,7 @@ use crate::blobs::{BlobStore, Swept};
 use crate::clock;
 use crate::config::Retention;
 use crate::dispatcher::backup::measure;
+use crate::dispatcher::caches::Caches;
 use crate::dispatcher::core::ToCore;
 use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::mirrors::Mirrors;
@@ -35,6 +36,7 @@ pub(crate) struct Keeper {
     pub(crate) core: Sender<ToCore>,
     pub(crate) mirrors: Mirrors,
     pub(crate) blobs: BlobStore,
+    pub(crate) caches: Caches,
     pub(crate) observers: Observers,
     pub(crate) warnings: Warnings,
     pub(crate) credentials: Credentials,
@@ -71,6 +73,7 @@ impl From<StoreError> for Leave {
 /// Starts the thread, which ends when `stop` closes.
 pub(crate) fn start(keeper: Keeper, stop: Receiver<()>) -> Result<Thread<()>, DispatcherError> {
     log::info!("{}", artifacts::limits_sentence(keeper.limits));
+    log::info!("{}", keeper.caches.limits_sentence());
     threads::spawn("retention", move || {
         // Ages are computed from the start of the thread with the monotonic clock: a wall clock that jumps while the
         // dispatcher runs makes no build old (S31).
@@ -196,13 +199,17 @@ impl Keeper {
         Ok(())
     }
 
-    /// Removes the artifacts beyond the limits, and then the blobs that no artifact has any more.
+    /// Removes the caches and artifacts beyond the limits, and then the blobs that none of them has any more.
     fn remove_artifacts(&self, stop: &Receiver<()>, now: WallTime) -> Result<(), Leave> {
+        if let Err(error) = self.caches.evict() {
+            log::warn!("caches are not removed for now: {}", chain(&error));
+        }
         let _hold = self.hold()?;
         let later = |error: SweepError| Leave::Later(chain(&error));
         let reader = self.readers.open()?;
-        let ArtifactDecision { going, marked } =
+        let ArtifactDecision { going, mut marked } =
             artifacts::decide(self.limits, &self.blobs, &*reader, now).map_err(later)?;
+        artifacts::mark_caches(&self.blobs, &*reader, &mut marked).map_err(later)?;
         let mut is_all_gone = true;
         for rule in ExpiryRule::ALL {
             let of_rule: Vec<&Going> = going.iter().filter(|one| one.rule == rule).collect();
@@ -225,7 +232,7 @@ impl Keeper {
         match self.blobs.sweep(&marked, before) {
             Ok(Swept { blobs: 0, .. }) => {}
             Ok(Swept { blobs, bytes }) => {
-                log::info!("removed {blobs} blobs that no artifact has any more: {bytes} bytes freed");
+                log::info!("removed {blobs} blobs that no artifact and no cache has any more: {bytes} bytes freed");
             }
             Err(error) => return Err(later(error.into())),
         }

@@ -25,8 +25,18 @@ use crate::transport::{Frame, Outbox};
 /// A message about blobs of an attempt that the runner holds.
 pub(super) enum BlobWork {
     Have(AttemptId, Vec<BlobId>),
-    Piece { attempt: AttemptId, blob: BlobId, piece: Box<BlobPiece>, bytes: Vec<u8> },
-    Settle { attempt: AttemptId, manifests: Vec<BlobId> },
+    Piece {
+        attempt: AttemptId,
+        blob: BlobId,
+        piece: Box<BlobPiece>,
+        bytes: Vec<u8>,
+    },
+    Settle {
+        attempt: AttemptId,
+        manifests: Vec<BlobId>,
+    },
+    /// A question whose answer waits for the disk.
+    Ask(Box<dyn FnOnce() -> ToRunner + Send>),
 }
 
 /// The way to the thread of a session. Dropping it ends the thread.
@@ -95,6 +105,10 @@ impl Receiving {
                 BlobWork::Have(attempt, blobs) => (attempt, self.lacking(attempt, &blobs)),
                 BlobWork::Piece { attempt, blob, piece, bytes } => (attempt, self.take(attempt, blob, &piece, &bytes)),
                 BlobWork::Settle { attempt, manifests } => (attempt, self.settle(attempt, &manifests)),
+                BlobWork::Ask(answer) => {
+                    self.outbox.send(&Frame::new(&answer()));
+                    continue;
+                }
             };
             let answer = answer.unwrap_or_else(|NotTaken { reason, code }| {
                 self.current.remove(&attempt);

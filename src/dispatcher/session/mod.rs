@@ -5,6 +5,7 @@
 
 mod admission;
 mod blobs;
+mod caches;
 mod connection;
 pub(crate) mod credentials;
 mod error;
@@ -29,6 +30,7 @@ mod secrets;
 mod serve;
 mod sessions;
 mod shared;
+mod sources;
 mod submission;
 mod truncate;
 mod wanted_blobs;

@@ -1,6 +1,7 @@
 //! Orders of operators in words: those of admins as a log tells them, and the refusals of what was not done.
 
 use crate::dispatcher::authority::RotationError;
+use crate::dispatcher::caches::CacheError;
 use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::operations::OperationError;
 use crate::dispatcher::secrets::SecretError;
@@ -8,7 +9,7 @@ use crate::error_chain::chain;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::FromOperator;
 
-/// Returns an order about runners, tokens or the authority as a log tells it.
+/// Returns an order about runners, tokens, secrets, caches or the authority as a log tells it.
 pub(super) fn of_admin(message: &FromOperator) -> Option<String> {
     Some(match message {
         FromOperator::Drain { runner } => format!("drain {}", Refusal::quote(runner)),
@@ -19,6 +20,16 @@ pub(super) fn of_admin(message: &FromOperator) -> Option<String> {
         FromOperator::RotateAuthority { force: false, .. } => "make the next authority the only one".to_owned(),
         FromOperator::RotateAuthority { .. } => "make the next authority the only one by force".to_owned(),
         FromOperator::SetSecret(order) => format!("set the secret {}", Refusal::quote(&order.name)),
+        FromOperator::RemoveCaches { repo, key } => {
+            let of = |word: &str, name: &Option<String>| {
+                name.as_ref().map(|name| format!(" {word} {}", Refusal::quote(name)))
+            };
+            format!(
+                "remove caches{}{}",
+                of("of", repo).unwrap_or_default(),
+                of("with the key", key).unwrap_or_default()
+            )
+        }
         FromOperator::RemoveSecret { name, .. } => format!("remove the secret {}", Refusal::quote(name)),
         FromOperator::Status { .. }
         | FromOperator::Show { .. }
@@ -33,6 +44,7 @@ pub(super) fn of_admin(message: &FromOperator) -> Option<String> {
         | FromOperator::Start { .. }
         | FromOperator::Tokens
         | FromOperator::Secrets
+        | FromOperator::Caches { .. }
         | FromOperator::LogOut
         | FromOperator::Wake { .. }
         | FromOperator::Watch
@@ -81,6 +93,15 @@ pub(super) fn refusal(error: OperationError) -> Refusal {
             SecretError::Ending => (ErrorCode::ShuttingDown, "shutting_down"),
             SecretError::Vault(_) => (ErrorCode::Internal, "secrets_key"),
             SecretError::Store(_) => (ErrorCode::Internal, "store_unreadable"),
+        },
+        OperationError::Cache(error) => match error {
+            CacheError::NoKey { .. } => (ErrorCode::NotFound, "no_cache"),
+            CacheError::Ambiguous { .. } => (ErrorCode::Refused, "ambiguous_cache"),
+            CacheError::TooLarge { .. } | CacheError::Incomplete => (ErrorCode::Refused, "cache_not_saved"),
+            CacheError::NotNow(_) => (ErrorCode::Busy, "busy"),
+            CacheError::Ending => (ErrorCode::ShuttingDown, "shutting_down"),
+            CacheError::Store(_) => (ErrorCode::Internal, "store_unreadable"),
+            CacheError::Manifest(_) => (ErrorCode::Internal, "blob_unreadable"),
         },
         OperationError::Refused(reason) => (ErrorCode::Refused, reason.code()),
         OperationError::NoAnswer(NoAnswer::Busy) => (ErrorCode::Busy, "busy"),

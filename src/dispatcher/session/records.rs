@@ -55,6 +55,7 @@ impl Records {
             listening: None,
             authority: None,
             secrets: None,
+            caches: None,
         };
         Ok(Some(Self { operations, written_at }))
     }

@@ -3,31 +3,31 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use super::blobs::{BlobWork, BlobWorker};
+use super::caches::Asker;
 use super::connection::{NO_THREAD, Session};
 use super::error::{SessionError, explain};
 use super::expansion;
 use super::runner_outbox::RunnerOutbox;
 use super::secrets;
-use super::shared::Shared;
+use super::sources::{AskedSource, serve_source};
 use super::wanted_blobs::{self, BlobSender};
 use crate::clock;
+use crate::dispatcher::caches::Caches;
 use crate::dispatcher::core::{Peer, ToCore};
 use crate::dispatcher::data_dir::LogPlace;
 use crate::dispatcher::grants::{Grant, Grants, StoredBytes};
 use crate::dispatcher::logs::{Seal, StreamSeal, ToLogs};
 use crate::dispatcher::{limits, translate};
-use crate::git::{GitError, PackStore};
-use crate::model::{ArtifactRecord, AttemptId, CommitId, Outcome, RepoName, StreamId, StreamSummary};
+use crate::model::{ArtifactRecord, AttemptId, Outcome, StreamId, StreamSummary};
 use crate::protocol::blobs::BlobRequest;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::MAX_HAVES;
 use crate::protocol::runner::{FromRunner, ToRunner, WrittenFile};
 use crate::scheduler::Event;
 use crate::threads;
-use crate::transport::{Frame, Outbox, WeakOutbox};
+use crate::transport::{Frame, Outbox};
 
 /// Serves a runner until it leaves.
 ///
@@ -149,6 +149,16 @@ impl RunnerSession {
                 return self.blobs(attempt, BlobWork::Settle { attempt, manifests });
             }
             FromRunner::Want(request) => return self.want(&request),
+            FromRunner::FindCache(question) => {
+                let attempt = AttemptId(question.attempt);
+                let (family, key) = translate::cache_question(&question)?;
+                return self.caches(attempt, move |asker, caches| asker.find(caches, &family, &key));
+            }
+            FromRunner::SaveCache(save) => {
+                let attempt = AttemptId(save.attempt);
+                let saved = translate::saved_cache(save)?;
+                return self.caches(attempt, move |asker, caches| asker.save(caches, saved));
+            }
             result @ FromRunner::Results { .. } => return self.results(result),
             FromRunner::Register { .. } => {
                 return Err(Refusal::new(ErrorCode::NotAllowed, "`register` is said once in a session").into());
@@ -169,6 +179,22 @@ impl RunnerSession {
         let times = translate::times_of_piece(offset, len, ages, clock::wall());
         let chunk = ToLogs::Chunk { stream, place, offset, bytes, times, answer: self.to_runner.clone() };
         Ok(self.session.shared.logs.send(chunk))
+    }
+
+    /// Has a question about caches answered, if this runner holds the lease of an attempt that has some.
+    fn caches(
+        &mut self,
+        attempt: AttemptId,
+        answer: impl FnOnce(Asker, &Caches) -> ToRunner + Send + 'static,
+    ) -> Result<bool, SessionError> {
+        let grant = self.grants.of(attempt).filter(|grant| grant.has_caches);
+        let Some(Grant { source, log: place, .. }) = grant else {
+            self.outbox.send(&Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
+            return Ok(true);
+        };
+        let caches = self.session.shared.caches.clone();
+        let asker = Asker { attempt, source, place };
+        self.blobs(attempt, BlobWork::Ask(Box::new(move || answer(asker, &caches))))
     }
 
     /// Passes work on blobs on, if this runner holds the lease of their attempt.
@@ -360,82 +386,4 @@ impl RunnerSession {
         }
         Ok(())
     }
-}
-
-/// The source that a runner has asked for, and the commits that it has.
-struct AskedSource {
-    grant: Grant,
-    attempt: AttemptId,
-    haves: Vec<CommitId>,
-}
-
-/// Sends a commit's source. If the mirror has lost it, the observer is asked for it and waited for, up to a limit.
-fn serve_source(shared: &Shared, asked: &AskedSource, weak: &WeakOutbox) -> Result<(), GitError> {
-    let Grant { commit, log: LogPlace { repo, .. }, .. } = &asked.grant;
-    let mirrors = &shared.mirrors;
-    let mut has_waited = false;
-    loop {
-        let Some(outbox) = weak.upgrade() else { return Ok(()) };
-        let generation = mirrors.generation(repo);
-        let mut has_begun = false;
-        let sent = mirrors.open(repo, *commit).and_then(|mirror| {
-            let is_there = mirror.has(*commit);
-            send_pack(&mirror, asked, &outbox, &mut has_begun).inspect_err(|error| {
-                // A commit that is not there is no evidence against the rest of the mirror.
-                if is_there && error.is_damage() {
-                    mirrors.condemn(repo, generation, error);
-                }
-            })?;
-            mirror.return_to_pool();
-            Ok(())
-        });
-        match sent {
-            Err(error) if error.is_damage() => {
-                shared.observers.ask_for_source(repo, *commit);
-                drop(outbox);
-                // The pieces that the runner has received cannot be taken back: it asks again with another attempt.
-                if has_begun || has_waited || !wait_for_source(shared, repo, *commit, weak) {
-                    return Err(error);
-                }
-                has_waited = true;
-            }
-            other => return other,
-        }
-    }
-}
-
-/// Waits until an observer has sent the commit again. Returns false if none does in time, or if the session has ended.
-fn wait_for_source(shared: &Shared, repo: &RepoName, commit: CommitId, outbox: &WeakOutbox) -> bool {
-    let until = clock::now().after(limits::SOURCE_PATIENCE_MS);
-    while clock::now() < until && outbox.upgrade().is_some() {
-        if shared.mirrors.missing.wait(repo, commit, Duration::from_secs(1)) {
-            return true;
-        }
-    }
-    false
-}
-
-/// Sends the pack in pieces as it is built; the last piece says that it is the last.
-fn send_pack(store: &PackStore, asked: &AskedSource, outbox: &Outbox, has_begun: &mut bool) -> Result<(), GitError> {
-    let mut piece: Vec<u8> = Vec::new();
-    let mut send = |piece: Vec<u8>, last: bool| {
-        *has_begun = true;
-        let message = ToRunner::Pack { attempt: asked.attempt.0, last, bytes: piece.len() as u64 };
-        outbox.send_bulk(&Frame::with_payload(&message, piece))
-    };
-    store.pack(asked.grant.commit, &asked.haves, &mut |bytes| {
-        for part in bytes.chunks(limits::PACK_PIECE_BYTES) {
-            // One piece is always held back, because only the end of the pack tells which piece is the last.
-            if !piece.is_empty()
-                && piece.len() + part.len() > limits::PACK_PIECE_BYTES
-                && !send(std::mem::take(&mut piece), false)
-            {
-                return false;
-            }
-            piece.extend_from_slice(part);
-        }
-        true
-    })?;
-    send(piece, true);
-    Ok(())
 }

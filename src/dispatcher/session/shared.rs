@@ -8,6 +8,7 @@ use super::sessions::Sessions;
 use crate::blobs::BlobStore;
 use crate::config::DispatcherSettings;
 use crate::dispatcher::DispatcherError;
+use crate::dispatcher::caches::Caches;
 use crate::dispatcher::capacity::Capacity;
 use crate::dispatcher::core::CoreHandle;
 use crate::dispatcher::data_dir::DataDir;
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(super) logs: LogSender,
     pub(crate) mirrors: Mirrors,
     pub(crate) blobs: BlobStore,
+    pub(crate) caches: Caches,
     pub(crate) observers: Observers,
     pub(crate) warnings: Warnings,
     pub(crate) trust: TrustJudge,
@@ -60,13 +62,15 @@ impl Shared {
         let incarnation = getrandom::u64().map_err(fail)?;
         let mirrors = Mirrors::new(data.clone(), settings.max_file);
         let warnings = Warnings::default();
+        let blobs =
+            BlobStore::open(&data.blobs()).map_err(|source| DispatcherError::DataDir { path: data.blobs(), source })?;
         Ok(Self {
             gate,
             credentials,
             secrets: Secrets::new(&data, settings.secrets_key.as_deref(), readers.clone(), core.clone()),
             observers: Observers::new(mirrors.missing.clone()),
-            blobs: BlobStore::open(&data.blobs())
-                .map_err(|source| DispatcherError::DataDir { path: data.blobs(), source })?,
+            caches: Caches::new(readers.clone(), core.clone(), blobs.clone(), settings.keep_caches),
+            blobs,
             mirrors,
             trust: TrustJudge::new(&data, warnings.clone()),
             warnings,
@@ -99,6 +103,7 @@ impl Shared {
             authority: Some(self.gate.authority.clone()),
             credentials: self.credentials.clone(),
             secrets: Some(self.secrets.clone()),
+            caches: Some(self.caches.clone()),
         })
     }
 

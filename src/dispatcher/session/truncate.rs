@@ -2,6 +2,7 @@
 //! is left out first, and the answer says so with `more`.
 
 use crate::protocol::blobs::ArtifactsReport;
+use crate::protocol::caches::CachesReport;
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::operator::{
     BuildReport, RunnersReport, SecretsReport, StatusReport, ToOperator, TokensReport, WhyLine, WhyReport,
@@ -25,6 +26,7 @@ pub(super) fn frame(answer: ToOperator) -> Frame {
         ToOperator::Tokens(report) => tokens(report),
         ToOperator::Artifacts(report) => artifacts(report),
         ToOperator::Secrets(report) => secrets(report),
+        ToOperator::Caches(report) => caches(report),
         // No other answer grows beyond a line.
         other @ (ToOperator::Passes(_)
         | ToOperator::Blob { .. }
@@ -95,6 +97,17 @@ fn artifacts(mut report: ArtifactsReport) -> Frame {
         report.artifacts.truncate(report.artifacts.len() / 2);
         let frame = Frame::new(&ToOperator::Artifacts(report.clone()));
         if frame.line.len() <= MAX_LINE_BYTES || report.artifacts.is_empty() {
+            return frame;
+        }
+    }
+}
+
+fn caches(mut report: CachesReport) -> Frame {
+    report.more = true;
+    loop {
+        report.caches.truncate(report.caches.len() / 2);
+        let frame = Frame::new(&ToOperator::Caches(report.clone()));
+        if frame.line.len() <= MAX_LINE_BYTES || report.caches.is_empty() {
             return frame;
         }
     }

@@ -3,6 +3,7 @@
 //! several peers send; each kind of message has a file.
 
 mod artifacts;
+mod caches;
 mod lease;
 mod observer;
 mod pieces;
@@ -17,6 +18,7 @@ use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_BRANCH_BYTES, MAX_SENTENCE_BYTES, MAX_SOURCE_BYTES};
 
 pub(crate) use artifacts::{WantedPart, blob, blobs, left_artifacts, wanted_parts};
+pub(crate) use caches::{cache_question, caches_report, key_digits, saved_cache};
 pub(crate) use lease::{to_runner, with_plain_name};
 pub(crate) use observer::{ancestors, build_source, existing, observed_refs, patterns};
 pub(crate) use pieces::{log_ack, stream, times_of_piece};

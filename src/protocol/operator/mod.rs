@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::blobs::ArtifactsReport;
+use super::caches::CachesReport;
 use super::hello::Refusal;
 
 pub use reports::{
@@ -117,6 +118,21 @@ pub enum FromOperator {
         name: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         repo: Option<String>,
+    },
+    /// Asks for the caches of a repository, or of all; for those of one key, if its first digits are given. Answer:
+    /// `caches`.
+    Caches {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repo: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    },
+    /// Removes the caches that `caches` with the same fields lists. Answer: `ok`.
+    RemoveCaches {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repo: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     },
     /// Revokes the credential with which this session was opened. Answer: `ok`, then the session ends.
     LogOut,
@@ -319,6 +335,8 @@ pub enum ToOperator {
     Tokens(TokensReport),
     /// Answers `secrets`.
     Secrets(SecretsReport),
+    /// Answers `caches`.
+    Caches(CachesReport),
     /// Confirms that the order is durable.
     Ok { text: String },
     /// Answers `haves`: those of the commits that the dispatcher has.

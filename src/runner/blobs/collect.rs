@@ -40,8 +40,8 @@ pub(super) struct Collected {
     pub(super) bytes: u64,
 }
 
-/// The globs of an artifact.
-struct Globs<'r> {
+/// The globs of an artifact, or of the key of a cache.
+pub(super) struct Globs<'r> {
     all: PathGlobs,
     /// Each glob that takes back nothing, and whether it has matched something.
     single: Vec<(&'r String, PathGlobs, bool)>,
@@ -50,7 +50,7 @@ struct Globs<'r> {
 }
 
 impl<'r> Globs<'r> {
-    fn new(paths: &'r [String]) -> Self {
+    pub(super) fn new(paths: &'r [String]) -> Self {
         let positive = || paths.iter().filter(|glob| !glob.starts_with('!'));
         let single = positive().map(|glob| (glob, PathGlobs::new(std::slice::from_ref(glob)), false)).collect();
         let plain = |glob: &String| {
@@ -61,7 +61,7 @@ impl<'r> Globs<'r> {
     }
 
     /// Whether something in a directory may match.
-    fn may_match_in(&self, directory: &str) -> bool {
+    pub(super) fn may_match_in(&self, directory: &str) -> bool {
         let is_above = |one: &str, other: &str| {
             one.is_empty() || other == one || other.strip_prefix(one).is_some_and(|rest| rest.starts_with('/'))
         };
@@ -69,8 +69,13 @@ impl<'r> Globs<'r> {
         directory != ".git" && self.begins.iter().any(|begin| is_above(begin, directory) || is_above(directory, begin))
     }
 
+    /// Returns the globs that have matched nothing.
+    pub(super) fn idle(&self) -> Vec<String> {
+        self.single.iter().filter(|(.., has_matched)| !has_matched).map(|(glob, ..)| (*glob).clone()).collect()
+    }
+
     /// Whether the globs match a path.
-    fn take(&mut self, path: &str) -> bool {
+    pub(super) fn take(&mut self, path: &str) -> bool {
         if path == ".git" || !self.all.matches(path) {
             return false;
         }
@@ -115,7 +120,7 @@ pub(super) fn collect(
         }
         let kind = match kind {
             FoundKind::File { executable } => {
-                let (blob, bytes) = hash(&root, &path).map_err(problem)?;
+                let (blob, bytes) = hash(&|path| root.file(path), &path).map_err(problem)?;
                 collected.bytes += bytes;
                 if collected.bytes > left.bytes {
                     let limit = left.bytes;
@@ -141,10 +146,13 @@ pub(super) fn collect(
     Ok(collected)
 }
 
+/// Opens the file of a path.
+pub(super) type OpenFile<'a> = &'a dyn Fn(&str) -> std::io::Result<(std::fs::File, rustix::fs::Stat)>;
+
 /// Reads a file and returns its blob. A file that changes meanwhile is a problem.
-pub(super) fn hash(root: &TreeDirectory, path: &str) -> Result<(BlobId, u64), String> {
+pub(super) fn hash(open: OpenFile<'_>, path: &str) -> Result<(BlobId, u64), String> {
     let unreadable = |error: std::io::Error| format!("could not read `{path}`: {error}");
-    let (file, before) = root.file(path).map_err(unreadable)?;
+    let (file, before) = open(path).map_err(unreadable)?;
     let (blob, bytes) = sum(&file).map_err(unreadable)?;
     let after = file.metadata().map_err(unreadable)?;
     if u64::try_from(before.st_size) != Ok(bytes) || after.len() != bytes {

@@ -4,13 +4,14 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select};
 
 use super::super::limits::{BLOB_RETRY, BLOB_TRIES};
 use super::super::slot_common::SlotReport;
 use super::line::Line;
-use super::line_request::wait_for_line;
+use super::line_request::{NoLine, wait_for_line};
 use super::routes::{BlobAnswer, BlobBytes};
 use super::translate;
 use super::window::Window;
@@ -100,6 +101,8 @@ pub(super) struct Download<'a, P: Places> {
     is_doubtful: bool,
     /// Tries without success.
     tries: u32,
+    /// How long the dispatcher may be away or silent.
+    patience: Option<Duration>,
 }
 
 impl<'a, P: Places> Download<'a, P> {
@@ -124,13 +127,28 @@ impl<'a, P: Places> Download<'a, P> {
             is_endless: false,
             is_doubtful: false,
             tries: 0,
+            patience: None,
         }
+    }
+
+    /// Gives up if the dispatcher is away or silent for so long.
+    pub(super) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
+    }
+
+    fn too_long(&self) -> DownloadError {
+        let seconds = self.patience.unwrap_or_default().as_secs();
+        DownloadError::Lost(format!("nothing came from the dispatcher for {seconds} s").into())
     }
 
     /// Receives all blobs. Returns the places.
     pub(super) fn run(mut self) -> Result<P, DownloadError> {
         while self.at < self.wanted.len() {
-            let line = wait_for_line(self.attempt, self.reports, self.cancelled).ok_or(DownloadError::Cancelled)?;
+            let line = match wait_for_line(self.attempt, (self.reports, self.cancelled), self.patience) {
+                Ok(line) => line,
+                Err(NoLine::Cancelled) => return Err(DownloadError::Cancelled),
+                Err(NoLine::Late) => return Err(self.too_long()),
+            };
             // An answer to an earlier try is told by its blob and its offset.
             self.asked.clear();
             self.window = Window::new();
@@ -161,13 +179,18 @@ impl<'a, P: Places> Download<'a, P> {
             let answer = select! {
                 recv(line.answers) -> answer => answer.map_err(|_| Interruption::SessionEnded)?,
                 recv(self.cancelled) -> _ => return Err(Interruption::Final(DownloadError::Cancelled)),
+                default(self.patience.unwrap_or(Duration::MAX)) => return Err(Interruption::Final(self.too_long())),
             };
             match answer {
                 BlobAnswer::Piece(piece) => self.take(piece)?,
                 BlobAnswer::Missing { blob, reason } => self.miss(blob, reason)?,
                 BlobAnswer::Refused { reason, .. } => return Err(Interruption::Refused(reason)),
                 // Answers to what a slot sends.
-                BlobAnswer::Lacks(_) | BlobAnswer::Taken | BlobAnswer::Settled => {}
+                BlobAnswer::Lacks(_)
+                | BlobAnswer::Taken
+                | BlobAnswer::Settled
+                | BlobAnswer::Cache { .. }
+                | BlobAnswer::CacheSaved { .. } => {}
             }
         }
         Ok(())

@@ -135,6 +135,8 @@ fn send(keeping: &Keeping<'_>, collected: &ByRule<'_>) -> Result<Vec<ArtifactRec
     let tree = TreeDirectory::open(keeping.tree).map_err(changed)?;
     let files = blobs_of(collected.iter().flat_map(|(_, collected)| &collected.entries));
     let Keeping { attempt, reports, cancelled, .. } = *keeping;
-    Upload { attempt, tree: &tree, files: &files, manifests: &manifests, reports, cancelled }.run()?;
+    let open = |path: &str| tree.file(path);
+    let (files, manifests) = (&files, &manifests);
+    Upload { attempt, open: &open, files, manifests, reports, cancelled, patience: None }.run()?;
     Ok(records)
 }

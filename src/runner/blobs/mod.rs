@@ -2,6 +2,7 @@
 //! starts; those that it leaves are collected there, and sent to the dispatcher as blobs, before its result is told. A
 //! slot does this on its own thread, while nothing of the attempt runs.
 
+mod caches;
 mod collect;
 mod download;
 mod hand_over;
@@ -15,6 +16,7 @@ mod translate;
 mod upload;
 mod window;
 
+pub(super) use caches::{AttemptCaches, HomeDirectory};
 pub(super) use collect::ArtifactLimits;
 pub use hand_over::HandOver;
 pub(super) use keeping::{Keeping, keep_artifacts};

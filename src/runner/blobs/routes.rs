@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use crossbeam_channel::Sender;
 
 use crate::blobs::Form;
-use crate::model::{AttemptId, BlobId};
+use crate::model::{AttemptId, BlobId, CacheKey};
 use crate::threads;
 
 /// An answer of the dispatcher about blobs.
@@ -24,6 +24,24 @@ pub(crate) enum BlobAnswer {
     Piece(BlobBytes),
     /// It does not have a blob that was asked for.
     Missing { blob: BlobId, reason: String },
+    /// The cache that may be restored for a key, if there is one, and the most bytes of one that is saved.
+    Cache { key: String, max_bytes: u64, found: Option<CacheOffer> },
+    /// The cache of this key is saved, unless there is a reason why not.
+    CacheSaved { key: String, reason: Option<String> },
+}
+
+/// A cache that may be restored.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct CacheOffer {
+    pub(crate) key: CacheKey,
+    pub(crate) manifest: BlobId,
+    /// It has the key that was asked for.
+    pub(crate) is_exact: bool,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    /// The attempt that saved it, and its scope, for people.
+    pub(crate) from: String,
+    pub(crate) scope: String,
 }
 
 /// A piece of the stored form of a blob.

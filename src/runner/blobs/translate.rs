@@ -1,12 +1,13 @@
 //! Messages about blobs and artifacts, between the wire and the model.
 
-use super::routes::{BlobAnswer, BlobBytes, RefusedCause};
+use super::routes::{BlobAnswer, BlobBytes, CacheOffer, RefusedCause};
 use crate::blobs::Form;
-use crate::model::{ArtifactRecord, AttemptId, BlobId, TakenArtifact, TaskName};
+use crate::model::{ArtifactRecord, AttemptId, BlobId, CacheKey, SavedCache, TakenArtifact, TaskName};
 use crate::protocol::blobs::{
     ArtifactEnd, BlobOffset, BlobPart, BlobPiece, BlobQuestion, BlobRequest, DISK_FULL, NeededArtifact, WRONG_BYTES,
     WantedPiece,
 };
+use crate::protocol::caches::{CacheAnswer, CacheQuestion, CacheSave, FoundCache};
 use crate::protocol::runner::{FromRunner, ToRunner};
 use crate::transport::Frame;
 
@@ -36,6 +37,14 @@ pub(crate) fn heard(message: ToRunner, payload: Vec<u8>) -> Option<(AttemptId, B
         ToRunner::BlobMissing { attempt, blob, reason } => {
             (attempt, BlobAnswer::Missing { blob: blob.parse().ok()?, reason })
         }
+        ToRunner::Cache(CacheAnswer { attempt, key, max_bytes, found }) => {
+            let found = match found {
+                Some(found) => Some(cache_offer(found)?),
+                None => None,
+            };
+            (attempt, BlobAnswer::Cache { key, max_bytes, found })
+        }
+        ToRunner::CacheSaved { attempt, key, reason } => (attempt, BlobAnswer::CacheSaved { key, reason }),
         ToRunner::Registered { .. }
         | ToRunner::Runtask(_)
         | ToRunner::SourceAhead { .. }
@@ -52,6 +61,30 @@ pub(crate) fn heard(message: ToRunner, payload: Vec<u8>) -> Option<(AttemptId, B
         | ToRunner::Error(_) => return None,
     };
     Some((AttemptId(attempt), answer))
+}
+
+fn cache_offer(found: FoundCache) -> Option<CacheOffer> {
+    let FoundCache { key, manifest, exact, files, bytes, from, scope } = found;
+    let (key, manifest) = (key.parse().ok()?, manifest.parse().ok()?);
+    Some(CacheOffer { key, manifest, is_exact: exact, files, bytes, from, scope })
+}
+
+pub(super) fn find_cache(attempt: AttemptId, family: &CacheKey, key: &CacheKey) -> Frame {
+    let (family, key) = (family.to_string(), key.to_string());
+    Frame::new(&FromRunner::FindCache(CacheQuestion { attempt: attempt.0, family, key }))
+}
+
+pub(super) fn save_cache(attempt: AttemptId, saved: &SavedCache) -> Frame {
+    let SavedCache { family, key, about, manifest, files, bytes } = saved;
+    Frame::new(&FromRunner::SaveCache(CacheSave {
+        attempt: attempt.0,
+        family: family.to_string(),
+        key: key.to_string(),
+        about: about.clone(),
+        manifest: manifest.to_string(),
+        files: *files,
+        size: *bytes,
+    }))
 }
 
 pub(super) fn have(attempt: AttemptId, blobs: &[BlobId]) -> Frame {

@@ -11,13 +11,13 @@ use crossbeam_channel::{Receiver, Sender, select};
 
 use super::super::limits::{BLOB_PATIENCE_MS, BLOB_RETRY, BLOB_TRIES};
 use super::super::slot_common::SlotReport;
-use super::collect::hash;
+use super::collect::{OpenFile, hash};
 use super::line::Line;
-use super::line_request::wait_for_line;
+use super::line_request::{NoLine, wait_for_line};
 use super::routes::{BlobAnswer, RefusedCause};
 use super::translate::{self, Piece};
 use super::window::Window;
-use crate::blobs::{Form, TreeDirectory, pack_pays, packing};
+use crate::blobs::{Form, pack_pays, packing};
 use crate::clock;
 use crate::model::reason::LossReason;
 use crate::model::{AttemptId, BlobId, Moment};
@@ -43,12 +43,14 @@ pub(super) enum UploadError {
 /// What is sent for an attempt.
 pub(super) struct Upload<'a> {
     pub(super) attempt: AttemptId,
-    pub(super) tree: &'a TreeDirectory,
+    pub(super) open: OpenFile<'a>,
     /// The blobs of files, each with the path and the length of a file that has it.
     pub(super) files: &'a BTreeMap<BlobId, (&'a str, u64)>,
     pub(super) manifests: &'a BTreeMap<BlobId, Vec<u8>>,
     pub(super) reports: &'a Sender<SlotReport>,
     pub(super) cancelled: &'a Receiver<()>,
+    /// How long the dispatcher may be away or silent. With a limit, its first refusal is the last, too.
+    pub(super) patience: Option<Duration>,
 }
 
 /// What interrupted one try.
@@ -70,6 +72,9 @@ impl Upload<'_> {
                 Err(Interruption::Final(error)) => return Err(error),
                 Err(Interruption::Refused { reason, cause }) => (reason, cause),
             };
+            if self.patience.is_some() {
+                return Err(UploadError::Lost(reason.into()));
+            }
             match cause {
                 RefusedCause::DiskFull => {
                     let since: Moment = *full_since.get_or_insert_with(clock::now);
@@ -92,7 +97,19 @@ impl Upload<'_> {
 
     /// Waits for a session.
     fn line(&self) -> Result<Line, UploadError> {
-        wait_for_line(self.attempt, self.reports, self.cancelled).ok_or(UploadError::Cancelled)
+        match wait_for_line(self.attempt, (self.reports, self.cancelled), self.patience) {
+            Ok(line) => Ok(line),
+            Err(NoLine::Cancelled) => Err(UploadError::Cancelled),
+            Err(NoLine::Late) => Err(self.too_long()),
+        }
+    }
+
+    fn longest_wait(&self) -> Duration {
+        self.patience.unwrap_or(Duration::MAX)
+    }
+
+    fn too_long(&self) -> UploadError {
+        UploadError::Lost(format!("nothing came from the dispatcher for {} s", self.longest_wait().as_secs()).into())
     }
 
     fn pause(&self, time: Duration) -> Result<(), UploadError> {
@@ -105,7 +122,7 @@ impl Upload<'_> {
     /// Checks that each file is still what it was when it was collected.
     fn check_files(&self) -> Result<(), UploadError> {
         for (blob, (path, bytes)) in self.files {
-            let found = hash(self.tree, path).map_err(UploadError::Changed)?;
+            let found = hash(self.open, path).map_err(UploadError::Changed)?;
             if found != (*blob, *bytes) {
                 return Err(UploadError::Changed(format!("`{path}` changed after it was read")));
             }
@@ -174,7 +191,7 @@ impl<'a> Try<'a> {
         let Some((path, size)) = self.upload.files.get(&blob).copied() else { return Ok(()) };
         let changed =
             |error: io::Error| Interruption::Final(UploadError::Changed(format!("could not read `{path}`: {error}")));
-        let (file, _) = self.upload.tree.file(path).map_err(changed)?;
+        let (file, _) = (self.upload.open)(path).map_err(changed)?;
         let sample = sample(&file, size).map_err(changed)?;
         self.send_form(blob, size, offset, &sample, file)
     }
@@ -236,6 +253,7 @@ impl<'a> Try<'a> {
         select! {
             send(self.line.session.bulk, frame) -> sent => sent.map_err(|_| Interruption::SessionEnded)?,
             recv(self.upload.cancelled) -> _ => return Err(Interruption::Final(UploadError::Cancelled)),
+            default(self.upload.longest_wait()) => return Err(Interruption::Final(self.upload.too_long())),
         }
         self.unanswered += 1;
         Ok(())
@@ -249,7 +267,9 @@ impl<'a> Try<'a> {
             | BlobAnswer::Taken
             | BlobAnswer::Settled
             | BlobAnswer::Piece(_)
-            | BlobAnswer::Missing { .. }) => Ok(answer),
+            | BlobAnswer::Missing { .. }
+            | BlobAnswer::Cache { .. }
+            | BlobAnswer::CacheSaved { .. }) => Ok(answer),
         }
     }
 
@@ -257,6 +277,7 @@ impl<'a> Try<'a> {
         let answer = select! {
             recv(self.line.answers) -> answer => answer.map_err(|_| Interruption::SessionEnded)?,
             recv(self.upload.cancelled) -> _ => return Err(Interruption::Final(UploadError::Cancelled)),
+            default(self.upload.longest_wait()) => return Err(Interruption::Final(self.upload.too_long())),
         };
         self.unanswered = self.unanswered.saturating_sub(1);
         // The dispatcher answers in order, so any other answer comes behind those to all pieces.

@@ -106,6 +106,7 @@ impl Scene {
             artifact_files: 1000,
             artifact_bytes: 1 << 30,
             tool_cache_bytes: 1 << 20,
+            cache_bytes: 1 << 30,
             min_free: 0,
             grace_ms: 100,
             delivery_ms: 10_000,

@@ -76,7 +76,9 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
         | ToRunner::BlobAck { .. }
         | ToRunner::Settled { .. }
         | ToRunner::BlobRefused { .. }
-        | ToRunner::BlobMissing { .. }) => heard_blobs(answer, Vec::new()),
+        | ToRunner::BlobMissing { .. }
+        | ToRunner::Cache(_)
+        | ToRunner::CacheSaved { .. }) => heard_blobs(answer, Vec::new()),
         ToRunner::Blob(part) => {
             let mut bytes = Vec::new();
             reader.read_payload(part.bytes, &mut bytes)?;

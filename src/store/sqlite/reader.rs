@@ -8,13 +8,13 @@ use rusqlite::Connection;
 
 use super::tables::specs::Tasks;
 use super::tables::{
-    artifacts, attempts, builds, credentials, decisions, executions, forgotten, heads, jobs, late_results, meta,
-    outputs, passes, repos, runners, schedules, secrets, steps,
+    artifacts, attempts, builds, caches, credentials, decisions, executions, forgotten, heads, jobs, late_results,
+    meta, outputs, passes, repos, runners, schedules, secrets, steps,
 };
 use super::{check, connection, failure, lock, schema, wal};
 use crate::model::{
-    ArtifactRecord, Attempt, AttemptId, Build, BuildId, BuildSource, CommitId, Decision, ExecutionRecord, Job,
-    JobStateKind, ObservedRefs, Outputs, RepoName, Runner, Secret, StepRecord, TaskName, WallTime, WholeBuild,
+    ArtifactRecord, Attempt, AttemptId, Build, BuildId, BuildSource, CacheEntry, CommitId, Decision, ExecutionRecord,
+    Job, JobStateKind, ObservedRefs, Outputs, RepoName, Runner, Secret, StepRecord, TaskName, WallTime, WholeBuild,
 };
 use crate::store::{self, LateResult, PassScope, Readers, Rule, Scope, Sequence, StoreError, Surveyed, TaskPass};
 
@@ -113,6 +113,7 @@ impl store::Reader for Reader {
         commits(repo: &RepoName) -> Vec<CommitId> = builds::commits, "read commits from";
         passes(scope: &PassScope) -> Vec<TaskPass> = passes::newest, "read passes from";
         pass_times(repo: &RepoName, tasks: &[TaskName]) -> Vec<(TaskName, u64)> = passes::times, "read times from";
+        caches(repo: Option<&RepoName>) -> Vec<CacheEntry> = caches::all, "read caches from";
         secrets() -> Vec<Secret> = secrets::all, "read secrets from";
         needed() -> Vec<(RepoName, CommitId)> = builds::needed_commits, "read commits from";
     }
@@ -138,6 +139,7 @@ impl store::Reader for Reader {
         let rest = heads::all(&self.conn).and_then(|_| runners::all(&self.conn));
         let rest = rest.and_then(|_| schedules::all(&self.conn));
         let rest = rest.and_then(|_| secrets::all(&self.conn));
+        let rest = rest.and_then(|_| caches::all(&self.conn, None));
         rest.and_then(|_| credentials::all(&self.conn)).map_err(self.failed("check"))?;
         Ok(())
     }

@@ -47,11 +47,12 @@ const MIGRATIONS: &[&str] = &[
     NINETEENTH,
     TWENTIETH,
     TWENTYFIRST,
+    TWENTYSECOND,
 ];
 
 /// The digest of the tables and indexes that the migrations make. To make them anew for each start, to compare with,
 /// would take longer than the rest of the start.
-const DEFINITIONS: u32 = 1_385_539_663;
+const DEFINITIONS: u32 = 216_084_841;
 
 /// The SQL of each table and index, by name.
 type Definitions = BTreeMap<String, Option<String>>;
@@ -308,6 +309,18 @@ ALTER TABLE artifacts ADD COLUMN build INTEGER;
 ALTER TABLE artifacts ADD COLUMN job INTEGER;
 ALTER TABLE artifacts ADD COLUMN task TEXT;
 CREATE INDEX artifacts_by_task ON artifacts (build, task);
+";
+
+const TWENTYSECOND: &str = "
+-- Caches that attempts saved. trusted, reference: the scope. family: the key without the contents of files. about: what
+-- the key was made of, for people. used_at: when an attempt last got it; the checksum leaves it out.
+CREATE TABLE caches (
+    id INTEGER PRIMARY KEY, repo TEXT NOT NULL, trusted INTEGER NOT NULL, reference TEXT NOT NULL, family TEXT NOT NULL,
+    key TEXT NOT NULL, about TEXT NOT NULL, manifest TEXT NOT NULL, files INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    attempt INTEGER NOT NULL, build INTEGER NOT NULL, task TEXT NOT NULL, number INTEGER NOT NULL,
+    saved_at INTEGER NOT NULL, used_at INTEGER NOT NULL, seal INTEGER NOT NULL,
+    UNIQUE (repo, trusted, reference, key)
+) STRICT;
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

@@ -12,13 +12,13 @@ use super::failure::Fault;
 use super::lock::Lock;
 use super::tables::specs::Tasks;
 use super::tables::{
-    Interned, attempts, builds, credentials, ends, heads, jobs, meta, outcomes, patterns, repos, runners, schedules,
-    secrets,
+    Interned, attempts, builds, caches, credentials, ends, heads, jobs, meta, outcomes, patterns, repos, runners,
+    schedules, secrets,
 };
 use super::{check, connection, failure, reader, retention, schema, wal};
 use crate::model::{
-    ArtifactRemoval, AttemptId, BuildId, Credential, CredentialId, ObservedRefs, Record, RepoName, Secret, SecretUse,
-    Snapshot, WallTime, WholeBuild,
+    ArtifactRemoval, AttemptId, BuildId, CacheEntry, Credential, CredentialId, ObservedRefs, Record, RepoName, Secret,
+    SecretUse, Snapshot, WallTime, WholeBuild,
 };
 use crate::store::{Readers, Rule, Store, StoreError};
 
@@ -186,6 +186,22 @@ impl Store for Writer {
             found.map_or(Ok(()), |secret| secrets::save(&self.conn, &Secret { last_use: Some(last.clone()), ..secret }))
         });
         noted.map_err(self.failed("write a secret to"))
+    }
+
+    fn add_cache(&mut self, entry: &CacheEntry) -> Result<bool, StoreError> {
+        caches::insert(&self.conn, entry).map_err(self.failed("write a cache to"))
+    }
+
+    fn note_cache_use(&mut self, id: i64, at: WallTime) -> Result<(), StoreError> {
+        caches::note_use(&self.conn, id, at).map_err(self.failed("write a cache to"))
+    }
+
+    fn remove_caches(&mut self, ids: &[i64]) -> Result<(), StoreError> {
+        let removed = begin(&self.conn).and_then(|tx| {
+            caches::delete(&tx, ids)?;
+            tx.commit()
+        });
+        removed.map_err(self.failed("remove caches from"))
     }
 
     fn forget(&mut self, builds: &[BuildId], rule: Rule, at: WallTime) -> Result<Vec<BuildId>, StoreError> {

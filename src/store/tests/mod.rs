@@ -4,6 +4,7 @@
 //! as damaged files, lie with it.
 
 mod artifacts;
+mod caches;
 mod credentials;
 mod history;
 mod outputs;
@@ -47,6 +48,7 @@ macro_rules! over {
             artifacts:
                 artifacts_of_an_attempt_read_back_and_go_with_its_build
                 a_removed_artifact_of_a_finished_build_says_when_and_why_and_the_others_stay;
+            caches: a_cache_is_written_once_in_each_scope;
             credentials: credentials_are_replaced_forgotten_and_there_after_a_restart;
             secrets: secrets_are_replaced_and_removed_by_name_and_repository;
             outputs: the_outputs_of_a_task_are_those_of_its_newest_attempt_and_go_with_its_build;

@@ -124,7 +124,7 @@ fn artifacts_go_before_their_builds_and_those_of_the_newest_passed_build_last() 
     // Three files, and the manifests of three builds: two of each of the first two, and one of the third.
     assert_eq!(count, 3 + 5);
     let dispatcher = world.dispatcher(&["--keep-artifacts-for=1ms"]);
-    dispatcher.says("removed 6 blobs that no artifact has any more");
+    dispatcher.says("removed 6 blobs that no artifact and no cache has any more");
     let left = world.surveil(&["artifacts", "get", "b2", "build", "out"]);
     assert_eq!((left.code, &*left.stdout), (0, &b"second\n"[..]));
     assert!(left.stderr.contains("artifact `short` of task build was removed"), "{}", left.stderr);

@@ -281,11 +281,6 @@ pub(super) const ANSWERS: &[Answer] = &[
         "write `artifacts`, a list of globs of the files that the task leaves, such as `artifacts = [\"dist/**\"]`",
     ),
     any(
-        &["cache", "caches", "savecache", "restorecache", "cachekey"],
-        "write `keep`, a list of paths in the work tree that stay for the next attempt on the same runner, such as\n\
-         `keep = [\"target\"]`",
-    ),
-    any(
         &["notify", "notifications", "notification", "email", "slack", "webhooks"],
         "there are no notifications yet: `surveil show --wait BUILD` in a script ends with the verdict as exit code",
     ),

@@ -6,6 +6,7 @@
 //! [`Placement`]: crate::model::Placement
 
 mod artifacts;
+mod cache;
 mod conditions;
 mod execution;
 mod inputs;
@@ -20,6 +21,7 @@ mod when;
 
 use super::suggest::nearest;
 
+pub(super) use cache::wrong_caches;
 pub(super) use execution::read_duration;
 pub(super) use key::Key;
 pub(super) use table::KEYS;

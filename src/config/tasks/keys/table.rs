@@ -4,6 +4,7 @@ use super::super::command::{OTHER_WORDS, read_run};
 use super::super::limits::{MAX_GROUP_LIMIT, MAX_RETRIES};
 use super::super::shell::read_shell;
 use super::artifacts::{ARTIFACTS_SCHEMA, read_artifacts};
+use super::cache::{CACHE_SCHEMA, read_caches};
 use super::conditions::{RETRY_SCHEMA, read_allow_failure, read_retry, read_run_if};
 use super::execution::{read_dir, read_env, read_expand, read_keep, read_timeout};
 use super::inputs::read_inputs;
@@ -276,6 +277,15 @@ pub(crate) static KEYS: &[Key] = &[
         schema: r#"{"type": "array", "items": {"type": "string"}, "maxItems": 64}"#,
         aliases: &[],
         read: read_keep,
+        ..Key::USUAL
+    },
+    Key {
+        name: "cache",
+        example: r#"cache = [{ key = ["Cargo.lock"], paths = ["target"] }]"#,
+        row: "list of tables | `[]` | files that are restored before the task, and saved after it passed",
+        schema: CACHE_SCHEMA,
+        aliases: &["caches", "save_cache", "restore_cache", "cache_key"],
+        read: read_caches,
         ..Key::USUAL
     },
     Key {

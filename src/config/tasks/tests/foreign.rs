@@ -65,7 +65,7 @@ fn a_key_of_another_program_in_a_task_is_answered_with_the_line_to_write() {
             ("resource_group = 'x'", "write `group = \"NAME\"`"),
             ("interruptible = true", "[build] supersede = \"running\""),
             ("reports = {}", "write `artifacts`, a list of globs"),
-            ("cache = {}", "`keep = [\"target\"]`"),
+            ("caches = {}", "write `cache`, such as"),
             ("parallel = 5", "write `matrix = { part = [1, 2, 3] }`"),
             ("resources = {}", "`memory = \"2GiB\"`, `processes = 200`, `cpus = 2`"),
             ("privileged = true", "`isolation = \"guarded\"`"),

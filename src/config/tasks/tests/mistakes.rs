@@ -74,7 +74,7 @@ fn a_key_of_another_program_is_answered_with_what_there_is_for_it() {
         ("credentials = ['x']", "write `secrets`, such as `secrets = [\"NPM_TOKEN\"]`"),
         ("outputs = ['x']", "a task writes lines `NAME=value`"),
         ("interpreter = 'bash'", "write `shell`"),
-        ("cache = ['x']", "write `keep`, a list of paths"),
+        ("caches = []", "write `cache`, such as"),
         ("stage = 'x'", "there are no stages: `needs`"),
         ("uses = 'x'", "there are no actions"),
         ("before_script = ['x']", "write these commands as `steps`"),

@@ -6,6 +6,7 @@ use super::*;
 use crate::model::{Group, GroupName, Label, Need, Recipe, Script, TaskName};
 
 mod artifacts;
+mod caches;
 mod conditions;
 mod documents;
 mod doubts;

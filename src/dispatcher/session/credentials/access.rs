@@ -32,6 +32,7 @@ fn needed_role(message: &FromOperator) -> AccessRole {
         | FromOperator::Artifacts { .. }
         | FromOperator::Fetch { .. }
         | FromOperator::Passes(_)
+        | FromOperator::Caches { .. }
         | FromOperator::Watch
         | FromOperator::LogOut
         | FromOperator::Ping => AccessRole::Reader,
@@ -39,6 +40,7 @@ fn needed_role(message: &FromOperator) -> AccessRole {
         | FromOperator::Rerun { .. }
         | FromOperator::Start { .. }
         | FromOperator::Wake { .. }
+        | FromOperator::RemoveCaches { .. }
         | FromOperator::Haves { .. }
         | FromOperator::Pack { .. }
         | FromOperator::Submit(_) => AccessRole::Member,
@@ -141,6 +143,7 @@ mod tests {
             (FromOperator::Passes(passes), all),
             (FromOperator::Artifacts { build: build.clone(), task: None }, all),
             (FromOperator::Fetch { blob: String::new() }, all),
+            (FromOperator::Caches { repo: None, key: None }, all),
             (FromOperator::Watch, all),
             (FromOperator::LogOut, all),
             (FromOperator::Ping, all),
@@ -148,6 +151,7 @@ mod tests {
             (FromOperator::Rerun { build, failed: false, task: None }, members),
             (start, members),
             (FromOperator::Wake { repo: repo.clone() }, members),
+            (FromOperator::RemoveCaches { repo: None, key: None }, members),
             (FromOperator::Haves { repo: repo.clone(), commits: vec![] }, members),
             (FromOperator::Pack { repo, last: true, bytes: 0 }, members),
             (FromOperator::Submit(Box::default()), members),

@@ -8,6 +8,7 @@
 pub(super) mod artifacts;
 pub(super) mod attempts;
 pub(super) mod builds;
+pub(super) mod caches;
 pub(super) mod credentials;
 pub(super) mod decisions;
 pub(super) mod ends;
