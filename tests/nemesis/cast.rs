@@ -65,6 +65,8 @@ impl<'a> Cast<'a> {
                 format!("--heartbeat-timeout={}ms", TERMS.timeout_ms),
                 format!("--reconnect-window={}ms", TERMS.reconnect_ms),
                 format!("--max-losses={}", TERMS.max_losses),
+                // So few that some are removed at each start.
+                "--keep-artifact-builds=15".to_owned(),
             ];
             let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
             self.dispatcher = Some(self.world.dispatcher(&flags));

@@ -4,6 +4,7 @@
 mod people;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use surveil::model::{CommitId, RefName, RepoName};
 use surveil::scheduler::RequestId;
 
+use crate::canary::Canary;
 use crate::cast::{Cast, TERMS};
 use crate::dice::Dice;
 use crate::echo;
@@ -90,6 +92,7 @@ pub(crate) struct Nemesis<'a> {
     world: &'a World,
     witness: Arc<Witness>,
     place: Place,
+    canary: Canary,
     pub(crate) cast: Cast<'a>,
     repositories: Vec<Repository<'a>>,
     heads: Vec<BTreeMap<String, CommitId>>,
@@ -109,13 +112,19 @@ pub(crate) struct Nemesis<'a> {
 impl<'a> Nemesis<'a> {
     pub(crate) fn new(world: &'a World, seed: u64) -> Self {
         let place = Place::new(&world.path(""));
-        let witness = Witness::new(&world.data(), place.clone());
+        let canary = Canary::new(1);
+        let witness = Witness::new(&world.data(), place.clone(), canary.clone());
+        // All builds are trusted, so that tasks of all branches get the secret.
+        fs::create_dir_all(world.data()).unwrap();
+        fs::write(world.data().join("surveil.toml"), "[trust]\nbranches = ['*']\n").unwrap();
         let cast = Cast::new(world, witness.clone());
+        canary.plant(world);
         let echo = Link::open("echo", world, witness.clone() as Arc<dyn Tap>);
         let mut nemesis = Self {
             world,
             witness,
             place,
+            canary,
             cast,
             repositories: ["app", "lib"].map(|name| world.repository(name)).into(),
             heads: vec![BTreeMap::new(); 2],
@@ -152,6 +161,7 @@ impl<'a> Nemesis<'a> {
             if next > buried + 500 {
                 buried = next;
                 self.cast.bury();
+                self.look_for_canary(&["data/surveil.db-wal", "work-w1/spool", "work-w2/spool", "work-w3/spool"]);
             }
             let fault = self.roll();
             if self.strike(fault) {
@@ -181,6 +191,19 @@ impl<'a> Nemesis<'a> {
             }
         }
         false
+    }
+
+    /// Searches for the secret in all processes, in what the roles of this world printed, and in these files.
+    pub(crate) fn look_for_canary(&self, paths: &[&str]) {
+        let processes = self.canary.in_processes().into_iter();
+        let printed = self.world.said().into_iter().filter_map(|(name, bytes)| {
+            self.canary.seen_in(&bytes).map(|form| format!("in what {name} printed, {form}"))
+        });
+        let files = paths.iter().flat_map(|path| self.canary.in_files(&self.world.path(path)));
+        let files = files.map(|(path, form)| format!("in {}, {form}", path.display()));
+        for place in processes.chain(printed).chain(files) {
+            self.witness.note(Fact::SecretSeen { place });
+        }
     }
 
     /// Number of changed bytes that were delivered, after which no connection went on. Checks that all connections of

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "each part looks at few kinds of facts and messages")]
 
+mod canary;
 mod cast;
 #[path = "../simulation/dice.rs"]
 mod dice;
@@ -69,6 +70,8 @@ fn no_promise_is_broken_whatever_happens_to_real_processes() {
     nemesis.rage(Duration::from_secs(seconds));
     let is_settled = nemesis.calm(CALM);
     let witness = nemesis.witness().clone();
+    // Everything that the roles, the tasks and the operators of this world left.
+    nemesis.look_for_canary(&[""]);
     let accepted: Vec<Record> = nemesis.accepted().unwrap().into_iter().map(head).collect();
     let history = witness.close(nemesis.heads(), &accepted);
     println!("faults: {:?}, {} bytes changed", nemesis.struck, nemesis.flipped());
@@ -80,6 +83,7 @@ fn no_promise_is_broken_whatever_happens_to_real_processes() {
         witness.late()
     );
     judge(&history);
+    assert!(witness.tally().secrets > 0, "some task got the secret");
     assert!(is_settled, "all promises hold, but it took too long");
 }
 

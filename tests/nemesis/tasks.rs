@@ -1,6 +1,7 @@
 //! The tasks of these tests, and the evidence that they leave outside of Surveil's own files:
-//! a line when they begin and one when they end, a lock that is held as long as any process of the attempt lives, and
-//! a log of which every byte is known beforehand.
+//! a line when they begin and one when they end, a lock that is held as long as any process of the attempt lives, a
+//! log of which every byte is known beforehand, and a copy of the files that are their artifact. Some get a secret and
+//! print it in every form that is masked.
 
 use std::fmt::Write;
 use std::fs::{self, File};
@@ -8,7 +9,14 @@ use std::path::{Path, PathBuf};
 
 use surveil::model::{AttemptId, Outcome, Script, TaskName, TaskSpec};
 
+use crate::canary;
 use crate::harness::text;
+
+/// Files of random bytes in an artifact. Beside them it has an executable that all attempts have alike, a link to that,
+/// and an empty directory.
+const RANDOM_FILES: usize = 2;
+/// The bytes of the file that is the same in all artifacts.
+const SAME: &str = "the same in each attempt";
 
 /// A task whose behaviour is known in advance.
 #[derive(Debug, Clone)]
@@ -22,6 +30,10 @@ pub(crate) struct KnownTask {
     pub(crate) leaves: bool,
     pub(crate) exclusive: bool,
     pub(crate) code: i32,
+    /// Bytes of each of the files that it leaves as an artifact; 0 if it leaves none.
+    pub(crate) file_bytes: usize,
+    /// It gets the canary, and prints it.
+    pub(crate) tells: bool,
 }
 
 /// The directory of the evidence.
@@ -29,6 +41,7 @@ pub(crate) struct KnownTask {
 pub(crate) struct Place {
     evidence: PathBuf,
     locks: PathBuf,
+    files: PathBuf,
 }
 
 /// One line of evidence.
@@ -60,28 +73,48 @@ impl KnownTask {
                 writeln!(log, "{} {round} {line} the quick brown fox jumps over the lazy dog", attempt.0).unwrap();
             }
         }
+        if self.tells {
+            log.push_str(canary::MASKED);
+        }
         if self.leaves {
             log.push_str("surveil: ended 1 process that the task left behind\n");
+        }
+        if self.file_bytes > 0 {
+            let bytes = RANDOM_FILES * self.file_bytes + SAME.len();
+            writeln!(log, "surveil: kept artifact `files`: {} entries, {bytes} bytes", RANDOM_FILES + 3).unwrap();
         }
         log.into_bytes()
     }
 
     /// Its section of a task file.
     pub(crate) fn section(&self, place: &Place) -> String {
-        let Self { name, rounds, lines, rest_ms, leaves, exclusive, code } = self;
-        let (evidence, locks) = (text(&place.evidence), text(&place.locks));
+        let Self { name, rounds, lines, rest_ms, leaves, exclusive, code, file_bytes, tells } = self;
+        let (evidence, locks, files) = (text(&place.evidence), text(&place.locks), text(&place.files));
         let once =
             "exec 8>>\"$L/$SURVEIL_BUILD.$SURVEIL_TASK\"; flock -n 8 || echo \"overlap $SURVEIL_ATTEMPT_ID\" >>$E";
         let once = if *exclusive { once } else { "" };
         let leaves = if *leaves { "setsid sleep 300 &" } else { "" };
         let rest = format!("sleep {}.{:03}", rest_ms / 1000, rest_ms % 1000);
+        let artifacts = if *file_bytes > 0 { "artifacts = ['out/**']\n" } else { "" };
+        let secrets = if *tells { format!("secrets = ['{}']\n", canary::NAME) } else { String::new() };
+        let tell = if *tells { canary::SCRIPT } else { "" };
+        // The copy is whole before the task ends, so that it is there before the artifact can be.
+        let files = if *file_bytes == 0 {
+            String::new()
+        } else {
+            format!(
+                "mkdir -p out/empty\nfor n in $(seq {RANDOM_FILES}); do head -c {file_bytes} /dev/urandom >out/f$n; done\n\
+                 printf '%s' '{SAME}' >out/same\nchmod +x out/same\nln -s same out/link\n\
+                 cp -a out {files}/a$SURVEIL_ATTEMPT_ID"
+            )
+        };
         format!(
-            "[task.{name}]\nexclusive = {exclusive}\nrun = '''\nE={evidence}\nL={locks}\n\
+            "[task.{name}]\nexclusive = {exclusive}\n{artifacts}{secrets}run = '''\nE={evidence}\nL={locks}\n\
              exec 9>>\"$L/a$SURVEIL_ATTEMPT_ID\"; flock 9\n\
              echo \"begin $SURVEIL_ATTEMPT_ID\" >>$E\n{once}\n{leaves}\nround=0\n\
              while [ $round -lt {rounds} ]; do\n  line=0\n  while [ $line -lt {lines} ]; do\n\
              \x20   echo \"$SURVEIL_ATTEMPT_ID $round $line the quick brown fox jumps over the lazy dog\"\n\
-             \x20   line=$((line + 1))\n  done\n  {rest}\n  round=$((round + 1))\ndone\n\
+             \x20   line=$((line + 1))\n  done\n  {rest}\n  round=$((round + 1))\ndone\n{tell}\n{files}\n\
              echo \"end $SURVEIL_ATTEMPT_ID {code}\" >>$E\nexit {code}\n'''\n"
         )
     }
@@ -89,8 +122,10 @@ impl KnownTask {
 
 impl Place {
     pub(crate) fn new(directory: &Path) -> Self {
-        let place = Self { evidence: directory.join("evidence"), locks: directory.join("locks") };
+        let [evidence, locks, files] = ["evidence", "locks", "files"].map(|name| directory.join(name));
+        let place = Self { evidence, locks, files };
         fs::create_dir(&place.locks).unwrap();
+        fs::create_dir(&place.files).unwrap();
         fs::write(&place.evidence, "").unwrap();
         place
     }
@@ -98,6 +133,11 @@ impl Place {
     /// The lines, in the order in which they were written.
     pub(crate) fn lines(&self) -> Vec<(AttemptId, Sign)> {
         fs::read_to_string(&self.evidence).unwrap().lines().filter_map(sign).collect()
+    }
+
+    /// The copy of what an attempt left as an artifact, as its directory `out`.
+    pub(crate) fn copy(&self, attempt: AttemptId) -> PathBuf {
+        self.files.join(attempt.to_string())
     }
 
     /// Whether any process of this attempt is alive.

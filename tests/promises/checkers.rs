@@ -13,7 +13,7 @@ use surveil::scheduler::{Effect, Event, Reply, RunnerCommand};
 use super::history::{Broken, Entry, Fact, History, Promise};
 use super::orders::{self, Orders};
 use super::terms::Terms;
-use super::{intake, losses, outside, plans, schedules, shares, slots, verdicts};
+use super::{files, intake, losses, outside, plans, schedules, shares, slots, verdicts};
 
 type Checker = fn(&[Entry], &Terms) -> Result<(), String>;
 
@@ -41,6 +41,8 @@ const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::S35, shares::s35),
     (Promise::S37, shares::s37),
     (Promise::S37, shares::s37_priorities),
+    (Promise::S44, files::s44),
+    (Promise::S47, files::s47),
     (Promise::L1, l1),
     (Promise::Drain, orders::drain),
     (Promise::Slots, slots::slots),
@@ -56,6 +58,8 @@ const INSIDE: &[(Promise, Checker)] = &[
     (Promise::S53, plans::s53),
     (Promise::Inputs, plans::inputs),
     (Promise::Inputs, plans::recorded_inputs),
+    (Promise::Leavings, plans::leavings),
+    (Promise::Secrets, plans::secrets),
 ];
 
 /// Returns every broken promise of a history, with the first entry that shows it. The history must hold all inputs and

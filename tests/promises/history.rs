@@ -35,6 +35,8 @@ pub(crate) enum Promise {
     S35,
     S36,
     S37,
+    S44,
+    S47,
     S53,
     L1,
     /// The attempts on a runner take no more slots than it has.
@@ -49,6 +51,10 @@ pub(crate) enum Promise {
     Retries,
     /// A task runs with the values that were given to its inputs last, and those are recorded before.
     Inputs,
+    /// Artifacts and outputs count with the outcome of the attempt that left them, and with no other.
+    Leavings,
+    /// A task that asks for secrets goes to a runner that knows them, and may have them or ends with the rule.
+    Secrets,
     /// The scheduler's own invariants.
     Invariant,
     /// The store refused a batch, or its state differs from the fold's.
@@ -149,6 +155,17 @@ pub(crate) enum Fact {
         /// The most that the task writes.
         is_whole: bool,
     },
+    /// The artifact of an attempt that has an outcome was read as an operator reads it.
+    FilesRead {
+        attempt: AttemptId,
+        /// The attempt passed, and its task leaves an artifact.
+        is_due: bool,
+        found: FilesFound,
+    },
+    /// The value of a secret was found at a place where it must not be.
+    SecretSeen {
+        place: String,
+    },
     /// Some process of an attempt is still there although its runner says that the attempt has ended.
     Left {
         attempt: AttemptId,
@@ -169,6 +186,19 @@ pub(crate) enum Fact {
     Ended {
         heads: Vec<(RepoName, RefName, CommitId)>,
     },
+}
+
+/// What was found of the artifact of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FilesFound {
+    /// The attempt has no artifact.
+    Nothing,
+    /// All files as the task left them.
+    Same,
+    /// Something else.
+    Other,
+    /// Retention has removed it, and says so.
+    Removed,
 }
 
 impl Fact {

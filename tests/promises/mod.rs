@@ -2,6 +2,7 @@
 //! each write a history of what they can see, and the same functions judge both.
 
 pub(crate) mod checkers;
+mod files;
 pub(crate) mod history;
 mod intake;
 mod losses;

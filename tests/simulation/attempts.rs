@@ -5,6 +5,7 @@ use surveil::model::{AttemptId, Outcome};
 use surveil::scheduler::Lease;
 
 use crate::history::Fact;
+use crate::leavings::is_denied;
 use crate::network::Up;
 use crate::runner::{Alarm, Early, GRACE_MS, Held, Phase, ProcessId};
 use crate::world::{Happening, World};
@@ -70,6 +71,7 @@ impl World {
         let Some(held) = process.held.get_mut(&attempt) else { return };
         let Phase::Executing { began } = held.phase else { return };
         let outcome = match held.ending {
+            _ if by_itself && held.lease.as_deref().is_some_and(is_denied) => Outcome::CouldNotStart("denied".into()),
             _ if by_itself => natural,
             Some(Early::CutOff) => Outcome::Lost("the runner was cut off from the dispatcher".into()),
             Some(Early::Stopped | Early::Cancelled | Early::Gone) | None => Outcome::Cancelled,
@@ -86,10 +88,11 @@ impl World {
             process.held.remove(&attempt);
         }
         if began {
-            self.history.note(self.now, Fact::Over { attempt, outcome: Some(outcome) });
+            self.history.note(self.now, Fact::Over { attempt, outcome: Some(outcome.clone()) });
         }
         if let Some(lease) = lease {
             self.keep_file(&lease);
+            self.keep_left(&lease, &outcome);
         }
         if is_wanted {
             self.deliver(id, attempt);

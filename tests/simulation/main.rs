@@ -16,6 +16,7 @@ mod dice;
 mod dispatcher;
 mod faults;
 mod fold;
+mod leavings;
 mod network;
 mod observer;
 mod plans;

@@ -7,6 +7,7 @@ use surveil::model::{
 };
 
 use crate::dice::Dice;
+use crate::leavings::add_leavings;
 use crate::observer::Repo;
 use crate::schedules::add_schedules;
 use crate::written_tasks::add_extras;
@@ -24,6 +25,7 @@ pub(crate) fn new_commit(dice: &mut Dice, repo: &mut Repo) -> CommitId {
     }
     if let Ok(plan) = &mut plan {
         add_extras(plan, commit);
+        add_leavings(plan, commit);
     }
     repo.commits.push(commit);
     repo.plans.insert(commit, plan);

@@ -6,7 +6,7 @@ use surveil::scheduler::{Effect, Event, Policy, RunnerCommand};
 
 use crate::dispatcher::{HEARTBEAT_MS, LEASE_CHECK_MS, TIMEOUT_MS, policy};
 use crate::history::Promise;
-use crate::twists::{is_left_out, plan_of, twist_plan, twist_snapshot};
+use crate::twists::{is_left_out, needs_holders, plan_of, twist_plan, twist_snapshot};
 use crate::world::World;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +129,20 @@ pub(crate) enum Sabotage {
     RecordsNoValues,
     /// A request for a build runs with the defaults.
     IgnoresRequestedValues,
+    /// Artifacts are not recorded.
+    ForgetsArtifacts,
+    /// The artifacts of lost attempts are recorded.
+    KeepsArtifactsOfLost,
+    /// Artifacts count for an attempt, whichever runner brings them.
+    BelievesAnyArtifacts,
+    /// Outputs never count.
+    ForgetsOutputs,
+    /// The outputs of an earlier attempt count if the one that ended has none.
+    KeepsEarlierOutputs,
+    /// An attempt that may not have its secrets could not start, and that is all.
+    IgnoresDenials,
+    /// A task goes to any runner, whatever its program knows.
+    ForgetsAbilities,
 }
 
 impl Sabotage {
@@ -192,6 +206,13 @@ impl Sabotage {
         (Self::ForgetsValues, Promise::Inputs),
         (Self::RecordsNoValues, Promise::Inputs),
         (Self::IgnoresRequestedValues, Promise::Inputs),
+        (Self::ForgetsArtifacts, Promise::Leavings),
+        (Self::KeepsArtifactsOfLost, Promise::Leavings),
+        (Self::BelievesAnyArtifacts, Promise::Leavings),
+        (Self::ForgetsOutputs, Promise::Leavings),
+        (Self::KeepsEarlierOutputs, Promise::Leavings),
+        (Self::IgnoresDenials, Promise::Secrets),
+        (Self::ForgetsAbilities, Promise::Secrets),
     ];
 }
 
@@ -242,10 +263,12 @@ impl World {
         }
         if let Some(sabotage) = self.sabotage {
             self.twist_values(sabotage, &mut event);
-            match self.twist_written(sabotage, &mut event) {
-                (Some(first), _) => return vec![(now, first), (now, event)],
-                (None, false) => return Vec::new(),
-                (None, true) => {}
+            for twisted in [self.twist_written(sabotage, &mut event), self.twist_left(sabotage, &mut event)] {
+                match twisted {
+                    (Some(first), _) => return vec![(now, first), (now, event)],
+                    (None, false) => return Vec::new(),
+                    (None, true) => {}
+                }
             }
         }
         match self.sabotage {
@@ -353,8 +376,7 @@ impl World {
     }
 
     pub(crate) fn twist_effects(&mut self, event: &Event, mut effects: Vec<Effect>) -> Vec<Effect> {
-        let needs_holders = [Sabotage::AcceptsLateResults, Sabotage::BelievesAnyone, Sabotage::BelievesAnyFile];
-        if self.sabotage.is_some_and(|sabotage| needs_holders.contains(&sabotage)) {
+        if self.sabotage.is_some_and(needs_holders) {
             for effect in &effects {
                 if let Effect::Send { session, message: RunnerCommand::Lease(lease) } = effect {
                     self.holders.insert(lease.attempt, *session);
@@ -363,6 +385,7 @@ impl World {
         }
         if let Some(sabotage) = self.sabotage {
             self.twist_records(sabotage, &mut effects);
+            self.twist_left_records(sabotage, &mut effects);
         }
         if self.is(Sabotage::AlwaysPasses) {
             for effect in &mut effects {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use surveil::model::{
-    AttemptId, BuildId, Condition, Ending, Job, JobId, JobState, Outcome, Plan, PlannedSchedule, Record, ScheduleRule,
-    SlotCount, Snapshot, Supersede, TaskSpec, Verdict, WallTime,
+    Ability, AttemptId, BuildId, Condition, Ending, Job, JobId, JobState, Outcome, Plan, PlannedSchedule, Record,
+    ScheduleRule, SlotCount, Snapshot, Supersede, TaskSpec, Verdict, WallTime,
 };
 use surveil::scheduler::{Effect, Event};
 
@@ -40,6 +40,17 @@ pub(crate) fn plan_of(event: &mut Event) -> Option<&mut Plan> {
 /// Whether a task of a build wrote this one.
 fn has_joined(job: &Job) -> bool {
     job.task.name.contains('/')
+}
+
+/// Whether a sabotage has to know which session holds each attempt.
+pub(crate) fn needs_holders(sabotage: Sabotage) -> bool {
+    matches!(
+        sabotage,
+        Sabotage::AcceptsLateResults
+            | Sabotage::BelievesAnyone
+            | Sabotage::BelievesAnyFile
+            | Sabotage::BelievesAnyArtifacts
+    )
 }
 
 fn forget_values(task: &mut TaskSpec) {
@@ -210,6 +221,7 @@ pub(crate) fn twist_plan(sabotage: Sabotage, plan: &mut Plan) {
             Sabotage::RetriesAfterAll => placement.retry.on.clear(),
             Sabotage::ForgetsDelays => placement.retry.delay_ms = 0,
             Sabotage::ForgetsElsewhere => placement.retry.elsewhere = false,
+            Sabotage::ForgetsAbilities => placement.labels.retain(|label| Ability::word_of(label).is_none()),
             _ => {}
         }
     }

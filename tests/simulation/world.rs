@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use surveil::model::{AttemptId, BuildSource, Moment, RefName, RepoName, SessionId, WallTime};
+use surveil::model::{Ability, AttemptId, BuildSource, Moment, RefName, RepoName, SessionId, WallTime};
 use surveil::scheduler::Event;
 
 use crate::checkers;
@@ -11,6 +11,7 @@ use crate::dice::Dice;
 use crate::dispatcher::{Dispatcher, Input, Question, TERMS};
 use crate::faults::Fault;
 use crate::history::{Broken, Fact, History, Promise};
+use crate::leavings::Left;
 use crate::network::{Network, Peer};
 use crate::observer::{Observer, ObserverId, Repo};
 use crate::plans::new_commit;
@@ -95,6 +96,8 @@ pub(crate) struct World {
     pub(crate) twisted: Twisted,
     /// The files of further tasks that attempts wrote. They lie beside the results until those are answered.
     pub(crate) files: BTreeMap<AttemptId, WrittenFile>,
+    /// What else attempts left.
+    pub(crate) left: BTreeMap<AttemptId, Left>,
 }
 
 /// The result of a world.
@@ -149,6 +152,7 @@ impl World {
             last_tick: None,
             twisted: Twisted::default(),
             files: BTreeMap::new(),
+            left: BTreeMap::new(),
         };
         if setting.real_store {
             match RealStore::new() {
@@ -333,6 +337,12 @@ fn hosts(dice: &mut Dice) -> Vec<Host> {
     let mut hosts = vec![Host::new("w1", if dice.percent(50) { &["gpu", "linux"] } else { &["linux"] }, 2)];
     if dice.percent(75) {
         hosts.push(Host::new("w2", &["linux"], 1));
+    }
+    // The program of the third host is older than artifacts and secrets.
+    let abilities = [Ability::Artifacts, Ability::Secrets].map(Ability::label);
+    for host in &mut hosts {
+        host.labels.extend(abilities.iter().cloned());
+        host.labels.sort();
     }
     if dice.percent(40) {
         hosts.push(Host::new("w3", if dice.percent(50) { &["gpu"] } else { &[] }, 1));

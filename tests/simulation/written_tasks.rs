@@ -62,7 +62,7 @@ fn value(dice: &mut Dice) -> String {
     format!("v{}", dice.below(1_000))
 }
 
-fn dice_of(commit: CommitId, salt: u64) -> Dice {
+pub(crate) fn dice_of(commit: CommitId, salt: u64) -> Dice {
     let mut seed = [0; 8];
     seed.copy_from_slice(&commit.as_bytes()[2..10]);
     Dice::new(u64::from_be_bytes(seed) ^ salt)
@@ -118,8 +118,8 @@ impl World {
         }
     }
 
-    /// A result arrives. The dispatcher's session reads the file that came with it, and tells the core of it first. The
-    /// result follows once the log is durable, which may take a while.
+    /// A result arrives. The dispatcher's session reads the file and what else came with it, and tells the core of it
+    /// first. The result follows once the log is durable, which may take a while.
     pub(crate) fn hear_result(&mut self, session: SessionId, attempt: AttemptId, outcome: Outcome) {
         let (log, duration_ms) = (Default::default(), Some(1));
         let finished =
@@ -133,19 +133,24 @@ impl World {
         } else {
             self.files.get(&attempt).cloned()
         };
-        let Some(file) = file else { return self.enqueue(CoreInput::Event(finished)) };
-        self.enqueue(CoreInput::Event(Event::TasksWritten { session, attempt, plan: Box::new(file) }));
+        let mut ahead = self.left_events(session, attempt);
+        let is_writer = file.is_some();
+        ahead.extend(file.map(|file| Event::TasksWritten { session, attempt, plan: Box::new(file) }));
+        if ahead.is_empty() {
+            return self.enqueue(CoreInput::Event(finished));
+        }
+        ahead.into_iter().for_each(|event| self.enqueue(CoreInput::Event(event)));
         if self.dice.percent(40) {
             let wait = if self.dice.percent(80) { self.dice.ms(1, 300) } else { self.dice.ms(300, 5_000) };
             self.plan(self.now + wait, Happening::Told(self.dispatcher.start, finished));
         } else {
             self.enqueue(CoreInput::Event(finished));
         }
-        if !self.is_calm && self.dice.percent(15) {
+        if is_writer && !self.is_calm && self.dice.percent(15) {
             let again = self.now + self.dice.ms(1_000, 20_000);
             self.plan(again, Happening::Fault(Fault::RerunWriter));
         }
-        // The file is known, and nothing of it is durable.
+        // The file and the rest are known, and nothing of them is durable.
         if !self.is_calm && self.dice.percent(6) {
             self.dispatcher.doom = Some(self.dice.below(6) as u32);
         }

@@ -163,6 +163,11 @@ impl World {
         self.start_command(name, self.command(arguments))
     }
 
+    /// What each process of this world has printed so far, by its name.
+    pub(crate) fn said(&self) -> Vec<(String, Vec<u8>)> {
+        self.records.borrow().iter().map(|record| record.so_far()).collect()
+    }
+
     /// Like [`World::start`], for a prepared command.
     pub(crate) fn start_command(&self, name: &str, command: Command) -> Process {
         let process = Process::start(name, self.placed(command));

@@ -193,6 +193,12 @@ impl Record {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The name of the process, and all that it has printed so far.
+    pub(super) fn so_far(&self) -> (String, Vec<u8>) {
+        let said = self.lock();
+        (self.name.clone(), [&*said.stdout, &*said.stderr].concat())
+    }
+
     #[track_caller]
     fn wait(&self, what: &str, is_so: impl Fn(&Said) -> bool) {
         let deadline = now() + PATIENCE;

@@ -94,11 +94,30 @@ impl Nemesis<'_> {
 
 /// The tasks of one commit.
 fn tasks(dice: &mut Dice) -> Vec<KnownTask> {
-    let quick =
-        KnownTask { name: "quick", rounds: 1, lines: 40, rest_ms: 20, leaves: false, exclusive: false, code: 0 };
-    let slow = KnownTask { name: "slow", rounds: 4, lines: 400, rest_ms: dice.ms(50, 500), leaves: true, ..quick };
-    let deploy = KnownTask { name: "deploy", rounds: 3, rest_ms: dice.ms(50, 400), exclusive: true, ..quick };
-    let red = KnownTask { name: "red", code: 3, ..quick };
+    let quick = KnownTask {
+        name: "quick",
+        rounds: 1,
+        lines: 40,
+        rest_ms: 20,
+        leaves: false,
+        exclusive: false,
+        code: 0,
+        file_bytes: 1_000,
+        tells: false,
+    };
+    let slow = KnownTask {
+        name: "slow",
+        rounds: 4,
+        lines: 400,
+        rest_ms: dice.ms(50, 500),
+        leaves: true,
+        file_bytes: 150_000,
+        ..quick
+    };
+    let quick = KnownTask { tells: true, ..quick };
+    let deploy =
+        KnownTask { name: "deploy", rounds: 3, rest_ms: dice.ms(50, 400), exclusive: true, file_bytes: 0, ..quick };
+    let red = KnownTask { name: "red", code: 3, file_bytes: 0, tells: false, ..quick };
     let mut tasks = vec![slow];
     for (task, chance) in [(quick, 50), (deploy, 40), (red, 25)] {
         if dice.percent(chance) {

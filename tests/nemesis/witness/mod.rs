@@ -6,6 +6,7 @@
 //! must have been its cause, which has to have passed before; if no such message passed, the record stands without a
 //! cause, and the checkers report that.
 
+mod files;
 mod records;
 mod sessions;
 
@@ -20,6 +21,7 @@ use surveil::model::{
 };
 use surveil::scheduler::{Effect, Event, Reply, RequestId};
 
+use crate::canary::Canary;
 use crate::promises::history::{Fact, History};
 use crate::proxy::{Frame, Tap, Verdict, Way};
 use crate::tasks::{KnownTask, Place, Sign};
@@ -57,6 +59,7 @@ struct Inner {
     cancels: BTreeMap<BuildId, RequestId>,
     last_request: RequestId,
     tally: Tally,
+    canary: Canary,
 }
 
 struct Leased {
@@ -86,10 +89,12 @@ pub(crate) struct Tally {
     pub(crate) acknowledged: usize,
     pub(crate) looks: usize,
     pub(crate) blind: usize,
+    /// Messages that brought secrets to runners.
+    pub(crate) secrets: usize,
 }
 
 impl Witness {
-    pub(crate) fn new(data: &Path, place: Place) -> Arc<Self> {
+    pub(crate) fn new(data: &Path, place: Place, canary: Canary) -> Arc<Self> {
         let inner = Inner {
             began: surveil::clock::wall(),
             history: History::default(),
@@ -111,6 +116,7 @@ impl Witness {
             cancels: BTreeMap::new(),
             last_request: RequestId(0),
             tally: Tally::default(),
+            canary,
         };
         Arc::new(Self { inner: Mutex::new(inner) })
     }
@@ -134,6 +140,7 @@ impl Witness {
         inner.look(false);
         inner.eyes.blink();
         inner.note(Fact::Crashed(how));
+        inner.read_files_again();
     }
 
     /// Notes a commit with its tasks.
@@ -228,6 +235,7 @@ impl Witness {
             inner.note(Fact::Committed(record.clone()));
         }
         inner.read_logs();
+        inner.read_all_files();
         let builds = inner.eyes.kept().unwrap();
         inner.note(Fact::Kept { builds });
         inner.note(Fact::Ended { heads });
@@ -239,6 +247,13 @@ impl Tap for Witness {
     fn passes(&self, connection: u64, link: &str, way: Way, frame: &Frame) -> Verdict {
         let mut inner = self.lock();
         inner.tally.messages += 1;
+        // The message that brings the secret to the runner of an attempt is the only one that may have it.
+        if (way, frame.kind()) == (Way::Down, "secrets") {
+            inner.tally.secrets += 1;
+        } else if let Some(form) = inner.canary.seen_in(&frame.bytes) {
+            let text = format!("on the wire, {way:?}, in a message `{}`, {form}", frame.kind());
+            inner.note(Fact::SecretSeen { place: text });
+        }
         match way {
             Way::Up => inner.hears(connection, link, frame),
             Way::Down => inner.says(connection, frame),
@@ -364,6 +379,7 @@ impl Inner {
             self.note(Fact::Arrived(Event::LeaseCheck));
         }
         self.persist(Record::AttemptFinished { attempt: id, outcome, log, duration_ms, at });
+        self.read_files(id);
     }
 
     /// New evidence by attempt, including attempts that ended without any.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use surveil::model::{
-    Attempt, AttemptId, Build, BuildId, Ending, Job, JobId, JobState, Outcome, Record, Runner, RunnerId, Verdict,
-    WallTime, WholeBuild,
+    ArtifactRecord, Attempt, AttemptId, Build, BuildId, Ending, Job, JobId, JobState, Outcome, Record, Runner,
+    RunnerId, Verdict, WallTime, WholeBuild,
 };
 use surveil::store::{Reader, Readers, Scope, StoreError, sqlite};
 
@@ -190,6 +190,11 @@ impl Eyes {
             kept.extend(reader.build(*id)?.map(|build| build.id));
         }
         Ok(kept)
+    }
+
+    /// What the attempts of a build left.
+    pub(crate) fn artifacts(&self, build: BuildId) -> Result<Vec<(AttemptId, Vec<ArtifactRecord>)>, StoreError> {
+        self.readers.open()?.artifacts(build)
     }
 
     /// Late results that were kept.

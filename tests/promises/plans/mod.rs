@@ -5,6 +5,7 @@
 mod cancels;
 mod conditions;
 mod inputs;
+mod leavings;
 mod retries;
 mod schedules;
 mod written;
@@ -24,6 +25,7 @@ use super::terms::Terms;
 pub(super) use self::cancels::cancels;
 pub(super) use self::conditions::{held, s36};
 pub(super) use self::inputs::{inputs, recorded_inputs};
+pub(super) use self::leavings::{leavings, secrets};
 pub(super) use self::retries::retries;
 pub(super) use self::schedules::s34;
 pub(super) use self::written::s53;
