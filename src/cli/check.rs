@@ -109,7 +109,7 @@ fn line(alike: &[TaskSpec]) -> String {
 }
 
 /// The kinds of facts about a task, in the order of [`facts`].
-const FACTS: [&str; 20] = [
+const FACTS: [&str; 21] = [
     "manual starts",
     "needs",
     "conditions",
@@ -130,6 +130,7 @@ const FACTS: [&str; 20] = [
     "isolations",
     "networks",
     "limits",
+    "services",
 ];
 
 /// Returns what is special about a task.
@@ -139,6 +140,7 @@ fn facts(task: &TaskSpec) -> [Option<String>; FACTS.len()] {
     // The task's author did not write the labels of abilities.
     let labels: Vec<&str> = placement.labels.iter().map(Label::as_str).filter(|it| !is_ability(it)).collect();
     let steps: Vec<&str> = task.recipe.steps.iter().map(|step| step.name.as_str()).collect();
+    let services: Vec<&str> = task.recipe.services.iter().map(|service| service.name.as_str()).collect();
     let inputs: Vec<&str> = placement.inputs.iter().map(|input| input.name.as_str()).collect();
     [
         placement.manual.then(|| "manual".to_owned()),
@@ -164,6 +166,7 @@ fn facts(task: &TaskSpec) -> [Option<String>; FACTS.len()] {
         ),
         (!task.recipe.network).then(|| "without network".to_owned()),
         limits_words(&task.recipe),
+        (!services.is_empty()).then(|| format!("beside {}", services.join(", "))),
     ]
 }
 

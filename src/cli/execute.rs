@@ -15,6 +15,7 @@ use clap::Args;
 use crossbeam_channel::{Receiver, bounded};
 
 use super::local_build::{Done, LocalBuild};
+use super::local_services::LocalServices;
 use super::output::{bold, painted};
 use super::run_place::{Origin, Prepared, RunPlace};
 use super::task_output::pass_on;
@@ -235,7 +236,11 @@ impl LocalRun {
         let (output_file, mut outputs) = (OutputFile::beside(&temporary), Outputs::new());
         let mut run = StepRun::new(&task.recipe);
         let (mut changes, mut begun) = (Vec::new(), None);
-        while let Some(command) = run.next(begun.map_or(0, |begun| clock::now().since(begun))) {
+        let root = self.place.directory();
+        let env = self.environment(task, number, (root, &temporary), [&[]; 2]);
+        let mut services = LocalServices::start(&self.supervisor, &task.recipe, (&env, root, self.grace_ms), &secrets)?;
+        let is_ready = services.as_mut().map_or(Ok(true), |services| services.wait(&self.cancel))?;
+        while is_ready && let Some(command) = run.next(begun.map_or(0, |begun| clock::now().since(begun))) {
             begun = begun.or_else(|| Some(clock::now()));
             if let Some(heading) = run.heading() {
                 out.line(bold(format_args!("--> {heading}")))?;
@@ -247,7 +252,7 @@ impl LocalRun {
                 changes: &changes,
                 secrets: &secrets,
             };
-            let (mut outcome, duration_ms) = self.command(task, number, &command, &places)?;
+            let (mut outcome, duration_ms) = self.command(task, number, (&command, services.as_mut()), &places)?;
             let set = file.as_ref().map_or(Ok(()), |file| file.read().map(|set| set_all(&mut changes, set)));
             let told = output_file.read().and_then(|told| secrets.mask_outputs(told)).map(|told| outputs = told);
             for why in [set, told].into_iter().filter_map(Result::err) {
@@ -268,8 +273,11 @@ impl LocalRun {
             run.ended(&command, outcome, duration_ms, 0..0);
         }
         self.outputs.insert(task.name.clone(), outputs);
+        let (mut outcome, steps) = run.finish();
+        if let Some(services) = services {
+            outcome = services.end(&task.name, is_ready.then_some(outcome))?;
+        }
         self.temporary.clear();
-        let (outcome, steps) = run.finish();
         let mut lines = Vec::new();
         let outcome = self.place.keep_artifacts(task, outcome, &self.cancel, &mut |line| lines.push(line.to_owned()));
         lines.iter().try_for_each(|line| out.line(line))?;
@@ -287,7 +295,7 @@ impl LocalRun {
         &mut self,
         task: &TaskSpec,
         number: u32,
-        command: &NextCommand<'_>,
+        (command, services): (&NextCommand<'_>, Option<&mut LocalServices>),
         places: &CommandFiles<'_>,
     ) -> Result<(Outcome, u64), CliError> {
         let CommandFiles { temporary, outputs, file, changes, secrets } = *places;
@@ -296,9 +304,13 @@ impl LocalRun {
             Ok(directory) => directory,
             Err(why) => return could_not_start(why),
         };
-        let mut env = self.environment(task, number, (&directory, temporary));
+        let mut needed = Outputs::new();
+        let of_needs = task.placement.needs.iter().filter_map(|need| self.outputs.get(&need.task));
+        of_needs.for_each(|outputs| add_outputs(&mut needed, outputs.clone()));
+        let mut env = self.environment(task, number, (&directory, temporary), [&needed, &task.recipe.env]);
         set_all(&mut env, vec![(OUTPUT_FILE.into(), outputs.path().into())]);
         set_all(&mut env, secrets.variables().to_vec());
+        set_all(&mut env, services.as_ref().map_or(Vec::new(), |services| services.variables().to_vec()));
         if let (Some(step), Some(file)) = (command.step, file)
             && let Err(why) = step_environment(&mut env, step, file, changes)
         {
@@ -323,7 +335,10 @@ impl LocalRun {
         };
         let output = File::from(OwnedFd::from(writer));
         let progress = ProgressCallbacks { also_cancel: Some(&quiet), ..ProgressCallbacks::default() };
-        let ended = self.supervisor.run(&process, output, &self.cancel, progress)?;
+        let ended = match services {
+            Some(services) => services.execute(&process, output, &self.cancel, progress)?,
+            None => self.supervisor.run(&process, output, &self.cancel, progress)?,
+        };
         // All processes of the command have ended, so the pipe has no writer any more, and the copying ends.
         let was_quiet = copy.join().map_err(|_| CliError::Panicked("copying of output"))??;
         if ended.leftovers > 0 {
@@ -345,6 +360,7 @@ impl LocalRun {
         task: &TaskSpec,
         number: u32,
         (directory, temporary): (&Path, &Path),
+        given: [&[(String, String)]; 2],
     ) -> Vec<(OsString, OsString)> {
         let facts = AttemptFacts {
             // No dispatcher has numbered this build or attempt.
@@ -370,10 +386,7 @@ impl LocalRun {
         let inherited = inherited(std::env::vars_os());
         let (root, ceiling) = (self.place.directory(), self.place.ceiling());
         let places = AttemptPlaces { root, directory, ceiling, temporary };
-        let mut needed = Outputs::new();
-        let of_needs = task.placement.needs.iter().filter_map(|need| self.outputs.get(&need.task));
-        of_needs.for_each(|outputs| add_outputs(&mut needed, outputs.clone()));
-        attempt_environment(&inherited, &facts, &places, [&needed, &task.recipe.env])
+        attempt_environment(&inherited, &facts, &places, given)
     }
 }
 

@@ -56,6 +56,7 @@ mod human;
 mod interrupt;
 mod join;
 mod local_build;
+mod local_services;
 mod logging;
 mod operator_flags;
 mod output;

@@ -7,25 +7,27 @@ use std::path::{Path, PathBuf};
 
 use super::DispatcherError;
 use crate::config::SERVER_FILE;
-use crate::model::{Build, BuildId, Job, RepoName, TaskName};
+use crate::model::{Build, BuildId, Job, RepoName, StreamKind, TaskName};
 
 /// The data directory's layout.
 #[derive(Debug, Clone)]
 pub(crate) struct DataDir(PathBuf);
 
-/// The place of an attempt's log file. It is made of names, so that people find it.
+/// The place of the file of an attempt's stream. It is made of names, so that people find it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogPlace {
     pub(crate) repo: RepoName,
     pub(crate) build: BuildId,
     pub(crate) task: TaskName,
     pub(crate) number: u32,
+    pub(crate) kind: StreamKind,
 }
 
 impl LogPlace {
     /// Returns the place of the log of attempt `number` of this job.
     pub(crate) fn of(build: &Build, job: &Job, number: u32) -> Self {
-        Self { repo: build.source.repo.clone(), build: build.id, task: job.task.name.clone(), number }
+        let (repo, task, kind) = (build.source.repo.clone(), job.task.name.clone(), StreamKind::Log);
+        Self { repo, build: build.id, task, number, kind }
     }
 }
 
@@ -65,8 +67,15 @@ impl DataDir {
     }
 
     pub(crate) fn log(&self, place: &LogPlace) -> PathBuf {
-        let LogPlace { repo, build, task, number } = place;
-        self.logs().join(repo.as_str()).join(build.to_string()).join(format!("{}.{number}.log", task.file_stem()))
+        let LogPlace { repo, build, task, number, kind } = place;
+        let extension = match kind {
+            StreamKind::Log => "log".to_owned(),
+            other => format!("{other}.log"),
+        };
+        self.logs()
+            .join(repo.as_str())
+            .join(build.to_string())
+            .join(format!("{}.{number}.{extension}", task.file_stem()))
     }
 
     /// The operator's file, which need not exist.

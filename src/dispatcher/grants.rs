@@ -27,6 +27,8 @@ pub(crate) struct Grant {
     pub(crate) has_caches: bool,
     /// The build and the task of an attempt that may ask for secrets.
     pub(crate) secrets: Option<(Arc<BuildSource>, Arc<TaskSpec>)>,
+    /// The task of an attempt that has services.
+    services: Option<Arc<TaskSpec>>,
 }
 
 /// The facts of a repository that tasks are told: the place from which it is observed, and its default branch, if they
@@ -102,16 +104,30 @@ pub(crate) type StoredBytes = HashMap<StreamId, u64>;
 impl Grant {
     pub(crate) fn of(lease: &Lease) -> Self {
         let Lease { source, build, task, number, .. } = lease;
-        let log = LogPlace { repo: source.repo.clone(), build: *build, task: task.name.clone(), number: *number };
+        let (repo, task_name, kind) = (source.repo.clone(), task.name.clone(), StreamKind::Log);
+        let log = LogPlace { repo, build: *build, task: task_name, number: *number, kind };
         let expands = task.recipe.expand.then(|| (Arc::clone(source), Arc::clone(task)));
         let secrets = (!task.recipe.secrets.is_empty()).then(|| (Arc::clone(source), Arc::clone(task)));
+        let services = (!task.recipe.services.is_empty()).then(|| Arc::clone(task));
         let (has_caches, source) = (!task.recipe.caches.is_empty(), Arc::clone(source));
-        Self { commit: source.commit, log, expands, source, has_caches, secrets }
+        Self { commit: source.commit, log, expands, source, has_caches, secrets, services }
     }
 
     /// Returns the place where a stream of this kind is stored; `None` if this dispatcher takes no such stream.
     pub(crate) fn place(&self, kind: &StreamKind) -> Option<LogPlace> {
-        (*kind == StreamKind::Log).then(|| self.log.clone())
+        let is_known = *kind == StreamKind::Log || self.services().any(|name| kind.service() == Some(name));
+        is_known.then(|| LogPlace { kind: kind.clone(), ..self.log.clone() })
+    }
+
+    /// Returns the places of all streams that the attempt may have.
+    pub(crate) fn places(&self, attempt: AttemptId) -> Vec<(AttemptId, LogPlace)> {
+        let kinds = [StreamKind::Log].into_iter().chain(self.services().map(StreamKind::of_service));
+        kinds.map(|kind| (attempt, LogPlace { kind, ..self.log.clone() })).collect()
+    }
+
+    fn services(&self) -> impl Iterator<Item = &str> {
+        let services = self.services.iter().flat_map(|task| &task.recipe.services);
+        services.map(|service| service.name.as_str())
     }
 }
 

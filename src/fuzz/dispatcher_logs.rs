@@ -58,7 +58,7 @@ impl Stage {
 
     fn place() -> LogPlace {
         let repo = RepoName::new("app").expect("it is a fine name");
-        LogPlace { repo, build: BuildId(1), task: TaskName::recorded("test"), number: 1 }
+        LogPlace { repo, build: BuildId(1), task: TaskName::recorded("test"), number: 1, kind: StreamKind::Log }
     }
 
     fn seal(summary: LogSummary) -> StreamSeal {

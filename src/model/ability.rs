@@ -39,12 +39,14 @@ worded! {
         Secrets = "secrets",
         /// The attempt has a cache for its build tools.
         ToolCache = "tool_cache",
+        /// The attempt has services beside it.
+        Services = "services",
     }
 }
 
 impl Ability {
     /// The abilities that this program has on every machine.
-    pub const OF_PROGRAM: [Self; 8] = [
+    pub const OF_PROGRAM: [Self; 9] = [
         Self::Dir,
         Self::QuietTimeout,
         Self::Steps,
@@ -53,6 +55,7 @@ impl Ability {
         Self::Take,
         Self::Secrets,
         Self::ToolCache,
+        Self::Services,
     ];
 
     /// Returns the abilities that a runner needs to execute a recipe.
@@ -71,6 +74,7 @@ impl Ability {
             (Self::Limits, recipe.has_limits()),
             (Self::Secrets, !recipe.secrets.is_empty()),
             (Self::ToolCache, recipe.tool_cache),
+            (Self::Services, !recipe.services.is_empty()),
         ];
         needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(ability, _)| ability)
     }
@@ -101,7 +105,7 @@ impl Ability {
             Self::NoNetwork => Some("tasks without network (`network = false`)"),
             Self::Limits => Some("limits of an attempt (`memory`, `processes`, `cpus`)"),
             Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand => None,
-            Self::Artifacts | Self::Take | Self::Secrets | Self::ToolCache => None,
+            Self::Artifacts | Self::Take | Self::Secrets | Self::ToolCache | Self::Services => None,
         }
     }
 
@@ -112,8 +116,8 @@ impl Ability {
             Self::Guarded => Some(Tier::Guarded),
             Self::Sealed => Some(Tier::Sealed),
             Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand => None,
-            Self::Artifacts | Self::Take | Self::Secrets => None,
-            Self::Image | Self::NoNetwork | Self::Limits | Self::ToolCache => None,
+            Self::Artifacts | Self::Take | Self::Secrets | Self::ToolCache | Self::Services => None,
+            Self::Image | Self::NoNetwork | Self::Limits => None,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ServiceRecord;
+
 /// How an attempt was executed, as its runner reports it. It is on the wire and in the store as it is, so a field is
 /// only ever added, with a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,4 +27,7 @@ pub struct ExecutionRecord {
     /// The limit of which the attempt used more, so that its processes were ended, in words; empty if there is none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub exceeded: String,
+    /// The services of the attempt, in the order of the task.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceRecord>,
 }

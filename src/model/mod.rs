@@ -36,6 +36,7 @@ mod retry;
 mod runner;
 mod schedule;
 pub mod secret;
+mod service;
 mod snapshot;
 mod step;
 mod stream;
@@ -75,12 +76,16 @@ pub use pin::{Pin, PinError};
 pub use plan::{BuildSettings, ForWritten, MAX_PRIORITY, Plan, PlannedTask, Supersede, WrongInputs};
 pub use plan_choice::{ChangeJudge, Changes};
 pub use readiness::Readiness;
-pub use recipe::{Recipe, STOP_AT_FAILURE, Script, Step};
+pub use recipe::{Recipe, STOP_AT_FAILURE, Script, Service, Step};
 pub use record::{Decision, Record};
 pub use retry::{RetryCause, RetryRule};
 pub use runner::{DrainOrder, Isolation, Ordered, Runner, RunnerState};
 pub use schedule::{PlannedSchedule, Schedule, ScheduleRule};
 pub use secret::{Secret, SecretAsk, SecretRule, SecretUse};
+pub use service::{
+    FailureParts, MAX_LAST_LINES, MAX_SERVICE_NAME_CHARS, MAX_SERVICES, PORT_VARIABLE, ServiceFailure, ServiceRecord,
+    is_service_name, variable_of_service,
+};
 pub use snapshot::{AcceptedHead, Snapshot, WholeBuild};
 pub use step::StepRecord;
 pub use stream::{StreamId, StreamKind, StreamNameError, StreamSummary};

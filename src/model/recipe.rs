@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::service::variable_of_service;
 use super::{ArtifactRule, CacheRule, Pull, Tier};
 
 /// The commands of a task.
@@ -130,6 +131,44 @@ pub struct Recipe {
     /// The secrets that the attempt gets when it starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<WantedSecret>,
+    /// The services that are started before the task and end with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Service>,
+}
+
+/// A program that is started before a task, in the same attempt, and ends with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Unique within the task.
+    pub name: String,
+    #[serde(flatten)]
+    pub script: Script,
+    /// The command that exits with 0 once the service is ready. Without one, the service is ready when something takes
+    /// connections on its port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Script>,
+    /// Variables that are added to the environment of the service and of `ready`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<(String, String)>,
+    /// The time within which it must be ready.
+    pub timeout_ms: u64,
+}
+
+impl Service {
+    /// The time within which a service must be ready that names none.
+    pub const DEFAULT_TIMEOUT_MS: u64 = 60 * 1000;
+
+    /// A service with defaults for everything but its name and its script.
+    #[must_use]
+    pub fn new(name: String, script: Script) -> Self {
+        Self { name, script, ready: None, env: Vec::new(), timeout_ms: Self::DEFAULT_TIMEOUT_MS }
+    }
+
+    /// The variable in which all commands of the attempt have the port of this service.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        variable_of_service(&self.name)
+    }
 }
 
 /// A secret that a task asks for.
@@ -180,6 +219,7 @@ impl Recipe {
             tool_cache: false,
             caches: Vec::new(),
             secrets: Vec::new(),
+            services: Vec::new(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The byte streams that an attempt leaves. Today every attempt has one, its log.
+//! The byte streams that an attempt leaves: its log, and that of each of its services.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,12 +8,16 @@ use super::{AttemptId, LogSummary};
 /// The longest name of a stream. It is a part of file names.
 const MAX_NAME_BYTES: usize = 64;
 
+/// The beginning of the names of services' logs.
+const OF_SERVICE: &str = "service-";
+
 /// The content of an attempt's stream.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StreamKind {
     /// The output of the task. The least kind, so that the log comes first when an attempt's streams are sorted.
     Log,
-    /// A stream that this program gives no meaning to, by its name. A dispatcher refuses it.
+    /// Another stream, by its name: the log of a service ([`Self::of_service`]), or one that this program gives no
+    /// meaning to. A dispatcher refuses those.
     Other(Arc<str>),
 }
 
@@ -36,6 +40,18 @@ impl StreamKind {
             }
             text => Err(StreamNameError(text.chars().take(80).collect())),
         }
+    }
+
+    /// The kind of the log of the service with this name.
+    #[must_use]
+    pub fn of_service(name: &str) -> Self {
+        Self::Other(format!("{OF_SERVICE}{name}").into())
+    }
+
+    /// Returns the name of the service of which it is the log.
+    #[must_use]
+    pub fn service(&self) -> Option<&str> {
+        self.name().strip_prefix(OF_SERVICE)
     }
 
     /// The name on the wire and in file names.
@@ -91,7 +107,10 @@ mod tests {
         let kind = |name: &str| StreamKind::new(&name.into());
         assert_eq!(kind("log"), Ok(StreamKind::Log));
         let report = kind("report-2").unwrap();
+        assert_eq!(report.service(), None);
         assert_eq!(StreamId { attempt: AttemptId(7), kind: report }.to_string(), "report-2 of attempt a7");
+        let service = StreamKind::of_service("db");
+        assert_eq!((kind("service-db"), service.service()), (Ok(service.clone()), Some("db")));
         for name in ["", "../x", "a.b", "A", "-a", "2a", &"a".repeat(65)] {
             assert!(kind(name).unwrap_err().to_string().contains("cannot name a stream"), "{name}");
         }

@@ -15,7 +15,7 @@ use super::{ProcessError, kernel};
 use crate::model::Isolation;
 
 /// The hidden subcommand.
-const SUBCOMMAND: &str = "supervise";
+pub(super) const SUBCOMMAND: &str = "supervise";
 
 /// Starts the supervising process from this thread, which must live as long as that process. It has a process group of
 /// its own, so that it does not get the signals that a terminal sends to the runner. It never prints, so its stdout is

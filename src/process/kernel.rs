@@ -73,6 +73,15 @@ pub(super) fn start(
     Err(reason)
 }
 
+/// Starts a process as [`start`] does, in the root directory, and with `input` as its stdin.
+pub(super) fn start_with_input(image: &Image, input: &OwnedFd, output: &OwnedFd) -> Result<Pid, Errno> {
+    let mut setup = SpawnSetup::new(Path::new("/"), output)?;
+    // SAFETY: the actions are initialised, and nothing else uses them.
+    check(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut setup.actions, input.as_raw_fd(), 0) })?;
+    let program = image.candidates.first().ok_or(Errno::NOENT)?;
+    setup.spawn(program, image)
+}
+
 /// The steps of posix_spawn(3) between the new process's start and its program's.
 struct SpawnSetup {
     actions: libc::posix_spawn_file_actions_t,

@@ -5,7 +5,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,12 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::Command;
+use super::child::SUBCOMMAND;
 use super::kernel::{Image, Strings};
 use crate::model::Script;
+
+/// This program, even if a newer one has replaced its file.
+const PROGRAM: &str = "/proc/self/exe";
 
 /// The platform's shell.
 const SHELL: &str = "/bin/sh";
@@ -44,6 +48,19 @@ pub(super) fn prepare(command: &Command) -> Result<Image, String> {
         candidates: candidates.collect::<Result<_, _>>().map_err(no_nul)?,
         arguments: Strings::new(words.into_iter().map(CString::new).collect::<Result<_, _>>().map_err(no_nul)?),
         environment: Strings::new(environment.collect::<Result<_, _>>().map_err(no_nul)?),
+    })
+}
+
+/// Returns this very program with the hidden subcommand, with the variables of this process. A view may hide its file;
+/// the kernel's link to it works all the same.
+pub(super) fn supervisor() -> io::Result<Image> {
+    let string = |bytes: &[u8]| CString::new(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+    let variables = std::env::vars_os();
+    let variables = variables.map(|(name, value)| string(&[name.as_bytes(), b"=", value.as_bytes()].concat()));
+    Ok(Image {
+        candidates: vec![string(PROGRAM.as_bytes())?],
+        arguments: Strings::new(vec![string(PROGRAM.as_bytes())?, string(SUBCOMMAND.as_bytes())?]),
+        environment: Strings::new(variables.collect::<io::Result<_>>()?),
     })
 }
 

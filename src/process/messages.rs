@@ -19,13 +19,14 @@ use rustix::net::{
 
 use super::fields::{Fields, Message};
 use super::{Command, Ended, Enforcement, Exit, Given, Guard, Limits, Usage, View};
-use crate::model::{Isolation, Script};
+use crate::model::{Isolation, MAX_SERVICES, Script};
 
 /// The longest message. The kernel accepts at most about 6 MiB of arguments and environment.
 pub(super) const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Descriptors that come with one message: a command's output, and the list of its control group's processes.
-const MAX_DESCRIPTORS: usize = 2;
+/// Descriptors that come with one message: a command's output, and the list of its control group's processes; or the
+/// sockets of the supervising processes of a nest, which are more.
+const MAX_DESCRIPTORS: usize = MAX_SERVICES + 1;
 
 /// The tiers, each at the place that stands for it in a message.
 const TIERS: [Isolation; 2] = [Isolation::PidNamespace, Isolation::Subreaper];
@@ -40,6 +41,11 @@ pub(super) enum Order {
     Run(Command),
     /// End the running command. Ignored if none runs: the report of its end was on its way.
     Cancel,
+    /// Start a supervising process for each socket that comes with the message, with this view, and wait for nothing
+    /// more but the end. The guard of the view is that of the process, and is not sent.
+    Nest(Option<View>),
+    /// Find out whether a process takes connections on this port of the loopback interface.
+    Probe(u16),
 }
 
 /// A message of the supervising process to the runner.
@@ -49,9 +55,9 @@ pub(super) enum Report {
     Ready,
     /// Answers `Serve`: the kernel refused, with this error number.
     Refused(i32),
-    /// The command's process executes its program now.
+    /// The command's process executes its program now. Also answers `Nest`.
     Started,
-    /// The command and all its descendants are gone, or it never started.
+    /// The command and all its descendants are gone, or it never started. Answers `Probe` by an exit code, 0 for yes.
     Ended(Ended),
     /// The command could not be started, with this error number; not its own fault.
     NotStarted(i32),
@@ -78,6 +84,8 @@ impl Order {
             }
             Self::Run(command) => encode_run(command, command.limits),
             Self::Cancel => Message::new(2).finish(),
+            Self::Nest(view) => encode_view(Message::new(3), view.as_ref()).finish(),
+            Self::Probe(port) => Message::new(4).u32((*port).into()).finish(),
         }
     }
 
@@ -87,6 +95,8 @@ impl Order {
             0 => Self::Serve(*TIERS.get(usize::from(fields.byte()?))?, decode_guard(&mut fields)?),
             1 => Self::Run(decode_run(&mut fields)?),
             2 => Self::Cancel,
+            3 => Self::Nest(decode_view(&mut fields)?),
+            4 => Self::Probe(fields.u32()?.try_into().ok()?),
             _ => return None,
         };
         fields.0.is_empty().then_some(order)
@@ -106,18 +116,29 @@ pub(super) fn encode_run(command: &Command, limits: Limits) -> Vec<u8> {
     message = message.count(command.env.len());
     let env = command.env.iter();
     message = env.fold(message, |message, (name, value)| message.bytes(name.as_bytes()).bytes(value.as_bytes()));
-    let message = match &command.view {
-        None => message.byte(0),
-        Some(View { given, guard: _ }) => {
-            let message = message.byte(1).count(given.len());
-            given.iter().fold(message, |message, given| {
-                message.path(&given.at).path(&given.from).byte(given.is_read_only.into())
-            })
-        }
-    };
+    let message = encode_view(message, command.view.as_ref());
     // No limit is 0.
     let Limits { memory_bytes, processes, millicpus } = limits;
     message.u64(memory_bytes.unwrap_or(0)).u32(processes.unwrap_or(0)).u32(millicpus.unwrap_or(0)).finish()
+}
+
+fn encode_view(message: Message, view: Option<&View>) -> Message {
+    let Some(View { given, guard: _ }) = view else { return message.byte(0) };
+    let message = message.byte(1).count(given.len());
+    given
+        .iter()
+        .fold(message, |message, given| message.path(&given.at).path(&given.from).byte(given.is_read_only.into()))
+}
+
+/// The inner `None` means that there is no view.
+#[expect(clippy::option_option, reason = "the outer one is a malformed message")]
+fn decode_view(fields: &mut Fields<'_>) -> Option<Option<View>> {
+    if fields.byte()? == 0 {
+        return Some(None);
+    }
+    let given = (0..fields.u32()?)
+        .map(|_| Some(Given { at: fields.path()?, from: fields.path()?, is_read_only: fields.byte()? != 0 }));
+    Some(Some(View { guard: Arc::default(), given: given.collect::<Option<_>>()? }))
 }
 
 /// The inner `None` means that there is no guard.
@@ -146,15 +167,7 @@ fn decode_run(fields: &mut Fields<'_>) -> Option<Command> {
     let env = (0..fields.u32()?)
         .map(|_| Some((fields.os_string()?, fields.os_string()?)))
         .collect::<Option<Vec<(OsString, OsString)>>>()?;
-    let view = match fields.byte()? {
-        0 => None,
-        1 => {
-            let given = (0..fields.u32()?)
-                .map(|_| Some(Given { at: fields.path()?, from: fields.path()?, is_read_only: fields.byte()? != 0 }));
-            Some(View { guard: Arc::default(), given: given.collect::<Option<_>>()? })
-        }
-        _ => return None,
-    };
+    let view = decode_view(fields)?;
     let (memory_bytes, processes, millicpus) = (fields.u64()?, fields.u32()?, fields.u32()?);
     let limits = Limits {
         memory_bytes: Some(memory_bytes).filter(|bytes| *bytes > 0),
@@ -356,8 +369,11 @@ mod tests {
         let given = vec![Given::in_place("/g/h".into()), tmp, Given::to_read("/r".into())];
         let view = View { guard: Arc::default(), given };
         let limits = Limits { memory_bytes: Some(u64::MAX), processes: Some(1), millicpus: Some(2) };
+        check_order(&Order::Nest(Some(view.clone())));
         check_order(&Order::Run(Command { view: Some(view), limits, ..sample(Script::Shell("x".into())) }));
         check_order(&Order::Cancel);
+        check_order(&Order::Nest(None));
+        check_order(&Order::Probe(u16::MAX));
         for report in [Report::Ready, Report::Refused(1), Report::Started, Report::NotStarted(12), Report::Remaining(3)]
         {
             check_report(&report);

@@ -7,10 +7,11 @@
 //! each slot if this process may create one, else a subreaper. Both prove emptiness in the same way: the supervising
 //! process has no child any more.
 //!
-//! The files: commands and how they end (`command`); the runner's side (`supervisor`, `child`); the supervising process
-//! (`supervise_main`) and its parts: preparing an execution and explaining a failed one (`launch`), the one file with
-//! unsafe code (`kernel`), the tiers (`isolation`), the mounts of a guard (`guard`, `mounts`, or `fence`), limits
-//! (`limits`, `groups`), killing everything (`sweep`) with the process table (`table`); and the messages between the
+//! The files: commands and how they end (`command`); the runner's side (`supervisor`, `supervising_process`,
+//! `conversation`, `child`, and `nest` for commands that run side by side); the supervising process (`supervise_main`)
+//! and its parts: preparing an execution and explaining a failed one (`launch`), the one file with unsafe code
+//! (`kernel`), the tiers (`isolation`), the mounts of a guard (`guard`, `mounts`, or `fence`), limits (`limits`,
+//! `groups`), killing everything (`sweep`) with the process table (`table`); and the messages between the
 //! two processes (`messages`). `idle` returns a role's unused memory to the system.
 //!
 //! This room reads no output and never waits for a pipe to close, because an orphan may hold the pipe open. Its callers
@@ -18,6 +19,7 @@
 
 mod child;
 mod command;
+mod conversation;
 mod error;
 mod fence;
 mod fields;
@@ -30,7 +32,9 @@ mod launch;
 mod limits;
 mod messages;
 mod mounts;
+mod nest;
 mod supervise_main;
+mod supervising_process;
 mod supervisor;
 mod sweep;
 mod table;
@@ -42,5 +46,6 @@ pub use guard::{Given, Guard, View};
 pub use idle::give_back_when_idle;
 pub use isolation::detect as detect_isolation;
 pub use limits::{Controllers, Enforcement, Limits};
+pub use nest::{Nest, NestedSupervisor};
 pub use supervise_main::supervise;
 pub use supervisor::Supervisor;

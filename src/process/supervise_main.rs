@@ -2,10 +2,12 @@
 //!
 //! Executes one command after the other, ordered over its stdin, a socket, and reports an end only when no process of
 //! the command is left. If the socket closes, the runner is gone, and everything ends at once. It has one thread and
-//! keeps nothing between commands. It must stay small, because there is one for each slot. Never prints: errors are
-//! reported.
+//! keeps nothing between commands. It must stay small, because there is one for each slot. In place of commands it can
+//! have further processes of its kind below it (`nest`). Never prints: errors are reported.
 
+use std::fs::File;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -48,6 +50,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause if the looks enforce a limit.
 const LIMITED_PAUSE: Duration = Duration::from_millis(200);
 
+/// Time in which a listening socket of this machine takes a connection, unless its queue is full.
+const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The body of the hidden subcommand: executes the commands that come over its stdin (a socket) until it closes.
 pub fn supervise() -> Result<(), ProcessError> {
     let socket = take_socket().map_err(ProcessError::Prepare)?;
@@ -55,7 +60,7 @@ pub fn supervise() -> Result<(), ProcessError> {
     let (isolation, guard) = match messages::receive_order(&socket).map_err(ProcessError::Talk)? {
         None => return Ok(()),
         Some((Order::Serve(isolation, guard), _)) => (isolation, guard),
-        Some((Order::Run(_) | Order::Cancel, _)) => return Err(out_of_turn()),
+        Some(_) => return Err(out_of_turn()),
     };
     let guarding = match prepare(isolation, guard.as_deref()) {
         Ok(guarding) => guarding,
@@ -81,15 +86,79 @@ fn serve(socket: &UnixStream, mut family: Family, mut guarding: Option<Guarding>
                     return Ok(());
                 }
             }
+            Some((Order::Nest(view), sockets)) => {
+                return nest(socket, &mut family, guarding.as_mut(), view.as_ref(), sockets);
+            }
+            Some((Order::Probe(port), _)) => {
+                let exit = Exit::Code((!accepts(port)).into());
+                report(socket, &Report::Ended(Ended::before_start(exit)))?;
+            }
             Some((Order::Serve(..), _)) => return Err(out_of_turn()),
         }
     }
 }
 
+/// Starts a process of this kind for each socket, below this one. Waits until the runner closes its own, and ends
+/// everything.
+fn nest(
+    socket: &UnixStream,
+    family: &mut Family,
+    guarding: Option<&mut Guarding>,
+    view: Option<&View>,
+    sockets: Vec<OwnedFd>,
+) -> Result<(), ProcessError> {
+    let shown = match (guarding, view) {
+        (Some(Guarding::Mounts(mounts)), Some(view)) => mounts.show(view),
+        // Under Landlock each process confines its own commands.
+        _ => Ok(()),
+    };
+    let answer = match shown.and_then(|()| start_nested(&sockets)) {
+        Ok(()) => Report::Started,
+        Err(error) => Report::NotStarted(error.raw_os_error().unwrap_or(0)),
+    };
+    // Only the processes below have them now, so that the runner sees the end of each.
+    drop(sockets);
+    let waited = report(socket, &answer).and_then(|()| wait_for_end(socket, family));
+    if let Err(Remaining(count)) = family.sweep() {
+        report(socket, &Report::Remaining(count))?;
+        return Err(ProcessError::Remaining { count });
+    }
+    waited
+}
+
+fn start_nested(sockets: &[OwnedFd]) -> io::Result<()> {
+    let output = File::options().write(true).open("/dev/null")?.into();
+    let image = launch::supervisor()?;
+    sockets.iter().try_for_each(|socket| Ok(kernel::start_with_input(&image, socket, &output).map(drop)?))
+}
+
+/// Waits until the runner closes its socket, or is gone.
+fn wait_for_end(socket: &UnixStream, family: &mut Family) -> Result<(), ProcessError> {
+    loop {
+        let to_read = family.wait(socket, None).map_err(ProcessError::Talk)?;
+        family.reap();
+        if to_read {
+            return match messages::receive_order(socket).map_err(ProcessError::Talk)? {
+                None => Ok(()),
+                Some(_) => Err(out_of_turn()),
+            };
+        }
+    }
+}
+
+/// Whether a process takes connections on this port of the loopback interface.
+fn accepts(port: u16) -> bool {
+    [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].into_iter().any(|address| {
+        let connected = TcpStream::connect_timeout(&(address, port).into(), PROBE_PATIENCE);
+        // If nobody listens, the kernel may choose this very port for the connection, which then is one to itself.
+        connected.is_ok_and(|stream| stream.local_addr().ok() != stream.peer_addr().ok())
+    })
+}
+
 /// Moves the socket from stdin to another descriptor, and makes stdin empty.
 fn take_socket() -> io::Result<UnixStream> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     Ok(socket.into())
 }
 
@@ -285,7 +354,7 @@ impl Running {
                         stopped = Some(Exit::Cancelled);
                         deadline = self.terminate(family);
                     }
-                    Some((Order::Run(_) | Order::Serve(..), _)) => return Err(out_of_turn()),
+                    Some(_) => return Err(out_of_turn()),
                 }
             }
             if deadline.is_some_and(|deadline| clock::instant() >= deadline) {

@@ -22,6 +22,40 @@ pub struct Execution {
     /// The limit of which the attempt used more, so that its processes were ended. Empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub exceeded: String,
+    /// The services of the attempt. None by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceEnd>,
+}
+
+/// What became of one service of an attempt.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceEnd {
+    pub name: String,
+    /// The time after which it was ready. Absent if it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_ms: Option<u64>,
+    /// How it failed: before it was ready, or else before its task ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<ServiceFailureEnd>,
+    /// The last lines of its log, if it is the reason why the task could not start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
+}
+
+/// How a service failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceFailureEnd {
+    /// `exit_code`, `signal`, `could_not_start` or `not_ready`.
+    pub code: String,
+    /// The exit code, the signal, or with `not_ready` the exit code of the last try of `ready`, if one ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<i32>,
+    /// With `could_not_start`: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// With `not_ready`: the time within which it had to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
 }
 
 /// The tiers of isolation that a runner offers.

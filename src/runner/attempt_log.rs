@@ -10,12 +10,12 @@ use super::output::{OutputSummary, announce};
 use super::spool::SpoolWriter;
 use super::upload::Upload;
 use crate::model::reason::{LossReason, TimeoutReason};
-use crate::model::{AttemptId, Outcome, StepRecord};
+use crate::model::{AttemptId, Outcome, StepRecord, StreamId};
 use crate::process::{Ended, Exit, ProcessError};
 
 /// The log of an attempt that is being executed.
 pub(super) struct AttemptLog {
-    attempt: AttemptId,
+    stream: StreamId,
     /// `None` while a command's output is taken.
     writer: Option<SpoolWriter>,
     uploads: Sender<Upload>,
@@ -29,7 +29,14 @@ pub(super) struct AttemptLog {
 
 impl AttemptLog {
     pub(super) fn new(attempt: AttemptId, writer: SpoolWriter, uploads: Sender<Upload>) -> Self {
-        Self { attempt, writer: Some(writer), uploads, failure: None, is_cut: false, has_started: false }
+        Self {
+            stream: StreamId::log(attempt),
+            writer: Some(writer),
+            uploads,
+            failure: None,
+            is_cut: false,
+            has_started: false,
+        }
     }
 
     /// The number of bytes that were written so far, those included that are left out in the end.
@@ -42,7 +49,7 @@ impl AttemptLog {
         let Some(writer) = self.writer.as_mut().filter(|_| self.failure.is_none()) else { return };
         let was_silent = writer.spool().len() == 0;
         self.failure = writer.write_line(text).err();
-        announce(self.attempt, writer.spool(), &self.uploads, was_silent);
+        announce(&self.stream, writer.spool(), &self.uploads, was_silent);
     }
 
     /// Hands over the writer, for the output of a command.
@@ -56,7 +63,7 @@ impl AttemptLog {
         let before = writer.spool().len();
         self.failure = self.failure.take().or(taken.failure).or_else(|| writer.end_output().err());
         if writer.spool().len() > before {
-            announce(self.attempt, writer.spool(), &self.uploads, before == 0);
+            announce(&self.stream, writer.spool(), &self.uploads, before == 0);
         }
         self.writer = Some(writer);
         self.is_cut |= taken.is_cut;
@@ -79,7 +86,7 @@ impl AttemptLog {
         let spool = writer.spool().clone();
         let was_silent = spool.len() == 0;
         let (mut log, kept, finished) = writer.finish();
-        announce(self.attempt, &spool, &self.uploads, was_silent);
+        announce(&self.stream, &spool, &self.uploads, was_silent);
         let failure = self.failure.or(finished.err());
         if let Some(error) = &failure {
             log.missing = Some(format!("the runner could not keep it: {error}"));

@@ -1,4 +1,4 @@
-//! The places of an attempt's commands: its work tree, and what lies beside it.
+//! The places of an attempt's commands beside its work tree.
 
 use std::ffi::OsString;
 use std::io;
@@ -17,7 +17,6 @@ use crate::process::View;
 
 /// The places of a command of an attempt.
 pub(super) struct CommandPlaces<'a> {
-    pub(super) tree: &'a Path,
     pub(super) directories: &'a Directories,
     /// `SURVEIL_ENV`, if the task has steps.
     pub(super) file: Option<&'a StepEnv>,
@@ -29,6 +28,8 @@ pub(super) struct CommandPlaces<'a> {
     pub(super) tool_cache: &'a [(OsString, OsString)],
     /// The secrets of the attempt, as variables.
     pub(super) secrets: &'a [(OsString, OsString)],
+    /// The ports of its services, as variables.
+    pub(super) ports: &'a [(OsString, OsString)],
 }
 
 /// The directories of an attempt beside its work tree.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::layout::Layout;
-use crate::process::{Command, Ended, ProcessError, ProgressCallbacks};
+use crate::process::{Command, Ended, Nest, NestedSupervisor, ProcessError, ProgressCallbacks, View};
 
 /// Executes commands, as [`Supervisor::run`](crate::process::Supervisor::run) does; or a stand-in of a test.
 pub(super) type Execute =
@@ -22,4 +22,10 @@ pub(super) struct Executors {
     /// For the processes of a container tool. A tool keeps the pids of its containers for later calls, so they must be
     /// those of the machine, and not of a namespace.
     pub(super) tools: MakeExecutor,
+    /// For the tasks that have services.
+    pub(super) nests: MakeNest,
 }
+
+/// Makes a nest for that many commands, which have one view.
+pub(super) type MakeNest =
+    Arc<dyn Fn(&Layout, Option<&View>, usize) -> Result<(Nest, Vec<NestedSupervisor>), ProcessError> + Send + Sync>;

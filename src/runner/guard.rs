@@ -187,6 +187,7 @@ impl AttemptGuard {
             cpu_ms: used.map(|used| used.cpu_ms),
             exceeded: exceeded(recipe, &enforcement),
             not_enforced: enforcement.gaps,
+            services: Vec::new(),
         }
     }
 

@@ -8,6 +8,7 @@
 //! The runner never reports a failure of its own as a failure of the task: such an attempt is lost.
 
 mod assignment;
+mod attempt_command;
 mod attempt_file;
 mod attempt_log;
 mod blobs;
@@ -43,6 +44,7 @@ mod recovery;
 mod routes;
 mod secret_request;
 mod secrets;
+mod services;
 mod session;
 mod session_thread;
 mod shared_repos;
@@ -75,6 +77,9 @@ pub use masking::Masker;
 pub use output_file::{OutputFile, VARIABLE as OUTPUT_FILE};
 pub use own_temporary::OwnTemporary;
 pub use secrets::{AttemptSecrets, SecretValues};
+pub use services::{
+    NotReady, Port, RunningServices, ServiceStart, environment_of_service, last_lines, ports_of_services,
+};
 pub use step_env::{StepEnv, set_all, step_environment};
 pub use steps::{NextCommand, StepRun, outcome_of};
 pub use tool_cache::{GO_ADDRESS, serve_go};
@@ -86,7 +91,7 @@ use layout::Layout;
 
 use crate::config::RunnerSettings;
 use crate::model::Isolation;
-use crate::process::{Controllers, Groups, Supervisor, detect_isolation};
+use crate::process::{Controllers, Groups, Supervisor, View, detect_isolation};
 use crate::shutdown::Stop;
 
 /// Executes attempts until a message arrives on `stop`. Waits for a dispatcher that is away.
@@ -104,7 +109,13 @@ pub fn run(settings: RunnerSettings, stop: &Receiver<Stop>) -> Result<(), Runner
             Box::new(move |command, output, cancel, progress| supervisor.run(command, output, cancel, progress))
         })
     };
-    let executors = Executors { tasks: executors(isolation, groups), tools: executors(Isolation::Subreaper, None) };
+    let of_nests = groups.clone();
+    let nests = Arc::new(move |layout: &Layout, view: Option<&View>, count: usize| {
+        let supervisor = Supervisor::new(program.into(), isolation);
+        supervisor.keeping_open(layout.attempts()).limited_by(of_nests.clone()).nest(view, count)
+    });
+    let tasks = executors(isolation, groups);
+    let executors = Executors { tasks, tools: executors(Isolation::Subreaper, None), nests };
     core::run(&settings, isolation, means, executors, stop)
 }
 

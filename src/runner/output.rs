@@ -1,7 +1,7 @@
-//! The reader of a slot's output, which writes to the spool. The thread `slot<N>-out` reads the output of an attempt
-//! that lasts. The slot itself reads the output of a shorter attempt afterwards, since waking the thread twice costs
-//! more than reading a pipe. Neither waits for the network, so an attempt is slowed down by its own disk at most. There
-//! is one thread for each slot, because starting one for each attempt would cost more still.
+//! The reader of a slot's output, or of a service's, which writes to the spool. The thread `slot<N>-out` reads the
+//! output of an attempt that lasts. The slot itself reads the output of a shorter attempt afterwards, since waking the
+//! thread twice costs more than reading a pipe. Neither waits for the network, so an attempt is slowed down by its own
+//! disk at most. There is one thread for each slot, because starting one for each attempt would cost more still.
 
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::OwnedFd;
@@ -15,10 +15,10 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use super::limits::{OUTPUT_END, PIPE_BYTES, READ_BYTES};
 use super::spool::{Spool, SpoolWriter};
 use super::upload::Upload;
-use crate::model::{AttemptId, StreamId};
+use crate::model::StreamId;
 use crate::threads::{self, Thread};
 
-/// Reads the output of a slot's attempts, one after the other.
+/// Reads the output of a slot's attempts, one after the other; or that of a service.
 pub(super) struct SlotOutput {
     /// The output of the current attempt, while no thread reads it.
     unread: Option<OutputReader>,
@@ -43,11 +43,11 @@ pub(super) struct OutputSummary {
 }
 
 impl SlotOutput {
-    pub(super) fn new(slot: usize, uploads: Sender<Upload>) -> io::Result<Self> {
+    pub(super) fn new(thread: &str, uploads: Sender<Upload>) -> io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (attempts, next) = bounded::<OutputReader>(1);
         let (done, taken) = bounded(1);
-        let thread = threads::spawn(&format!("slot{slot}-out"), move || {
+        let thread = threads::spawn(thread, move || {
             for mut taking in next {
                 let is_cut = taking.read_to_end();
                 if done.send(taking.taken(is_cut)).is_err() {
@@ -63,7 +63,7 @@ impl SlotOutput {
     /// for the time `quiet`.
     pub(super) fn start(
         &mut self,
-        attempt: AttemptId,
+        stream: StreamId,
         writer: SpoolWriter,
         end: Sender<()>,
         quiet: Option<Duration>,
@@ -73,7 +73,7 @@ impl SlotOutput {
         rustix::io::ioctl_fionbio(&reader, true)?;
         let (woken, uploads) = (self.wake.clone(), self.uploads.clone());
         let (failure, was_quiet) = (None, false);
-        self.unread = Some(OutputReader { attempt, reader, woken, writer, uploads, end, quiet, failure, was_quiet });
+        self.unread = Some(OutputReader { stream, reader, woken, writer, uploads, end, quiet, failure, was_quiet });
         Ok(pipe)
     }
 
@@ -118,7 +118,7 @@ impl Drop for SlotOutput {
 }
 
 struct OutputReader {
-    attempt: AttemptId,
+    stream: StreamId,
     reader: PipeReader,
     woken: Arc<OwnedFd>,
     writer: SpoolWriter,
@@ -204,11 +204,11 @@ impl OutputReader {
             self.fail(error);
             return;
         }
-        announce(self.attempt, self.writer.spool(), &self.uploads, is_first);
+        announce(&self.stream, self.writer.spool(), &self.uploads, is_first);
     }
 
     fn fail(&mut self, error: io::Error) {
-        log::error!("attempt {}: could not keep its output: {error}", self.attempt);
+        log::error!("could not keep the {}: {error}", self.stream);
         self.failure = Some(error);
         self.end_attempt();
     }
@@ -226,11 +226,11 @@ fn small_buffer() -> Vec<u8> {
 }
 
 /// Tells the uploader that the spool has grown, unless it has not yet looked after the last such note.
-pub(super) fn announce(attempt: AttemptId, spool: &Arc<Spool>, uploads: &Sender<Upload>, is_first: bool) {
+pub(super) fn announce(stream: &StreamId, spool: &Arc<Spool>, uploads: &Sender<Upload>, is_first: bool) {
     if spool.len() == 0 || spool.is_announced.swap(true, Ordering::AcqRel) {
         return;
     }
-    let stream = StreamId::log(attempt);
+    let stream = stream.clone();
     let note = if is_first { Upload::Opened { stream, spool: spool.clone() } } else { Upload::Grown(stream) };
     // Without an uploader the runner is ending. The next start delivers the spool.
     drop(uploads.send(note));
@@ -241,6 +241,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::model::AttemptId;
 
     /// Longer than any pause of these tests' writers.
     const QUIET: Duration = Duration::from_millis(200);
@@ -259,9 +260,9 @@ mod tests {
         let spool = Arc::new(Spool::new(directory.path().join("a1.log")));
         let (uploads, notes) = bounded(100);
         let writer = SpoolWriter::new(spool.clone(), 1 << 30);
-        let mut output = SlotOutput::new(0, uploads).unwrap();
+        let mut output = SlotOutput::new("slot0-out", uploads).unwrap();
         let (end, ended) = bounded(1);
-        let pipe = output.start(AttemptId(1), writer, end, Some(QUIET)).unwrap();
+        let pipe = output.start(StreamId::log(AttemptId(1)), writer, end, Some(QUIET)).unwrap();
         Trial { output, pipe, spool, notes, ended, _directory: directory }
     }
 
@@ -336,7 +337,8 @@ mod tests {
         assert!(taken.is_cut);
         assert_eq!(spool.read(0, 100).unwrap(), b"before");
         let next = Arc::new(Spool::new(_directory.path().join("a2.log")));
-        let mut again = output.start(AttemptId(2), SpoolWriter::new(next.clone(), 100), bounded(1).0, None).unwrap();
+        let writer = SpoolWriter::new(next.clone(), 100);
+        let mut again = output.start(StreamId::log(AttemptId(2)), writer, bounded(1).0, None).unwrap();
         again.write_all(b"after").unwrap();
         drop(again);
         assert!(!output.finish().unwrap().is_cut);

@@ -17,7 +17,7 @@ use super::translate;
 use super::upload::Upload;
 use crate::git::remove_directory;
 use crate::model::reason::LossReason;
-use crate::model::{AttemptId, LogSummary, StreamId};
+use crate::model::{AttemptId, LogSummary, StreamId, StreamKind, StreamSummary};
 use crate::threads::{self, Thread};
 
 /// Reads the state that earlier runs left. An attempt that was executing then is lost, with the output that was
@@ -49,6 +49,8 @@ pub(super) fn recover(
     }
     for attempt in executing {
         let mut result = AttemptResult::lost(LossReason::Interrupted { text: "the runner restarted".into() });
+        let stream = |kind| StreamSummary { kind, summary: LogSummary::default() };
+        result.streams = spooled_beside_log(layout, attempt).map(stream).collect();
         for (kind, summary) in result.summaries() {
             if let Some(found) = reopen(StreamId { attempt, kind }, layout, uploads).map_err(failed)? {
                 *summary = LogSummary { missing: Some("the runner restarted".into()), ..found };
@@ -63,6 +65,15 @@ pub(super) fn recover(
     }
     sweep_spools(layout, &mut undelivered);
     Ok((journal, undelivered))
+}
+
+/// Returns the streams beside the log that an attempt has spooled.
+fn spooled_beside_log(layout: &Layout, attempt: AttemptId) -> impl Iterator<Item = StreamKind> {
+    let prefix = format!("{attempt}.");
+    entries(&layout.spools()).filter_map(move |path| {
+        let kind = StreamKind::new(&path.file_name()?.to_str()?.strip_prefix(&prefix)?.into()).ok()?;
+        kind.service().is_some().then_some(kind)
+    })
 }
 
 /// Hands a spooled stream to the uploader, and returns its summary. `None` if nothing is spooled.

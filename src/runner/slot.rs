@@ -2,7 +2,6 @@
 //! wait for git, for the dispatcher's pack and for processes; a cancel ends each of these waits. The core gives it
 //! attempts and gets reports.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,34 +13,34 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::assignment::{Assignment, AttemptResult, Leavings, SourceAhead};
+use super::attempt_command::AttemptCommands;
 use super::attempt_log::{AttemptLog, notes};
 use super::blobs::{AttemptCaches, Keeping, keep_artifacts, take_artifacts};
 use super::boottime;
 use super::command_places::{CommandPlaces, Directories, make_directories};
-use super::environment::{AttemptFacts, AttemptPlaces, attempt_environment};
 use super::executor::Execute;
 use super::guard::{AttemptGuard, Scratch, guard_note};
 use super::images::{ImageMeans, ImageRun};
 use super::limit_notes::limit_notes;
 use super::limits;
 use super::output::SlotOutput;
-use super::output_file::{OutputFile, VARIABLE as OUTPUT_FILE};
+use super::output_file::OutputFile;
 use super::secret_request::secrets_of;
 use super::secrets::AttemptSecrets;
+use super::services::{AttemptServices, ServicePlace};
 use super::slot_common::{Common, SlotReport, SlotWork};
 use super::spool::{Spool, SpoolWriter};
-use super::step_env::{StepEnv, set_all, step_environment, with_all};
-use super::steps::{NextCommand, StepRun, outcome_of};
+use super::step_env::{StepEnv, set_all};
+use super::steps::{StepRun, outcome_of};
 use super::temporary::Temporary;
 use super::tool_cache::{Surroundings, ToolCache};
-use super::working_directory::working_directory;
 use super::workspace::Workspace;
-use super::written_tasks::{VARIABLE as WRITTEN_TASKS, WrittenTasks};
+use super::written_tasks::WrittenTasks;
 use crate::clock;
 use crate::error_chain::chain;
 use crate::model::reason::{LossReason, TimeoutReason};
-use crate::model::{Ability, LogSummary, Outcome, Outputs, StreamId};
-use crate::process::{Command, Ended, Enforcement, Exit, Limits, ProcessError, ProgressCallbacks, Usage};
+use crate::model::{Ability, ExecutionRecord, LogSummary, Outcome, Outputs, StreamId};
+use crate::process::{Command, Ended, Enforcement, Exit, ProcessError, ProgressCallbacks, Usage};
 use crate::threads::{self, Thread};
 
 /// The next thing that a slot does.
@@ -226,13 +225,28 @@ impl Slotted {
         let caches = AttemptCaches { common: &common, work, tree, homes };
         let unsaved = caches.restore(&mut |line| log.line(line))?;
         self.common.check_exclusive(assignment, boottime::now())?;
-        let (temporary, inherited) = (&*directories.temporary, &*self.common.inherited);
-        let surroundings = Surroundings { beside, temporary, inherited, view: directories.view.as_ref() };
+        let temporary = &*directories.temporary;
+        let surroundings =
+            Surroundings { beside, temporary, inherited: &common.inherited, view: directories.view.as_ref() };
         let mut tell = |line: &str| log.line(line);
-        let tool_cache = ToolCache::of(assignment, &self.common.tool_cache, surroundings, &mut tell);
+        let tool_cache = ToolCache::of(assignment, &common.tool_cache, surroundings, &mut tell);
+        let text = self.workspace.text().cloned();
+        let commands =
+            AttemptCommands { common: &common, assignment, slot: self.number, text: text.as_ref(), tree, temporary };
+        let mut services = None;
         let (mut changes, mut begun, mut duration_ms, mut lost) = (Vec::new(), None, None, None);
+        if !recipe.services.is_empty() {
+            let (attempt, view, env) =
+                (assignment.attempt, directories.view.as_ref(), commands.environment(tree, &[], [&[]; 2]));
+            let place = ServicePlace { attempt, recipe, env, tree, view, secrets: secrets.as_ref() };
+            let started = services.insert(AttemptServices::start(&common, &place)?);
+            let waited = started.wait(&work.cancelled);
+            lost = waited.and_then(|()| common.check_exclusive(assignment, boottime::now())).err();
+        }
         let (mut used, mut enforcement): (Option<Usage>, _) = (None, Enforcement::default());
-        while let Some(command) = run.next(begun.map_or(0, |begun| clock::now().since(begun))) {
+        while lost.is_none()
+            && let Some(command) = run.next(begun.map_or(0, |begun| clock::now().since(begun)))
+        {
             if let Some(heading) = run.heading() {
                 log.line(&format!("surveil: {heading}"));
             }
@@ -240,16 +254,16 @@ impl Slotted {
             let from = log.position();
             let (file_of_step, written) = (file.as_ref(), written.as_ref());
             let places = CommandPlaces {
-                tree,
                 directories,
                 file: file_of_step,
                 outputs: &output_file,
                 written,
                 tool_cache: tool_cache.as_ref().map_or(&[], ToolCache::variables),
                 secrets: secrets.as_ref().map_or(&[], AttemptSecrets::variables),
+                ports: services.as_ref().map_or(&[], AttemptServices::variables),
             };
-            let (ended, was_quiet) = match self.command(assignment, &command, &places, &changes) {
-                Ok(process) => self.run_process(work, &process, image.as_mut(), &mut log)?,
+            let (ended, was_quiet) = match commands.command(&command, &places, &changes) {
+                Ok(process) => self.run_process(work, &process, (image.as_mut(), services.as_mut()), &mut log)?,
                 Err(why) => (Ok(Ended::before_start(Exit::CouldNotStart(why))), false),
             };
             let section = from..log.position();
@@ -296,6 +310,9 @@ impl Slotted {
         }
         let (outcome, steps) = run.finish();
         let mut outcome = lost.unwrap_or(outcome);
+        // Before the artifacts are read: nothing of the attempt writes any more.
+        let ended = services.map(|services| services.end(&mut outcome)).unwrap_or_default();
+        ended.notes(&outcome).iter().for_each(|note| log.line(note));
         let mut artifacts = Vec::new();
         if log.failure.is_none() && !recipe.artifacts.is_empty() {
             let Common { artifact_limits: limits, reports, .. } = &*self.common;
@@ -311,7 +328,8 @@ impl Slotted {
         let guard = self.common.guard.as_ref().filter(|_| directories.view.is_some());
         let execution = image.as_ref().map(|image| image.record(recipe));
         let execution = execution.unwrap_or_else(|| AttemptGuard::record(guard, recipe, used, enforcement));
-        result.execution = Some(Box::new(execution));
+        result.execution = Some(Box::new(ExecutionRecord { services: ended.records, ..execution }));
+        result.streams = ended.streams;
         if result.outcome == Outcome::Passed {
             result.written = written.and_then(|written| written.read()).map(Box::new);
             if let (Some(text), Some(secrets)) = (&mut result.written, &secrets) {
@@ -330,25 +348,29 @@ impl Slotted {
         &mut self,
         work: &SlotWork,
         command: &Command,
-        image: Option<&mut ImageRun>,
+        (image, services): (Option<&mut ImageRun>, Option<&mut AttemptServices>),
         log: &mut AttemptLog,
     ) -> Result<(Result<Ended, ProcessError>, bool), Outcome> {
         let assignment = &*work.assignment;
         let no_output = |error| Outcome::Lost(format!("could not take the output: {error}").into());
         let mut output = match self.output.take() {
             Some(output) => output,
-            None => SlotOutput::new(self.number, self.common.uploads.clone()).map_err(no_output)?,
+            None => {
+                SlotOutput::new(&format!("slot{}-out", self.number), self.common.uploads.clone()).map_err(no_output)?
+            }
         };
         let (end, ended_by_output) = bounded(1);
         let quiet = assignment.recipe.quiet_timeout_ms.map(Duration::from_millis);
-        let pipe = output.start(assignment.attempt, log.take_writer(), end.clone(), quiet).map_err(no_output)?;
+        let stream = StreamId::log(assignment.attempt);
+        let pipe = output.start(stream, log.take_writer(), end.clone(), quiet).map_err(no_output)?;
         let started = (!log.has_started).then(|| self.started(assignment));
         let mut lasting = || output.follow();
         let progress = ProgressCallbacks { started, lasting: Some(&mut lasting), also_cancel: Some(&ended_by_output) };
         let (pipe, cancelled) = (File::from(OwnedFd::from(pipe)), &work.cancelled);
-        let ended = match image {
-            Some(image) => image.execute(command, pipe, cancelled, progress),
-            None => (self.executor)(command, pipe, cancelled, progress),
+        let ended = match (image, services) {
+            (Some(image), _) => image.execute(command, pipe, cancelled, progress),
+            (None, Some(services)) => services.execute(command, pipe, cancelled, progress),
+            (None, None) => (self.executor)(command, pipe, cancelled, progress),
         };
         // Until here, so that the end of the output is not taken for a message.
         drop(end);
@@ -374,62 +396,5 @@ impl Slotted {
         let outcome = outcome_of(exit, quiet);
         let is_failure = matches!(outcome, Outcome::Failed(_) | Outcome::Killed(_));
         if is_failure && self.common.layout.is_full() { Outcome::Lost(LossReason::disk_full()) } else { outcome }
-    }
-
-    /// Makes the command of an attempt. An error is the reason why the task cannot be started.
-    fn command(
-        &self,
-        assignment: &Assignment,
-        command: &NextCommand<'_>,
-        places: &CommandPlaces<'_>,
-        changes: &[(OsString, OsString)],
-    ) -> Result<Command, String> {
-        let CommandPlaces { tree, directories, file, outputs, written, tool_cache, secrets } = *places;
-        let needed = assignment.needed.as_ref().map_err(String::clone)?;
-        let temporary = &*directories.temporary;
-        let directory = working_directory(tree, command.dir)?;
-        let before = assignment.before.map(|commit| commit.to_string());
-        let facts = AttemptFacts {
-            build: assignment.build.0,
-            task: &assignment.task,
-            id: assignment.attempt.0,
-            number: assignment.number,
-            repo: assignment.repo.as_str(),
-            url: assignment.url.as_deref(),
-            reference: Some(&assignment.reference),
-            event: assignment.event.as_deref(),
-            is_trusted: assignment.is_trusted,
-            default_branch: assignment.default_branch.as_deref(),
-            slots: assignment.slots,
-            before: before.as_deref(),
-            commit: &assignment.commit.to_string(),
-            text: self.workspace.text(),
-            runner: &self.common.runner,
-            slot: self.number,
-        };
-        let ceiling = self.common.layout.root();
-        let places = AttemptPlaces { root: tree, directory: &directory, ceiling, temporary };
-        // A container has the variables of its image, and none of this machine's.
-        let inherited = if assignment.recipe.image.is_some() { &[] } else { &*self.common.inherited };
-        // The task's own variables win over those of its tool cache.
-        let inherited = with_all(inherited, tool_cache);
-        let mut env = attempt_environment(&inherited, &facts, &places, [needed, &assignment.recipe.env]);
-        set_all(&mut env, vec![(OUTPUT_FILE.into(), outputs.path().into())]);
-        set_all(&mut env, secrets.to_vec());
-        if let (Some(step), Some(file)) = (command.step, file) {
-            step_environment(&mut env, step, file, changes)?;
-        }
-        if let Some(written) = written {
-            set_all(&mut env, vec![(WRITTEN_TASKS.into(), written.path().into())]);
-        }
-        Ok(Command {
-            script: command.script.clone(),
-            directory,
-            env,
-            timeout_ms: command.timeout_ms,
-            grace_ms: self.common.grace_ms,
-            view: directories.view.clone(),
-            limits: Limits::of(&assignment.recipe),
-        })
     }
 }

@@ -138,6 +138,7 @@ impl Scheduler {
         if !steps.is_empty() {
             turn.persist(Record::StepsEnded { attempt, steps });
         }
+        let of_services = execution.as_ref().and_then(|execution| ErrorReason::of_services(&execution.services));
         if let Some(execution) = execution {
             turn.persist(Record::AttemptExecuted { attempt, execution });
         }
@@ -155,14 +156,15 @@ impl Scheduler {
             self.keep_artifacts(turn, attempt);
             let at = turn.at;
             turn.persist(Record::AttemptFinished { attempt, outcome: outcome.clone(), log, duration_ms, at });
-            self.judge(turn, attempt, &outcome);
+            self.judge(turn, attempt, &outcome, of_services);
         }
         self.recent_results.insert(attempt, runner);
         turn.send(session, RunnerCommand::Recorded { attempt });
     }
 
-    /// Applies a recorded outcome to its job: it ends, or is tried again.
-    fn judge(&mut self, turn: &mut Turn, attempt: AttemptId, outcome: &Outcome) {
+    /// Applies a recorded outcome to its job: it ends, or is tried again. `of_services` says which service kept the
+    /// attempt from starting, if one did.
+    fn judge(&mut self, turn: &mut Turn, attempt: AttemptId, outcome: &Outcome, of_services: Option<ErrorReason>) {
         let lease = self.tables.release(turn.now, attempt);
         let id = lease.job;
         let failure = match outcome {
@@ -171,7 +173,7 @@ impl Scheduler {
                 return self.finish_job(turn, id, ending);
             }
             Outcome::CouldNotStart(text) => {
-                let reason = self.denied(id, attempt);
+                let reason = self.denied(id, attempt).or(of_services.map(Box::new));
                 let reason = reason.unwrap_or_else(|| Box::new(ErrorReason::CouldNotStart { text: text.clone() }));
                 return self.finish_job(turn, id, Ending::Errored(reason));
             }

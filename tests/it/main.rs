@@ -21,6 +21,7 @@ mod names;
 mod packaging;
 mod rotation;
 mod secrets;
+mod services;
 mod tidy;
 mod triggers;
 mod validity;

@@ -8,5 +8,6 @@ mod endings;
 mod escapes;
 mod leftovers;
 mod limits;
+mod nests;
 mod starting;
 mod stopping;

@@ -4,6 +4,7 @@
 mod end_note;
 mod lines;
 mod section;
+mod service;
 mod waits;
 mod whole_build;
 
@@ -40,6 +41,7 @@ Examples:
   surveil logs b12 test@stable,all
   surveil logs b12/test --attempt 1 | less -R
   surveil logs b12 test --step build
+  surveil logs b12 test --service db
   surveil logs b12 test --offset 1000000 > rest.log";
 
 /// Most cells of a matrix that an error names.
@@ -60,6 +62,9 @@ pub(crate) struct LogsFlags {
     /// Print only what this step printed, by its name or number; its attempt must have ended
     #[arg(long, value_name = "STEP", conflicts_with_all = ["offset", "follow"])]
     step: Option<String>,
+    /// Print what this service of the task printed, and not the task
+    #[arg(long, value_name = "NAME", conflicts_with = "step")]
+    service: Option<String>,
     /// Skip this many bytes at the beginning
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     offset: u64,
@@ -68,6 +73,13 @@ pub(crate) struct LogsFlags {
     timestamps: bool,
     #[command(flatten)]
     operator: OperatorFlags,
+}
+
+impl LogsFlags {
+    /// Whether the flags say something about one log.
+    fn is_for_one_log(&self) -> bool {
+        self.attempt.is_some() || self.step.is_some() || self.service.is_some() || self.offset > 0
+    }
 }
 
 /// The part of an attempt's log that is printed.
@@ -93,7 +105,7 @@ pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliErr
         match cells.as_slice() {
             [] => {}
             [only] => task = Some((*only).to_owned()),
-            cells if flags.attempt.is_some() || flags.step.is_some() || flags.offset > 0 => {
+            cells if flags.is_for_one_log() => {
                 return Err(several_cells(report.build, name, cells));
             }
             _ => {
@@ -107,6 +119,10 @@ pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliErr
         let section = section::of_step(&report, task.as_deref(), flags.attempt, step)?;
         return print_section(&section, session, flags.timestamps, out);
     }
+    if let Some(service) = &flags.service {
+        let report = build_named(&mut session, &build)?;
+        task = Some(service::task_with(&report, task.as_deref(), service)?);
+    }
     if task.is_none() && flags.attempt.is_none() && flags.offset == 0 {
         let report = build_named(&mut session, &build)?;
         // A build without tasks has a problem, which the answer for a single task names.
@@ -114,10 +130,10 @@ pub(crate) fn run(flags: LogsFlags, out: &mut Output) -> Result<ExitCode, CliErr
             return whole_build(&flags, session, (report, None), out);
         }
     }
-    let LogsFlags { attempt: number, offset, follow, timestamps: times, .. } = flags;
+    let LogsFlags { attempt: number, offset, follow, timestamps: times, service, .. } = flags;
     let content = Content { names: false, times };
     let lines = times.then(|| (Prefixes::new(std::iter::empty(), false, content), Lines::new("", 0, 1)));
-    let wanted = LogQuestion { build, task, number, offset, follow, times };
+    let wanted = LogQuestion { build, task, number, offset, follow, times, service };
     let mut log = TaskLog { wanted, until: u64::MAX, waits: None, lines, out };
     if follow {
         log.waits = Some(Waits::tell(&flags.operator, &log.wanted.build, log.wanted.task.as_deref())?);
@@ -157,7 +173,7 @@ fn several_cells(build: u64, name: &str, cells: &[&str]) -> CliError {
         more => format!(" and {more} more"),
     };
     let text = format!(
-        "{name} of build b{build} is a matrix, and --attempt, --step and --offset are for one log: name one of {named}{more}"
+        "{name} of build b{build} is a matrix, and --attempt, --step, --service and --offset are for one log: name one of {named}{more}"
     );
     CliError::Refused(Refusal::new(ErrorCode::NotFound, text))
 }
@@ -201,8 +217,9 @@ impl TaskLog<'_> {
             }
             // From now on exactly this attempt is requested, even if another one begins meanwhile.
             let LogQuestion { follow, times, .. } = self.wanted;
+            let service = self.wanted.service.take();
             let rest = LogQuestion::of_attempt(build, &task, number, offset.saturating_add(bytes), follow);
-            self.wanted = LogQuestion { times, ..rest };
+            self.wanted = LogQuestion { times, service, ..rest };
             if offset.saturating_add(bytes) >= self.until {
                 return self.end_lines();
             }

@@ -6,8 +6,8 @@ use crate::cli::output::{bold, dim, painted};
 use crate::cli::report::{begun_ms, first_lease_ms, job_kind, job_word, lasted, took, verdict_note};
 use crate::cli::table::one_line;
 use crate::cli::{CliError, Output, human};
-use crate::model::{EndingKind, JobStateKind};
-use crate::protocol::execution::Execution;
+use crate::model::{EndingKind, JobStateKind, ServiceFailure};
+use crate::protocol::execution::{Execution, ServiceFailureEnd};
 use crate::protocol::operator::{AttemptReport, BuildReport, JobReport, StepReport};
 
 /// Characters of an output that are shown.
@@ -183,7 +183,13 @@ fn execution_facts(execution: &Execution) -> Vec<String> {
     let time = execution.cpu_ms.map(|ms| format!("{} of processor time", human::duration(ms)));
     let exceeded = Some(one_line(&execution.exceeded)).filter(|text| !text.is_empty());
     let gaps = execution.not_enforced.iter().map(|gap| format!("not enforced: {}", one_line(gap)));
-    exceeded.into_iter().chain(tier).chain(memory).chain(time).chain(gaps).collect()
+    let failed = execution.services.iter().filter_map(|service| {
+        let ServiceFailureEnd { code, number, text, timeout_ms } = service.failure.clone()?;
+        let failure = ServiceFailure::of_parts(&code, (number, text, timeout_ms));
+        let how = failure.map_or(code, |failure| failure.to_string());
+        Some(format!("service {} {}", one_line(&service.name), one_line(&how)))
+    });
+    exceeded.into_iter().chain(failed).chain(tier).chain(memory).chain(time).chain(gaps).collect()
 }
 
 /// Formats a line for each step of an attempt: `passed     build  3.2 s`.

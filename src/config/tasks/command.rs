@@ -97,6 +97,11 @@ pub(super) fn finish(draft: &mut Draft<'_>, has_own_shell: bool) {
     }
 }
 
+/// Makes the script of a service, which has no `shell`.
+pub(super) fn script_for_sh(run: Placed<Run>, found: &mut Findings) -> Script {
+    script_of(run, None, false, (&mut Vec::new(), found))
+}
+
 /// Makes a script of a command for a shell, or for `/bin/sh`. A list does without a shell, so a command that asks for
 /// both is a mistake.
 fn script_of(

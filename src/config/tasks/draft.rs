@@ -59,6 +59,8 @@ pub(crate) struct Draft<'a> {
     pub(super) needs: Vec<Placed<Arc<str>>>,
     /// The value of `take`, likewise.
     pub(super) take: Option<Vec<Placed<Arc<str>>>>,
+    /// The names in `services`. They are looked up when all keys are read.
+    pub(super) services: Vec<Placed<Arc<str>>>,
     /// How the needed tasks have to end.
     pub(super) run_if: Condition,
     /// The findings of readers that go on after one: in each item of a list, and all warnings.
@@ -78,6 +80,7 @@ impl<'a> Draft<'a> {
             group_limit: None,
             needs: Vec::new(),
             take: None,
+            services: Vec::new(),
             run_if: Condition::Passed,
             found: Findings::default(),
         }

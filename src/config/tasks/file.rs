@@ -6,6 +6,7 @@ use super::PlanContext;
 use super::draft::{CellsOf, PlacedSchedule, PlacedTask};
 use super::findings::Findings;
 use super::layers::Layer;
+use super::services::Services;
 use super::templates::Templates;
 use crate::model::BuildSettings;
 
@@ -16,6 +17,7 @@ pub(super) struct FileDraft<'t, 'i> {
     pub(super) context: PlanContext<'t>,
     pub(super) defaults: Layer<'t, 'i>,
     pub(super) templates: Templates<'t, 'i>,
+    pub(super) services: Services<'t, 'i>,
     /// The values of `[build]`.
     pub(super) settings: BuildSettings,
     pub(super) tasks: Vec<PlacedTask>,
@@ -37,6 +39,7 @@ impl<'t, 'i> FileDraft<'t, 'i> {
             context,
             defaults: Layer::default(),
             templates: Templates::default(),
+            services: Services::default(),
             settings: BuildSettings::default(),
             tasks: Vec::new(),
             matrices: HashMap::new(),

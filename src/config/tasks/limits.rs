@@ -17,6 +17,10 @@ pub const MAX_TASK_FILE_BYTES: usize = 1 << 20;
 pub(super) const MAX_TASKS: usize = 1000;
 /// The most templates of a file. Each may extend others, and a file has a handful.
 pub(super) const MAX_TEMPLATES: usize = 100;
+/// The most services of a file. A file has a handful, and a task names at most `MAX_SERVICES` of them.
+pub(super) const MAX_FILE_SERVICES: usize = 50;
+/// The longest time for which a task waits until a service is ready.
+pub(super) const MAX_SERVICE_TIMEOUT_MS: u64 = 60 * 60 * 1000;
 /// The most schedules of a file. A file has a handful, and each is looked at when any head moves.
 pub(super) const MAX_SCHEDULES: usize = 50;
 /// The most templates that one table names in `extends`.

@@ -15,6 +15,10 @@ pub(super) fn answer(level: Level, typed: &str) -> Option<String> {
 
 const SCHEDULE_EXAMPLE: &str = "[schedule.nightly]\ncron = \"17 3 * * *\"\ntasks = [\"fuzz\"]";
 
+const SERVICE_EXAMPLE: &str = "write each service as a table with its name, and name it in tasks:\n\
+                               [service.db]\nrun = \"exec redis-server --port $PORT\"\n\
+                               [task.test]\nrun = \"make test\"\nservices = [\"db\"]";
+
 /// Returns the place for a key of Surveil, or for an alias of one, that stands in the wrong table.
 fn of_ours(level: Level, typed: &str) -> Option<String> {
     let word = without_signs(typed);
@@ -23,6 +27,7 @@ fn of_ours(level: Level, typed: &str) -> Option<String> {
     let in_schedule = SCHEDULE_KEYS.iter().find(|name| **name != "tasks" && without_signs(name) == word);
     let key = KEYS.iter().find(|key| without_signs(key.name) == word || key.has_alias(&word));
     match (level, key, in_build, in_schedule) {
+        (Level::File, Some(Key { name: "services", .. }), ..) => Some(SERVICE_EXAMPLE.to_owned()),
         (Level::File, Some(key), Some(_), _) => Some(format!(
             "it stands in `[defaults]` for each task, or in `[build]` for the build as a whole:\n\
              [defaults]\n{}",

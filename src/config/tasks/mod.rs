@@ -28,6 +28,8 @@ mod parse;
 mod replace;
 mod schedules;
 mod schema;
+mod service_tables;
+mod services;
 mod shell;
 mod suggest;
 mod takes;

@@ -67,7 +67,8 @@ fn read_document(document: &DeTable<'_>, context: PlanContext<'_>, found: &mut F
     let is_written = matches!(context, PlanContext::WrittenBy(_));
     for top in tops.iter().filter(|top| is_written && matches!(top.key, "build" | "schedule")) {
         let message = format!("`{}` cannot stand in a file that a task wrote", top.key);
-        let help = "write it into the task file of the commit; the keys here are `defaults`, `template`, `task`";
+        let help =
+            "write it into the task file of the commit; the keys here are `defaults`, `template`, `service`, `task`";
         file.found.mistake(Mistake::new(top.key_place.clone(), message, help));
     }
     // The keys are read in the order of their table: tasks depend on tables that may stand behind them.
@@ -81,6 +82,7 @@ fn read_document(document: &DeTable<'_>, context: PlanContext<'_>, found: &mut F
         file.broken.extend(entries_of_table(top).map(|entry| entry.key));
         file.found.mistake(unknown_table(top));
     }
+    file.services.look_for_unused(&mut file.found);
     let FileDraft { settings, mut tasks, matrices, schedules, broken, count, found: of_file, .. } = file;
     found.append(of_file);
     if count == 0 && !is_written && !found.has_mistakes() {

@@ -10,8 +10,8 @@ use super::layers::{self, Layer, Owner};
 use super::limits::{EXAMPLE, MAX_PLAN_BYTES, MAX_TASK_BYTES, MAX_TASKS, NAME_RULE};
 use super::mistake::{Mistake, quote};
 use super::value::{TableEntry, entries, kind};
-use super::{keys, matrix, unfold};
-use crate::model::{Ability, ArtifactRule, CacheRule, Group, Recipe, Script, Step, TaskName, TaskSpec};
+use super::{keys, matrix, services, unfold};
+use crate::model::{Ability, ArtifactRule, CacheRule, Group, Recipe, Script, Service, Step, TaskName, TaskSpec};
 
 /// Reads the table of all tasks.
 pub(super) fn read_tasks<'t, 'i>(top: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) {
@@ -41,7 +41,7 @@ pub(super) fn read_tasks<'t, 'i>(top: &TableEntry<'t, 'i>, file: &mut FileDraft<
 /// Reads a task, or the cells of its matrix. Adds it also if its keys have mistakes, as long as its name can be needed
 /// by others; returns `None` if not.
 fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) -> Option<()> {
-    let FileDraft { context, defaults, templates, found, .. } = file;
+    let FileDraft { context, defaults, templates, services, found, .. } = file;
     let name = task.key;
     let wrong = |message: String, help: &str| Mistake::new(task.key_place.clone(), message, help);
     let Some(table) = task.value.get_ref().as_table() else {
@@ -98,7 +98,8 @@ fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) ->
     let has_own_shell = own.get("shell").is_some() && own.get("run").is_some();
     let has_matrix = keys.iter().any(|set| set.key.is_structure && set.key.name.starts_with("matrix"));
     if !has_matrix {
-        let draft = unfold::one(&keys, *context, has_own_shell, found);
+        let mut draft = unfold::one(&keys, *context, has_own_shell, found);
+        services::give(services, &mut draft, (&[], &[]), found);
         add(checked_name?, task.key_place.clone(), draft, file);
         return Some(());
     }
@@ -107,7 +108,10 @@ fn read_task<'t, 'i>(task: &TableEntry<'t, 'i>, file: &mut FileDraft<'t, 'i>) ->
         found.mistake(expand.entry.wrong(format!("task {} has both `expand` and a matrix", quote(name)), help));
     }
     let matrix = matrix::of(name, &keys, found)?;
-    let drafts = unfold::cells(&keys, &matrix, *context, has_own_shell, found);
+    let mut drafts = unfold::cells(&keys, &matrix, *context, has_own_shell, found);
+    for (cell, draft) in matrix.cells.iter().zip(&mut drafts) {
+        services::give(services, draft, (&matrix.axes, &cell.values), found);
+    }
     let name_of_all = checked_name?;
     let first = file.tasks.len();
     for (cell, draft) in matrix.cells.iter().zip(drafts) {
@@ -180,7 +184,12 @@ fn task_bytes(recipe: &Recipe) -> usize {
     let keep = keep + recipe.artifacts.iter().map(of_rule).sum::<usize>();
     let of_cache = |rule: &CacheRule| rule.key.iter().chain(&rule.paths).map(|text| text.len() + 3).sum::<usize>();
     let keep = keep + recipe.caches.iter().map(of_cache).sum::<usize>();
-    of_script(&recipe.script) + of_env(&recipe.env) + keep + steps
+    let of_service = |service: &Service| {
+        let Service { name, script, ready, env, .. } = service;
+        name.len() + of_script(script) + ready.as_ref().map_or(0, of_script) + of_env(env)
+    };
+    let services: usize = recipe.services.iter().map(of_service).sum();
+    of_script(&recipe.script) + of_env(&recipe.env) + keep + steps + services
 }
 
 /// Returns the entries of a value that should not be there, if it is a table.

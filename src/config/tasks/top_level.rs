@@ -3,7 +3,7 @@
 
 use super::file::FileDraft;
 use super::value::TableEntry;
-use super::{build, inherited, schedules, task};
+use super::{build, inherited, schedules, service_tables, task};
 
 /// One key at the top of the file.
 pub(super) struct TopKey {
@@ -30,6 +30,17 @@ pub(super) static TOP_KEYS: &[TopKey] = &[
             "fail_fast": {"type": "boolean"},
             "supersede": {"type": "string", "enum": ["no", "queued", "running"]}}}"#,
         read: build::read_build,
+    },
+    TopKey {
+        name: "service",
+        schema: r##"{"type": "object", "propertyNames": {"pattern": "^[a-z][a-z0-9_-]{0,31}$"},
+            "additionalProperties": {"type": "object", "additionalProperties": false, "required": ["run"],
+                "properties": {
+                    "run": {"type": ["string", "array"], "minLength": 1, "items": {"type": "string"}, "minItems": 1},
+                    "ready": {"type": ["string", "array"], "minLength": 1, "items": {"type": "string"}, "minItems": 1},
+                    "env": {"type": "object", "additionalProperties": {"type": "string"}},
+                    "timeout": {"type": "string", "pattern": "^([0-9]+(d|h|m|s|ms))+$"}}}}"##,
+        read: service_tables::read_services,
     },
     TopKey {
         name: "task",

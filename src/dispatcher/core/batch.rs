@@ -146,7 +146,7 @@ impl Core {
             }
             ToCore::LogsOf { holding, answer } => {
                 let held = holding.iter().filter_map(|attempt| self.scheduler.lease_of(*attempt));
-                let logs = held.map(|lease| (lease.attempt, Grant::of(&lease).log)).collect();
+                let logs = held.flat_map(|lease| Grant::of(&lease).places(lease.attempt)).collect();
                 // If the session has ended meanwhile, nobody waits for the answer.
                 drop(answer.try_send(logs));
             }

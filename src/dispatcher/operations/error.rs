@@ -45,6 +45,8 @@ pub(crate) enum OperationError {
     NoTasks { build: BuildId, problem: Option<String> },
     #[error("build {build} has several tasks, name one: {}", list(tasks))]
     SeveralTasks { build: BuildId, tasks: Vec<TaskName> },
+    #[error("task {task} of build {build} has no service {}", quoted(service))]
+    NoService { build: BuildId, task: TaskName, service: String },
     #[error("task {task} of build {build} has no attempt {number}")]
     NoAttempt { build: BuildId, task: TaskName, number: u32 },
     #[error("task {task} of build {build} has not been attempted: see `surveil why {build}`")]

@@ -10,7 +10,7 @@ use super::error::OperationError;
 use super::questions::Operations;
 use crate::dispatcher::data_dir::LogPlace;
 use crate::dispatcher::logs::{Following, times_of};
-use crate::model::{Attempt, Build, Job};
+use crate::model::{Attempt, Build, Job, StreamKind};
 
 /// The largest piece of a log that is read at once.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -77,11 +77,19 @@ impl Operations {
         if may_come { Ok(AttemptOfLog::NotYet(none)) } else { Err(none) }
     }
 
-    /// Opens the log of an attempt at the offset `at`; with `follow`, it is woken as long as the attempt is executing.
+    /// Returns the stream that is meant: the log of the job's service of that name, else that of its task.
+    pub(crate) fn stream_for_log(&self, job: &Job, service: Option<&str>) -> Result<StreamKind, OperationError> {
+        let Some(name) = service else { return Ok(StreamKind::Log) };
+        if job.task.recipe.services.iter().any(|service| service.name == name) {
+            return Ok(StreamKind::of_service(name));
+        }
+        Err(OperationError::NoService { build: job.build, task: job.task.name.clone(), service: name.to_owned() })
+    }
+
+    /// Opens a stream of an attempt at the offset `at`; with `follow`, it is woken as long as the attempt is executing.
     pub(crate) fn open_log(
         &self,
-        build: &Build,
-        job: &Job,
+        place: &LogPlace,
         attempt: Attempt,
         at: u64,
         follow: bool,
@@ -90,7 +98,7 @@ impl Operations {
         let (wake, woken) = bounded(1);
         let follow = follow && attempt.outcome.is_none() && !self.core.is_absent();
         let following = follow.then(|| self.logs.follow(attempt.id, wake));
-        let path = self.data.log(&LogPlace::of(build, job, attempt.number));
+        let path = self.data.log(place);
         OpenLog { operations: self, path, attempt, offset: at, with_times, woken, following }
     }
 }

@@ -40,7 +40,7 @@ impl Asker {
     /// Answers `save_cache`.
     pub(super) fn save(self, caches: &Caches, saved: SavedCache) -> ToRunner {
         let (attempt, now) = (self.attempt, clock::wall());
-        let LogPlace { repo, build, task, number } = self.place;
+        let LogPlace { repo, build, task, number, .. } = self.place;
         let (key, bytes) = (saved.key.clone(), saved.bytes);
         let entry = CacheEntry {
             id: 0,

@@ -5,7 +5,9 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use super::worker::Incoming;
+use crate::dispatcher::data_dir::LogPlace;
 use crate::dispatcher::operations::{AttemptOfLog, OperationError, Operations};
+use crate::model::LogSummary;
 use crate::model::words::missing_output;
 use crate::protocol::operator::{FromOperator, LogQuestion, ToOperator};
 use crate::transport::{Frame, Outbox};
@@ -33,8 +35,9 @@ fn follow(
     inbox: &Receiver<Incoming<FromOperator>>,
     next: &mut Option<Incoming<FromOperator>>,
 ) -> Result<(), OperationError> {
-    let LogQuestion { build, task, number, offset, follow, times } = wanted;
+    let LogQuestion { build, task, number, offset, follow, times, service } = wanted;
     let (build, job) = operations.job_for_log(build, task.as_deref())?;
+    let kind = operations.stream_for_log(&job, service.as_deref())?;
     let attempt = loop {
         match operations.attempt_for_log(&job, *number)? {
             AttemptOfLog::There(attempt) => break attempt,
@@ -50,7 +53,8 @@ fn follow(
         }
     };
     let (task, number) = (job.task.name.to_string(), attempt.number);
-    let mut log = operations.open_log(&build, &job, attempt, *offset, *follow, *times);
+    let place = LogPlace { kind, ..LogPlace::of(&build, &job, number) };
+    let mut log = operations.open_log(&place, attempt, *offset, *follow, *times);
     loop {
         let is_last = log.refresh()?;
         let is_there = log.read(|offset, bytes, at_ms| {
@@ -75,7 +79,9 @@ fn follow(
         }
     }
     let attempt = &log.attempt;
-    let missing = attempt.outcome.as_ref().and_then(|outcome| missing_output(outcome, &attempt.log));
+    // The log of a service itself says what is missing of it.
+    let summary = if service.is_none() { attempt.log.clone() } else { LogSummary::default() };
+    let missing = attempt.outcome.as_ref().and_then(|outcome| missing_output(outcome, &summary));
     let outcome = attempt.outcome.as_ref().map(|outcome| outcome.word().to_owned());
     outbox.send_bulk(&Frame::new(&ToOperator::LogEnd { build: build.id.0, task, number, outcome, missing }));
     Ok(())

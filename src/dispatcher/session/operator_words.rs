@@ -68,6 +68,7 @@ pub(super) fn refusal(error: OperationError) -> Refusal {
         OperationError::NoTasks { .. } => (ErrorCode::NotFound, "no_tasks"),
         OperationError::SeveralTasks { .. } => (ErrorCode::NotFound, "several_tasks"),
         OperationError::NoAttempt { .. } => (ErrorCode::NotFound, "no_attempt"),
+        OperationError::NoService { .. } => (ErrorCode::NotFound, "no_service"),
         OperationError::NotAttempted { .. } => (ErrorCode::NotFound, "not_attempted"),
         OperationError::NoRepo { .. } => (ErrorCode::NotFound, "no_repo"),
         OperationError::NotWatched { .. } => (ErrorCode::NotFound, "not_watched"),

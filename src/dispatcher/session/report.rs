@@ -10,10 +10,10 @@ use crate::model::reason::{JobStatus, StoredReason};
 use crate::model::words::{attempt_detail, drained_words, outcome_detail};
 use crate::model::{
     ArtifactRecord, ArtifactRemoval, Attempt, Credential, CredentialKind, Decision, Ending, JobState, Outcome, Pin,
-    Schedule, StepRecord, TaskName, WallTime,
+    Schedule, ServiceRecord, StepRecord, TaskName, WallTime,
 };
 use crate::protocol::blobs::{ArtifactReport, ArtifactsReport, RemovedArtifact};
-use crate::protocol::execution::{Execution, Tiers};
+use crate::protocol::execution::{Execution, ServiceEnd, ServiceFailureEnd, Tiers};
 use crate::protocol::limits::{MAX_REPORT_TEXT_BYTES, MAX_SENTENCE_BYTES, MAX_WARNINGS};
 use crate::protocol::operator as wire;
 use crate::scheduler::RunnerView;
@@ -192,9 +192,19 @@ fn job(view: JobView) -> wire::JobReport {
             .given_inputs()
             .map(|(name, value)| (name.to_owned(), cut(value.to_owned(), MAX_SHOWN_VALUE_BYTES)))
             .collect(),
+        services: job.task.recipe.services.iter().map(|service| service.name.clone()).collect(),
         flaky,
         attempts: attempts.into_iter().map(attempt).collect(),
     }
+}
+
+fn service(record: ServiceRecord) -> ServiceEnd {
+    let ServiceRecord { name, ready_ms, failure, last_lines } = record;
+    let failure = failure.map(|failure| {
+        let (number, text, timeout_ms) = failure.parts();
+        ServiceFailureEnd { code: failure.code().to_owned(), number, text, timeout_ms }
+    });
+    ServiceEnd { name, ready_ms, failure, last_lines }
 }
 
 fn attempt(view: AttemptView) -> wire::AttemptReport {
@@ -219,6 +229,7 @@ fn attempt(view: AttemptView) -> wire::AttemptReport {
             cpu_ms: it.cpu_ms,
             not_enforced: it.not_enforced,
             exceeded: it.exceeded,
+            services: it.services.into_iter().map(service).collect(),
         }),
         outputs,
     }

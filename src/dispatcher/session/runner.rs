@@ -91,7 +91,10 @@ fn stored_logs(session: &Session, holding: &[AttemptId]) -> Option<StoredBytes> 
     let data = &session.shared.data;
     // A log without a file has not begun.
     let bytes = |place: &LogPlace| std::fs::metadata(data.log(place)).map_or(0, |meta| meta.len());
-    Some(logs.iter().map(|(attempt, place)| (StreamId::log(*attempt), bytes(place))).collect())
+    let stored = |(attempt, place): &(AttemptId, LogPlace)| {
+        (StreamId { attempt: *attempt, kind: place.kind.clone() }, bytes(place))
+    };
+    Some(logs.iter().map(stored).collect())
 }
 
 struct RunnerSession {

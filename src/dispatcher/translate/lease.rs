@@ -1,12 +1,15 @@
 //! The messages to a runner: commands of the scheduler, among them the lease of an attempt. Nothing is checked here.
 
 use super::artifacts::needed_artifact;
+use super::pieces::stream_name;
 use crate::dispatcher::grants::{LeaseFacts, RepoPlace, StoredBytes};
 use crate::git::without_secrets;
 use crate::model::reason::RefusalReason;
-use crate::model::{AttemptId, BranchName, CacheScope, CacheScopes, ObservedRefs, StreamId, Trigger, Trust};
+use crate::model::{
+    AttemptId, BranchName, CacheScope, CacheScopes, ObservedRefs, StreamId, StreamKind, Trigger, Trust,
+};
 use crate::protocol::hello::{ErrorCode, Refusal};
-use crate::protocol::runner::{CacheScopeName, LogOffset, Runtask, StreamName, ToRunner, WireTask};
+use crate::protocol::runner::{CacheScopeName, LogOffset, Runtask, ToRunner, WireTask};
 use crate::scheduler::{Lease, RunnerCommand};
 
 /// Returns the message for a command of the scheduler. `stored` has the number of stored bytes of each stream, `facts`
@@ -14,11 +17,17 @@ use crate::scheduler::{Lease, RunnerCommand};
 pub(crate) fn to_runner(message: RunnerCommand, stored: &StoredBytes, facts: Option<LeaseFacts<'_>>) -> ToRunner {
     match message {
         RunnerCommand::Registered { held, gone, drained } => {
-            let offset = |lease: &Lease| {
-                let offset = stored.get(&StreamId::log(lease.attempt)).copied().unwrap_or(0);
-                LogOffset { attempt: lease.attempt.0, stream: StreamName::Log, offset }
+            let offsets = |lease: &Lease| {
+                let attempt = lease.attempt;
+                let of_services = lease.task.recipe.services.iter().map(|it| StreamKind::of_service(&it.name));
+                let kinds: Vec<StreamKind> = [StreamKind::Log].into_iter().chain(of_services).collect();
+                kinds.into_iter().map(move |kind| {
+                    let stream = stream_name(&kind);
+                    let offset = stored.get(&StreamId { attempt, kind }).copied().unwrap_or(0);
+                    LogOffset { attempt: attempt.0, stream, offset }
+                })
             };
-            ToRunner::Registered { gone: numbers(gone), logs: held.iter().map(offset).collect(), drained }
+            ToRunner::Registered { gone: numbers(gone), logs: held.iter().flat_map(offsets).collect(), drained }
         }
         RunnerCommand::NameTaken { runner } => {
             let reason = RefusalReason::NameTaken { runner };

@@ -28,7 +28,7 @@ pub(crate) fn times_of_piece(offset: u64, len: u64, ages: &[(u64, u64)], now: Wa
     times
 }
 
-fn stream_name(kind: &StreamKind) -> StreamName {
+pub(super) fn stream_name(kind: &StreamKind) -> StreamName {
     match kind {
         StreamKind::Log => StreamName::Log,
         StreamKind::Other(name) => StreamName::Other(name.clone()),

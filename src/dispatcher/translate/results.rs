@@ -5,8 +5,11 @@ use super::pieces::stream;
 use super::{cut, malformed};
 use crate::model::output::{add_outputs, wrong_outputs};
 use crate::model::reason::{LossReason, TimeoutReason};
-use crate::model::{ExecutionRecord, LogSummary, Outcome, Outputs, StepRecord, StreamKind, StreamSummary};
-use crate::protocol::execution::Execution;
+use crate::model::{
+    ExecutionRecord, LogSummary, MAX_LAST_LINES, MAX_SERVICES, Outcome, Outputs, ServiceFailure, ServiceRecord,
+    StepRecord, StreamKind, StreamSummary,
+};
+use crate::protocol::execution::{Execution, ServiceEnd, ServiceFailureEnd};
 use crate::protocol::hello::Refusal;
 use crate::protocol::limits::{MAX_STEP_NAME_BYTES, MAX_STEPS, MAX_STREAMS};
 use crate::protocol::runner::{StepEnd, StreamEnd};
@@ -108,10 +111,20 @@ pub(crate) fn outputs(outputs: Vec<(String, String)>) -> Result<Outputs, Refusal
 
 /// Returns how an attempt was executed, with texts of a bounded length and number.
 pub(crate) fn execution(reported: Execution) -> Box<ExecutionRecord> {
-    let Execution { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded } = reported;
+    let Execution { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded, services } = reported;
     let (tier, means, exceeded) = (cut(tier), cut(means), cut(exceeded));
     let not_enforced = not_enforced.into_iter().take(MAX_GAPS).map(cut).collect();
-    Box::new(ExecutionRecord { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded })
+    let services = services.into_iter().take(MAX_SERVICES).map(service).collect();
+    Box::new(ExecutionRecord { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded, services })
+}
+
+fn service(reported: ServiceEnd) -> ServiceRecord {
+    let ServiceEnd { name, ready_ms, failure, last_lines } = reported;
+    let failure = failure.and_then(|ServiceFailureEnd { code, number, text, timeout_ms }| {
+        ServiceFailure::of_parts(&code, (number, text.map(cut), timeout_ms))
+    });
+    let last_lines = last_lines.into_iter().take(MAX_LAST_LINES).map(cut).collect();
+    ServiceRecord { name: cut(name), ready_ms, failure, last_lines }
 }
 
 pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> Result<LogSummary, Refusal> {

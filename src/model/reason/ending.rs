@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{LossReason, RecordedReason, StoredReason};
-use crate::model::{BuildId, EndingKind, Label, RunnerName, TaskName, Tier};
+use crate::model::{BuildId, EndingKind, Label, RunnerName, ServiceFailure, ServiceRecord, TaskName, Tier};
 
 stored_reason! {
     /// Why a job is errored.
@@ -24,8 +24,21 @@ stored_reason! {
         BrokenTasks { text: String } = "broken_tasks",
         /// The task passed, and with the tasks that it wrote the build would have more than it may have.
         TooManyTasks { tasks: usize, limit: usize } = "too_many_tasks",
+        /// A service of the task failed before it was ready. The last lines of its log.
+        ServiceNotReady { service: String, failure: ServiceFailure, last_lines: Vec<String> } = "service_not_ready",
         /// The task asks for a secret that the attempt may not have.
         SecretDenied { secret: String, denial: SecretDenial } = "secret_denied",
+    }
+}
+
+impl ErrorReason {
+    /// Returns the reason why an attempt with these services could not start, if one of them is it.
+    #[must_use]
+    pub fn of_services(services: &[ServiceRecord]) -> Option<Self> {
+        services.iter().find(|service| service.ready_ms.is_none() && service.failure.is_some()).and_then(|record| {
+            let ServiceRecord { name, failure, last_lines, .. } = record.clone();
+            Some(Self::ServiceNotReady { service: name, failure: failure?, last_lines })
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::model::reason::{
     CancelReason, ChangeReason, DecisionKind, ErrorReason, LeftOutReason, LossReason, LostWith, MissingFit,
     PlacementReason, Quarantine, SecretDenial, SkipReason, TaskFailure, TimeoutReason,
 };
-use crate::model::{Ability, BuildId, visible};
+use crate::model::{Ability, BuildId, ServiceFailure, visible};
 
 impl Display for LossReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -71,12 +71,45 @@ impl Display for ErrorReason {
             Self::TooManyTasks { tasks, limit } => {
                 write!(f, "with the tasks that it wrote the build would have {tasks}, and may have at most {limit}")
             }
+            Self::ServiceNotReady { service, failure, last_lines } => {
+                write!(f, "its service {} {failure}", visible(service))?;
+                if matches!(failure, ServiceFailure::ExitCode { .. } | ServiceFailure::Signal { .. }) {
+                    f.write_str(" before it was ready")?;
+                }
+                if last_lines.is_empty() {
+                    return Ok(());
+                }
+                let lines: Vec<String> = last_lines.iter().map(|line| visible(line)).collect();
+                write!(f, "; its log ends: {}", lines.join(" / "))
+            }
             Self::SecretDenied { secret, denial } => {
                 write!(f, "it may not have the secret {}: {denial}", visible(secret))
             }
             Self::Recorded(it) => f.write_str(&it.text),
         }
     }
+}
+
+impl Display for ServiceFailure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::CouldNotStart { text } => write!(f, "could not start: {}", visible(text)),
+            Self::ExitCode { exit_code } => write!(f, "ended with exit code {exit_code}"),
+            Self::Signal { signal } => write!(f, "was ended by signal {signal}"),
+            Self::NotReady { timeout_ms, last_try } => {
+                write!(f, "was not ready within {} s", seconds(*timeout_ms))?;
+                match last_try {
+                    Some(code) => write!(f, " (the last try of its `ready` ended with exit code {code})"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// Returns a time in seconds, with the fraction that it has.
+fn seconds(ms: u64) -> f64 {
+    std::time::Duration::from_millis(ms).as_secs_f64()
 }
 
 impl Display for SecretDenial {

@@ -212,6 +212,9 @@ pub struct LogQuestion {
     /// Whether pieces are cut where another time begins, and have `at_ms`. False by default.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub times: bool,
+    /// The service of the task whose log is asked for, in place of the task's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
 }
 
 impl LogQuestion {
@@ -225,6 +228,7 @@ impl LogQuestion {
             offset,
             follow,
             times: false,
+            service: None,
         }
     }
 }

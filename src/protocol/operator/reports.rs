@@ -189,6 +189,9 @@ pub struct JobReport {
     /// The values that people gave to its inputs, by name. Long values are cut and end with `…`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, String>,
+    /// The names of the services that its attempts have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
     /// Whether it passed only after a failed attempt.
     #[serde(default)]
     pub flaky: bool,

@@ -154,7 +154,7 @@ impl ImageRun {
         let not_enforced =
             gaps.map(|(key, _)| format!("{key} (the template of {} has no {{{key}}})", self.images.name()));
         let (exceeded, not_enforced) = (String::new(), not_enforced.collect());
-        ExecutionRecord { tier, means, memory_bytes: None, cpu_ms: None, exceeded, not_enforced }
+        ExecutionRecord { tier, means, exceeded, not_enforced, ..ExecutionRecord::default() }
     }
 
     /// The path beside which the files lie that the task itself writes.

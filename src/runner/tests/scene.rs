@@ -13,7 +13,9 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use crate::config::{ImageTools, RunnerSettings, TokenSource};
 use crate::git::Watched;
 use crate::model::{Recipe, Script};
-use crate::process::{Command, Ended, Enforcement, Exit, ProcessError, ProgressCallbacks, Usage, detect_isolation};
+use crate::process::{
+    Command, Ended, Enforcement, Exit, ProcessError, ProgressCallbacks, Usage, View, detect_isolation,
+};
 use crate::protocol::hello::{Greeting, Hello, Opening, Welcome};
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::runner::{FromRunner, Runtask, StreamName, ToRunner, WireTask};
@@ -123,7 +125,8 @@ impl Scene {
         let settings = self.settings.clone();
         let thread = threads::spawn("runner", move || {
             let executor: MakeExecutor = Arc::new(|_: &Layout| -> Box<Execute> { Box::new(execute_plainly) });
-            let executors = Executors { tasks: executor.clone(), tools: executor };
+            let nests = Arc::new(|_: &Layout, _: Option<&View>, _: usize| unreachable!("no task here has services"));
+            let executors = Executors { tasks: executor.clone(), tools: executor, nests };
             end.send(core::run(&settings, detect_isolation(), None, executors, &stopped)).unwrap();
         });
         Running { stop, ended, _thread: thread.unwrap() }

@@ -1,9 +1,12 @@
 //! The result of an attempt, as a message and as a line of the journal.
 
 use crate::model::reason::{LossReason, TimeoutReason};
-use crate::model::{AttemptId, ExecutionRecord, LogSummary, Outcome, StepRecord, StreamId, StreamKind, StreamSummary};
+use crate::model::{
+    AttemptId, ExecutionRecord, LogSummary, Outcome, ServiceFailure, ServiceRecord, StepRecord, StreamId, StreamKind,
+    StreamSummary,
+};
 use crate::protocol::codec;
-use crate::protocol::execution::Execution;
+use crate::protocol::execution::{Execution, ServiceEnd, ServiceFailureEnd};
 use crate::protocol::runner::{FromRunner, StepEnd, StreamEnd, StreamName, WrittenFile};
 use crate::runner::assignment::{AttemptResult, Leavings};
 use crate::runner::blobs::{artifact_ends, read_artifact_ends};
@@ -80,13 +83,32 @@ pub(crate) fn read_results(line: &[u8]) -> Option<(AttemptId, AttemptResult)> {
 
 #[expect(clippy::boxed_local, reason = "it comes out of a message, and goes into a result, in a box")]
 fn read_execution(execution: Box<Execution>) -> Box<ExecutionRecord> {
-    let Execution { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded } = *execution;
-    Box::new(ExecutionRecord { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded })
+    let Execution { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded, services } = *execution;
+    let services = services.into_iter().map(read_service).collect();
+    Box::new(ExecutionRecord { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded, services })
 }
 
 fn wire_execution(record: &ExecutionRecord) -> Box<Execution> {
-    let ExecutionRecord { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded } = record.clone();
-    Box::new(Execution { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded })
+    let ExecutionRecord { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded, services } = record.clone();
+    let services = services.into_iter().map(wire_service).collect();
+    Box::new(Execution { tier, means, memory_bytes, cpu_ms, not_enforced, exceeded, services })
+}
+
+fn read_service(end: ServiceEnd) -> ServiceRecord {
+    let ServiceEnd { name, ready_ms, failure, last_lines } = end;
+    let failure = failure.and_then(|ServiceFailureEnd { code, number, text, timeout_ms }| {
+        ServiceFailure::of_parts(&code, (number, text, timeout_ms))
+    });
+    ServiceRecord { name, ready_ms, failure, last_lines }
+}
+
+fn wire_service(record: ServiceRecord) -> ServiceEnd {
+    let ServiceRecord { name, ready_ms, failure, last_lines } = record;
+    let failure = failure.map(|failure| {
+        let (number, text, timeout_ms) = failure.parts();
+        ServiceFailureEnd { code: failure.code().to_owned(), number, text, timeout_ms }
+    });
+    ServiceEnd { name, ready_ms, failure, last_lines }
 }
 
 /// Reads an outcome of results. Returns `None` if it is none.
@@ -210,6 +232,12 @@ mod tests {
                     cpu_ms: Some(5),
                     not_enforced: vec!["cpus (x)".into()],
                     exceeded: "used more than memory".into(),
+                    services: vec![ServiceRecord {
+                        name: "db".into(),
+                        ready_ms: Some(9),
+                        failure: Some(ServiceFailure::Signal { signal: 9 }),
+                        last_lines: vec!["x".into()],
+                    }],
                 })),
                 written: Some(Box::new(Ok("[task.a]\nrun = 'x'\n".into()))),
                 left: Leavings::of(

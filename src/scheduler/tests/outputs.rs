@@ -56,3 +56,34 @@ fn a_job_whose_attempt_may_not_have_its_secrets_is_errored_with_the_rule() {
     let lines = story.finish(1, 1, Outcome::CouldNotStart("no".into()));
     assert!(lines.contains(&"j1 errored (secret_denied)".to_owned()), "{lines:?}");
 }
+
+/// The service is told apart from the task's own fault, and is not retried.
+#[test]
+fn a_job_whose_service_was_never_ready_is_errored_with_the_service() {
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    let mut retried = task("test");
+    retried.placement.retries = 2;
+    story.observe("app", None, 1, vec![retried]);
+    let failure = Some(ServiceFailure::ExitCode { exit_code: 3 });
+    let ready = ServiceRecord { name: "mq".into(), ready_ms: Some(1), failure: failure.clone(), ..Default::default() };
+    let broken = ServiceRecord { name: "db".into(), failure, ..Default::default() };
+    let finished = |outcome, services| Event::AttemptFinished {
+        session: SessionId(1),
+        attempt: AttemptId(1),
+        outcome,
+        log: LogSummary::default(),
+        duration_ms: None,
+        steps: vec![],
+        execution: Some(Box::new(ExecutionRecord { services, ..ExecutionRecord::default() })),
+    };
+    let lines = story.tell(finished(Outcome::CouldNotStart("text".into()), vec![ready.clone(), broken]));
+    assert!(lines.contains(&"j1 errored (service_not_ready)".to_owned()), "{lines:?}");
+
+    // A service that ended while the task ran changes nothing.
+    let mut story = Story::new();
+    story.join(1, "w1", 1);
+    story.observe("app", None, 1, vec![task("test")]);
+    let lines = story.tell(finished(Outcome::Passed, vec![ready]));
+    assert!(lines.contains(&"a1 passed".to_owned()), "{lines:?}");
+}

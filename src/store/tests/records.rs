@@ -37,6 +37,7 @@ pub(super) fn how_an_attempt_was_executed_reads_back_and_goes_with_its_build(mak
         cpu_ms: Some(1500),
         not_enforced: vec!["cpus (whole processors only)".into()],
         exceeded: "used more than memory".into(),
+        services: vec![ServiceRecord { name: "db".into(), ready_ms: Some(7), ..ServiceRecord::default() }],
     };
     store.commit(&passed_build(1)).unwrap();
     store.commit(&passed_build(2)).unwrap();

@@ -202,7 +202,7 @@ fn a_task_has_its_limits_and_its_record_says_which_were_exceeded_and_which_not_e
 
 impl World {
     /// Whether a runner can guard its attempts here, as its own log says.
-    fn can_guard(&self) -> bool {
+    pub(crate) fn can_guard(&self) -> bool {
         let runner = self.runner("probe", &["--idle-exit=1ms"]);
         runner.says("its attempts are");
         !runner.log().contains(NOT_GUARDED)

@@ -12,6 +12,7 @@ pub(crate) enum Level {
     When,
     Retry,
     Schedule,
+    Service,
     Input,
 }
 

@@ -37,6 +37,8 @@ pub(super) const ANSWERS: &[Answer] = &[
             "memory",
             "processes",
             "cpus",
+            "services",
+            "service",
         ],
         "it is for a whole task: write it beside `steps`",
     ),
@@ -137,6 +139,44 @@ pub(super) const ANSWERS: &[Answer] = &[
          `when = { events = [\"schedule\"] }`",
     ),
     at(&[Level::Schedule], &["enabled", "active", "disabled"], "put `#` before the lines of the schedule"),
+    at(
+        &[Level::Service],
+        &["image", "container", "docker", "name"],
+        "a service is a program of the runner's machine: install it there, and write `run`, such as\n\
+         `run = \"exec redis-server --port $PORT\"`",
+    ),
+    at(
+        &[Level::Service],
+        &["port", "ports", "expose", "alias", "hostname"],
+        "each service gets a free port of 127.0.0.1: it has it in `$PORT`, and the service db of a task in\n\
+         `$SURVEIL_SERVICE_DB_PORT`",
+    ),
+    at(
+        &[Level::Service],
+        &["healthcheck", "healthcmd", "health", "options", "check", "wait"],
+        "write `ready`, a command that exits with 0 once the service is ready, such as `ready = \"pg_isready -p $PORT\"`",
+    ),
+    at(
+        &[Level::Service],
+        &["needs", "dependson", "services"],
+        "the services of a task start together: let a service wait in its script for another one",
+    ),
+    at(
+        &[Level::Service],
+        &["dir", "workingdirectory", "workdir", "cwd", "volumes", "tmpfs"],
+        "a service starts at the root of the work tree, and has a directory for its files in `$TMPDIR`: write `cd`",
+    ),
+    at(
+        &[Level::Service],
+        &["environment", "variables", "vars", "envs", "secrets"],
+        "write `env`, such as `env = { LEVEL = \"2\" }`; a service gets no secrets",
+    ),
+    at(
+        &[Level::Service],
+        &["when", "if", "matrix", "extends", "labels", "retries", "isolation", "network", "memory"],
+        "it is for a task: a service is started with each task that names it, and sees what that task does",
+    ),
+    at(&[Level::Service], &["shell"], "a string is a script for /bin/sh; write a list to start another program"),
     at(&[Level::Input], &["required"], "leave it out: an input without `default` has to be given"),
     at(
         &[Level::Input],

@@ -10,11 +10,6 @@ pub(super) const ANSWERS: &[Answer] = &[
         "nothing sets an environment up: name a container image that has it, such as `image = \"rust:1.95\"`, or install\n\
          it on a runner and choose that by `labels = [\"rust\"]`",
     ),
-    any(
-        &["services", "service", "sidecars"],
-        "there are no services yet: let `run` start what the task needs; all processes of a task end with it,\n\
-         and `8000 + SURVEIL_SLOT` is a port that no other attempt on the runner uses",
-    ),
     at(
         &[Level::Step],
         &["detach", "background"],

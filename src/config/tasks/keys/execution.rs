@@ -33,7 +33,7 @@ pub(super) fn read_env(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Res
 }
 
 /// Returns the variables of a table. Those that are none are mistakes in `found`.
-pub(super) fn variables(entry: &TableEntry<'_, '_>, found: &mut Findings) -> Result<Vec<(String, String)>, Mistake> {
+pub(crate) fn variables(entry: &TableEntry<'_, '_>, found: &mut Findings) -> Result<Vec<(String, String)>, Mistake> {
     let table = entry.table("write a table, such as `env = { LEVEL = \"2\" }`")?;
     Ok(entries(table).iter().filter_map(|variable| found.unless_wrong(read_variable(variable))).collect())
 }

@@ -15,6 +15,7 @@ mod key;
 mod limits_of_attempt;
 mod placement;
 mod secrets;
+mod services;
 mod steps;
 mod table;
 mod when;
@@ -22,7 +23,7 @@ mod when;
 use super::suggest::nearest;
 
 pub(super) use cache::wrong_caches;
-pub(super) use execution::read_duration;
+pub(super) use execution::{read_duration, variables};
 pub(super) use key::Key;
 pub(super) use table::KEYS;
 pub(crate) use when::{BRANCHES, RefKind, TAGS, name_glob};
@@ -32,6 +33,9 @@ pub(super) const BUILD_KEYS: [&str; 3] = ["timeout", "fail_fast", "supersede"];
 
 /// The keys of a schedule, in the order of the documentation. `schedules` reads them.
 pub(super) const SCHEDULE_KEYS: [&str; 4] = ["cron", "timezone", "branch", "tasks"];
+
+/// The keys of a service, in the order of the documentation. `services` reads them.
+pub(super) const SERVICE_KEYS: [&str; 4] = ["run", "ready", "env", "timeout"];
 
 /// Returns the key of a task that other programs call `typed`, else the key nearest to it.
 pub(super) fn nearest_key(typed: &str) -> Option<&'static str> {

@@ -13,6 +13,7 @@ use super::key::Key;
 use super::limits_of_attempt::{MAX_PROCESSES, read_cpus, read_memory};
 use super::placement::{read_group, read_labels, read_needs, read_take};
 use super::secrets::read_secrets;
+use super::services::read_names;
 use super::steps::read_steps;
 use super::when::read_when;
 use crate::model::{MAX_PRIORITY, SlotCount};
@@ -147,6 +148,15 @@ pub(crate) static KEYS: &[Key] = &[
         is_common: false,
         is_replaced: false,
         read: read_secrets,
+        ..Key::USUAL
+    },
+    Key {
+        name: "services",
+        example: r#"services = ["db"]"#,
+        row: "list of service names | `[]` | programs of `[service.NAME]` that are started before the task and end with it",
+        schema: r#"{"type": "array", "items": {"type": "string"}, "maxItems": 8}"#,
+        aliases: &["service", "sidecars"],
+        read: read_names,
         ..Key::USUAL
     },
     Key {

@@ -41,7 +41,7 @@ fn a_key_of_another_program_in_a_task_is_answered_with_the_line_to_write() {
             ("strategy = {}", "write `matrix`, such as `matrix = { version = [\"1.85\", \"stable\"] }`"),
             ("exclude = []", "write `matrix_exclude`, such as"),
             ("container = 'x'", "write `image`, such as `image = \"rust:1.95\"`"),
-            ("services = {}", "there are no services yet"),
+            ("sidecars = {}", "write `services`, such as `services = [\"db\"]`"),
             ("uses = 'actions/checkout'", "there are no actions"),
             ("with = {}", "there are no actions"),
             ("permissions = {}", "`secrets = [\"NPM_TOKEN\"]`"),
@@ -260,7 +260,7 @@ fn the_lines_that_advice_shows_are_right() {
         };
         let file = format!(
             "[task.a]\n{with}{}\n[task.build]\nrun = 'x'\nartifacts = [{{ name = 'coverage', paths = ['c.xml'] }}]\n\
-             [template.rust]\nlabels = ['rust']\n",
+             [template.rust]\nlabels = ['rust']\n[service.db]\nrun = 'x'\n",
             key.example
         );
         assert!(check_tasks("f", file.as_bytes()).is_ok(), "{file}{:?}", check_tasks("f", file.as_bytes()));

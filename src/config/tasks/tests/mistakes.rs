@@ -70,7 +70,7 @@ fn a_key_of_another_program_is_answered_with_what_there_is_for_it() {
         ("if = 'x'", "write `when`, such as"),
         ("only = ['main']", "write `when`, such as"),
         ("rules = []", "write `when`, such as"),
-        ("services = ['postgres']", "there are no services yet"),
+        ("sidecars = ['postgres']", "write `services`, such as `services = [\"db\"]`"),
         ("credentials = ['x']", "write `secrets`, such as `secrets = [\"NPM_TOKEN\"]`"),
         ("outputs = ['x']", "a task writes lines `NAME=value`"),
         ("interpreter = 'bash'", "write `shell`"),

@@ -20,6 +20,7 @@ mod mistakes;
 mod properties;
 mod schedules;
 mod schema;
+mod services;
 mod shell;
 mod steps;
 mod takes;

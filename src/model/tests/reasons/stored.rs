@@ -8,7 +8,7 @@ use crate::model::reason::{
     CancelReason, ChangeReason, DecisionKind, ErrorReason, LeftOutReason, LossReason, LostWith, MissingFit,
     PlacementReason, SecretDenial, SkipReason, TaskFailure,
 };
-use crate::model::{BuildId, EndingKind, Label};
+use crate::model::{BuildId, EndingKind, Label, ServiceFailure};
 
 pub(crate) fn losses() -> Table<LossReason> {
     vec![
@@ -72,6 +72,31 @@ pub(crate) fn errors() -> Table<ErrorReason> {
             "with the tasks that it wrote the build would have 5001, and may have at most 5000",
         ),
         (
+            not_ready(ServiceFailure::ExitCode { exit_code: 3 }, vec![said("no space"), said("bye")]),
+            "service_not_ready",
+            "its service db ended with exit code 3 before it was ready; its log ends: no space / bye",
+        ),
+        (
+            not_ready(ServiceFailure::Signal { signal: 9 }, vec![]),
+            "service_not_ready",
+            "its service db was ended by signal 9 before it was ready",
+        ),
+        (
+            not_ready(ServiceFailure::CouldNotStart { text: said("there is no program pg") }, vec![]),
+            "service_not_ready",
+            "its service db could not start: there is no program pg",
+        ),
+        (
+            not_ready(ServiceFailure::NotReady { timeout_ms: 1500, last_try: Some(2) }, vec![]),
+            "service_not_ready",
+            "its service db was not ready within 1.5 s (the last try of its `ready` ended with exit code 2)",
+        ),
+        (
+            not_ready(ServiceFailure::NotReady { timeout_ms: 60_000, last_try: None }, vec![]),
+            "service_not_ready",
+            "its service db was not ready within 60 s",
+        ),
+        (
             ErrorReason::SecretDenied { secret: said("NPM_TOKEN"), denial: SecretDenial::Untrusted },
             "secret_denied",
             "it may not have the secret NPM_TOKEN: secrets go to trusted builds only, and this one is not",
@@ -91,6 +116,10 @@ pub(crate) fn errors() -> Table<ErrorReason> {
             "could not start: no such program",
         ),
     ]
+}
+
+fn not_ready(failure: ServiceFailure, last_lines: Vec<String>) -> ErrorReason {
+    ErrorReason::ServiceNotReady { service: said("db"), failure, last_lines }
 }
 
 pub(crate) fn skips() -> Table<SkipReason> {
