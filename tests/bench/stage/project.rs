@@ -38,7 +38,7 @@ fn tree(repo: &Repo, blobs: &[Oid], directory: usize, directories: usize) -> (St
 }
 
 /// Text that compresses about as source code does.
-fn content(seed: u64, bytes: usize) -> Vec<u8> {
+pub(crate) fn content(seed: u64, bytes: usize) -> Vec<u8> {
     let words =
         ["fn ", "let ", "return ", "if ", "self.", "value", "index", "(", ")", ";\n", " = ", "{\n", "}\n", "&mut "];
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
