@@ -109,7 +109,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     let (mut has_tool_cache, mut has_cache) = (false, false);
     while let Some(task) = build.next() {
         if !task.recipe.caches.is_empty() && !std::mem::replace(&mut has_cache, true) {
-            log::info!("`surveil run` has no `cache`: those are kept by a dispatcher");
+            log::warn!("`surveil run` has no `cache`: those are kept by a dispatcher");
         }
         if task.recipe.tool_cache && !std::mem::replace(&mut has_tool_cache, true) {
             log::warn!("`surveil run` has no `tool_cache`: build tools use the caches that they have by themselves");

@@ -99,7 +99,12 @@ fn a_cache_is_saved_once_restored_on_every_runner_and_listed() {
     assert!(list.lines().last().unwrap().contains("20 GiB in all (--keep-caches)"), "{list}");
     let why = world.surveil(&["cache", "why", &key[..8]]).ok();
     assert!(why.contains("by b1/test, attempt 1 (a1)"), "{why}");
-    assert!(why.contains("\n  key of   linux ") && why.contains("\n           lock "), "{why}");
+    assert!(
+        why.contains("\n           paths target\n")
+            && why.contains("\n  key of   linux ")
+            && why.contains("\n           lock "),
+        "{why}"
+    );
     assert!(why.contains("builds of branch main, and every build if that is the default branch"), "{why}");
     let none = world.surveil(&["cache", "why", "00000000"]).error(6);
     assert!(none.contains("there is no cache with a key that begins with 00000000"), "{none}");

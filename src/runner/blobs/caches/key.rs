@@ -46,7 +46,8 @@ pub(super) fn key_of(
     let mut about = vec![format!("{OS} {ARCH}")];
     about.extend(Some(format!("matrix cell {cell}")).filter(|_| !cell.is_empty()));
     about.extend(Some(format!("image {image}")).filter(|_| !image.is_empty()));
-    about.push(format!("paths {}", paths.join(" ")));
+    let told: Vec<String> = paths.iter().map(|path| CachePlaces::told(path)).collect();
+    about.push(format!("paths {}", told.join(" ")));
     let (files, idle) = key_files(rule, tree)?;
     text.push('\0');
     for (at, (path, content)) in files.iter().enumerate() {
@@ -134,7 +135,7 @@ mod tests {
         let first = of("test");
         assert_eq!(first.idle, ["none*"]);
         let lines: Vec<&str> = first.about.lines().collect();
-        assert_eq!((lines[1], lines.len()), ("paths tree/target", 4), "{lines:?}");
+        assert_eq!((lines[1], lines.len()), ("paths target", 4), "{lines:?}");
         assert!(lines[2].starts_with("Cargo.lock ") && lines[3].starts_with("sub/Cargo.lock "), "{lines:?}");
         write("other", "4");
         assert_eq!(of("lint"), first, "tasks share what has the same key");

@@ -76,6 +76,16 @@ impl CachePlaces {
         })
     }
 
+    /// Returns a cached path as its task names it.
+    pub(super) fn told(name: &str) -> String {
+        let below = |place: &str| name.strip_prefix(place).and_then(|rest| rest.strip_prefix('/'));
+        match (below(TREE), below(HOME)) {
+            (Some(path), _) => path.to_owned(),
+            (None, Some(path)) => format!("{}{path}", CacheRule::HOME),
+            (None, None) => name.to_owned(),
+        }
+    }
+
     /// Returns the directory of an entry, and the entry's path in it; `None` if the path is not one of this cache.
     pub(super) fn locate<'p>(&self, entry: &'p str) -> Option<(&Root, &'p str)> {
         self.roots.iter().find_map(|root| {
@@ -149,6 +159,8 @@ mod tests {
         {
             assert_eq!(found(other), None, "{other}");
         }
+        let told: Vec<String> = places.names().map(|name| CachePlaces::told(&name)).collect();
+        assert_eq!(told, ["~/.cargo/registry", "target", "web/node_modules"]);
         let root = &places.roots()[1];
         let may: Vec<bool> = ["target", "web", "web/src", "src"].map(|path| root.may_have_in(path)).into();
         assert_eq!(may, [true, true, false, false]);

@@ -44,9 +44,9 @@ pub(super) struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    /// Restores a cache that the dispatcher has. Returns the number of bytes that were received for it.
+    /// Restores a cache that the dispatcher has. Returns the number of bytes of its files that were received.
     pub(super) fn run(&self, offer: &CacheOffer) -> Result<u64, NotRestored> {
-        let (entries, of_manifest) = self.entries(offer)?;
+        let entries = self.entries(offer)?;
         let files = files_of(&entries);
         let lacking: Vec<(BlobId, u64)> = files
             .iter()
@@ -72,11 +72,11 @@ impl Restore<'_> {
         {
             log::warn!("could not remove old copies of cached files: {error}");
         }
-        placed.map(|()| received + of_manifest)
+        placed.map(|()| received)
     }
 
-    /// Returns the entries of a cache, all of them in its places, and the bytes that were received for that.
-    fn entries(&self, offer: &CacheOffer) -> Result<(Vec<Entry>, u64), NotRestored> {
+    /// Returns the entries of a cache, all of them in its places.
+    fn entries(&self, offer: &CacheOffer) -> Result<Vec<Entry>, NotRestored> {
         let manifest = offer.manifest;
         let mut text = Vec::new();
         // Its length is not told: a copy is as long as it is.
@@ -85,11 +85,9 @@ impl Restore<'_> {
             Some(bytes) => self.copies.read(manifest, bytes, &mut text).unwrap_or(false),
             None => false,
         };
-        let mut received = 0;
         if !has_copy {
             let wanted = [WantedBlob { blob: manifest, bytes: None, limit: MAX_MANIFEST_BYTES }];
             text = self.download(&wanted, Text(Vec::new()))?.0;
-            received = text.len() as u64;
             // If it cannot be kept, it is received again the next time.
             let kept = self.copies.begin().and_then(|mut copy| {
                 io::Write::write_all(&mut copy, &text)?;
@@ -109,7 +107,7 @@ impl Restore<'_> {
         read.map_err(|error| NotRestored::of("its manifest cannot be used", &error))?;
         match wrong {
             Some(why) => Err(NotRestored::Problem(why)),
-            None => Ok((entries, received)),
+            None => Ok(entries),
         }
     }
 
