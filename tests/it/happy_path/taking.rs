@@ -182,8 +182,7 @@ artifacts = [{ name = "list", paths = ["list"] }, { name = "extra", paths = ["ex
     assert!(world.log_of(&build, "plan/both").ends_with("\nextra\n"));
 }
 
-/// A blob that rotted is not delivered, and a rerun of the task that left it makes it anew. Sabotage tried: a runner
-/// that does not verify; a dispatcher that does not check what is doubted.
+/// A blob that rotted is not delivered, and a rerun of the task that left it makes it anew.
 #[test]
 fn an_artifact_that_rotted_stops_the_task_that_takes_it() {
     let world = World::new();
