@@ -1,8 +1,8 @@
 //! A secret that is planted, and searched for everywhere: in all files of all roles, what they print, the command lines
 //! and environments of all processes but those of tasks, and on the wire.
 //!
-//! Tasks that get it print it as it is, in base64, in a URL, in JSON and in pieces. Tried with a runner that does not
-//! mask: it is found in the spool, the log and the pieces of the log on the wire, in each of its forms.
+//! Tasks that get it print it as it is, in base64, in a URL, in JSON and in pieces. A trial plants it where it must not
+//! be, and demands that the search finds it in each of its forms.
 
 use std::fmt::Write as _;
 use std::fs;

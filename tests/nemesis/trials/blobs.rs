@@ -50,8 +50,6 @@ impl Tap for Snare {
 const STEPS: [&str; 8] = ["have", "lacks", "blob", "blob_ack", "settle", "settled", "results", "ok"];
 
 /// An attempt that passed has its artifact, whatever died meanwhile, and keeps it.
-///
-/// Sabotage tried: blobs that get their names before they are synced and verified; a blob that is cut is then whole.
 #[test]
 fn whichever_role_dies_at_whichever_step_of_an_upload_the_artifact_of_the_attempt_that_passes_is_whole() {
     let world = World::new();
