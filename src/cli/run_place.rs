@@ -7,9 +7,9 @@ use crossbeam_channel::Receiver;
 use super::CliError;
 use super::report::short;
 use super::typed_place::{place_of, tree_root};
-use crate::config::{CheckedTasks, ObservedRepo, check_directory, repo_name_from};
-use crate::git::{CleanTree, CommitText, Difference, Local, RepositoryPlace, Watched};
-use crate::model::{BuildSettings, Outcome, RefName, TaskSpec};
+use crate::config::{CheckedTasks, ObservedRepo, check_directory, repo_name_from, submodule_cache};
+use crate::git::{CleanTree, CommitText, Difference, Local, RepositoryPlace, SubmodulePlaces, Watched};
+use crate::model::{BuildSettings, Outcome, RefName, SourceNeeds, TaskSpec};
 use crate::runner::HandOver;
 
 /// The place of a local run.
@@ -71,8 +71,11 @@ impl RunPlace {
         let commit = local.commit(revision)?;
         let source = Watched::open(local.place().location())?;
         let mut clean = CleanTree::new(&source, commit, &work.join("clean"))?;
-        clean.bring()?;
+        clean.bring(SourceNeeds::NOTHING)?;
         let CheckedTasks { tasks, settings, .. } = check_directory(clean.path())?;
+        let needs = tasks.iter().map(|task| task.recipe.source_needs()).fold(SourceNeeds::NOTHING, SourceNeeds::and);
+        let cache = submodule_cache(work);
+        clean.take_facts(&source, needs, SubmodulePlaces { cache: &cache, base: None })?;
         let text = source.describe(commit).ok();
         let origin = Origin { commit: commit.to_string(), text, ..Origin::of(local.root(), Some(local.place())) };
         let artifacts = HandOver::new(clean.beside("artifacts"));
@@ -97,11 +100,11 @@ impl RunPlace {
     }
 
     /// Gets the place ready for an attempt: a clean tree has nothing of other attempts but the artifacts that this one
-    /// takes. Returns lines about them, or the reason why the attempt cannot start.
+    /// takes, and the history that it wants. Returns lines about them, or the reason why the attempt cannot start.
     pub(crate) fn make_ready(&mut self, task: &TaskSpec) -> Result<Result<Vec<String>, String>, CliError> {
         let Self::Clean(clean) = self else { return Ok(Ok(Vec::new())) };
         let CleanPlace { tree, artifacts } = &mut **clean;
-        tree.bring()?;
+        tree.bring(task.recipe.source_needs())?;
         Ok(artifacts.hand_on(task, tree.path(), &|path, is_directory| tree.in_the_way(path, is_directory)))
     }
 

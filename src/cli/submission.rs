@@ -46,7 +46,8 @@ impl Submission<'_> {
     /// Sends the commit to a dispatcher that has these commits, and its order. Returns the number of the build. Sends
     /// all of it again when it is called again.
     pub(crate) fn send(&self, session: &mut Session, held: &[CommitId]) -> Result<u64, CliError> {
-        if held.iter().all(|held| held.to_string() != self.order.commit) {
+        // The facts of the source may be new.
+        if self.order.facts.is_some() || held.iter().all(|held| held.to_string() != self.order.commit) {
             self.send_pack(session, held)?;
         }
         if let Some(build) = self.order(session)? {

@@ -14,7 +14,9 @@ use super::submission::{Submission, as_observed, draw_id, held, named_value};
 use super::typed_place::known_place;
 use super::{CliError, ExitCode, Output, watch};
 use crate::clock;
-use crate::git::{Local, Watched};
+use crate::config::{MAX_TASK_FILE_BYTES, TASK_FILE, source_needs, submodule_cache, work_dir};
+use crate::git::{Local, SubmodulePlaces, Watched};
+use crate::model::SourceNeeds;
 use crate::protocol::operator::SubmitOrder;
 use crate::quoting::absolute;
 
@@ -73,6 +75,10 @@ pub(crate) fn run(flags: &SubmitFlags, mut out: Output) -> Result<ExitCode, CliE
     let watched = Watched::open(local.place().location())?;
     let repo = as_observed(local.place(), flags.name.as_deref())?;
     let text = watched.describe(named.commit)?;
+    let tasks = watched.read_file(named.commit, TASK_FILE, MAX_TASK_FILE_BYTES)?;
+    let needs = tasks.map_or(SourceNeeds::NOTHING, |text| source_needs(&text));
+    let cache = submodule_cache(&work_dir(None));
+    let facts = watched.facts(named.commit, needs, SubmodulePlaces { cache: &cache, base: None })?;
     let order = SubmitOrder {
         id: draw_id()?,
         trigger: "manual".into(),
@@ -85,8 +91,13 @@ pub(crate) fn run(flags: &SubmitFlags, mut out: Output) -> Result<ExitCode, CliE
         priority: flags.priority,
         subject: text.subject,
         author: text.author,
+        facts: facts.as_ref().map(|facts| facts.id.to_string()),
     };
-    let pack = |haves: &[_], sink: &mut dyn FnMut(&[u8]) -> bool| watched.pack(&[named.commit], haves, sink);
+    let commit = [named.commit];
+    let pack = |haves: &[_], sink: &mut dyn FnMut(&[u8]) -> bool| match &facts {
+        Some(facts) => watched.pack_with_facts(&commit, haves, (facts, None), sink),
+        None => watched.pack(&commit, haves, sink),
+    };
     let candidates = [vec![named.commit], watched.ancestors(named.commit)?].concat();
     let submission = Submission { order, pack: &pack };
     let operator = &flags.operator;

@@ -17,10 +17,10 @@ use super::typed_place::known_place;
 use super::watch::{Followed, Until};
 use super::{CliError, ExitCode, Output, watch};
 use crate::clock;
-use crate::config::ObservedRepo;
+use crate::config::{MAX_TASK_FILE_BYTES, ObservedRepo, TASK_FILE, source_needs, submodule_cache, work_dir};
 use crate::error_chain::chain;
-use crate::git::{Local, UncommittedWork, Watched};
-use crate::model::{CommitId, EndingKind, JobStateKind};
+use crate::git::{Facts, Local, SubmodulePlaces, UncommittedWork, Watched};
+use crate::model::{CommitId, EndingKind, JobStateKind, SourceNeeds};
 use crate::protocol::operator::{BuildReport, FromOperator, SubmitOrder};
 use crate::quoting::absolute;
 
@@ -120,7 +120,7 @@ struct Trial<'a> {
     repo: ObservedRepo,
     local: &'a Local,
     /// The work and its order, from the first session on: later ones send the same.
-    made: Option<(UncommittedWork, SubmitOrder)>,
+    made: Option<(UncommittedWork, Option<Facts>, SubmitOrder)>,
 }
 
 impl Trial<'_> {
@@ -136,17 +136,24 @@ impl Trial<'_> {
         if self.made.is_none() {
             let work = UncommittedWork::capture(self.local, at_dispatcher.max_file)?;
             work.warnings.iter().for_each(|warning| note(warning));
-            let order = self.order(&work)?;
-            self.made = Some((work, order));
+            let tasks = work.read_file(TASK_FILE, MAX_TASK_FILE_BYTES)?;
+            let needs = tasks.map_or(SourceNeeds::NOTHING, |text| source_needs(&text));
+            let cache = submodule_cache(&work_dir(None));
+            let facts = work.facts(&watched, needs, SubmodulePlaces { cache: &cache, base: None })?;
+            let order = self.order(&work, facts.as_ref())?;
+            self.made = Some((work, facts, order));
         }
-        let Some((work, order)) = &self.made else { return Err(CliError::Unexpected("a try")) };
-        let pack = |haves: &[_], sink: &mut dyn FnMut(&[u8]) -> bool| work.pack(haves, sink);
+        let Some((work, facts, order)) = &self.made else { return Err(CliError::Unexpected("a try")) };
+        let pack = |haves: &[_], sink: &mut dyn FnMut(&[u8]) -> bool| match facts {
+            Some(facts) => work.pack_with_facts(haves, facts, sink),
+            None => work.pack(haves, sink),
+        };
         let submission = Submission { order: order.clone(), pack: &pack };
         let build = submission.send(session, &at_dispatcher.commits)?;
         build_named(session, &build.to_string())
     }
 
-    fn order(&self, work: &UncommittedWork) -> Result<SubmitOrder, CliError> {
+    fn order(&self, work: &UncommittedWork, facts: Option<&Facts>) -> Result<SubmitOrder, CliError> {
         Ok(SubmitOrder {
             id: draw_id()?,
             trigger: "try".into(),
@@ -159,6 +166,7 @@ impl Trial<'_> {
             priority: 0,
             subject: work.subject.clone(),
             author: work.author.clone(),
+            facts: facts.map(|facts| facts.id.to_string()),
         })
     }
 }

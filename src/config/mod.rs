@@ -23,7 +23,7 @@ pub use error::ConfigError;
 pub use identity::{default_runner_name, own_facts};
 pub use image_tools::{BUILT_IN_IMAGE_TOOLS, ImageTool, ImageTools, Template, TemplateWord, placeholders, program_in};
 pub use joined::{JoinedFile, joined_file};
-pub use location::{data_dir, is_url, repo_name_from, without_credentials, work_dir};
+pub use location::{data_dir, is_url, repo_name_from, submodule_cache, without_credentials, work_dir};
 pub use logins::{LOCAL_LOGIN, Login, Logins, default_login_name, is_login_name};
 pub use pins::KnownPins;
 pub use quantity::{parse_duration_ms, parse_size};
@@ -37,4 +37,5 @@ pub(crate) use tasks::nearest;
 pub use tasks::{
     CheckedSchedule, CheckedTasks, MAX_TASK_FILE_BYTES, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError,
     UnknownTask, check_directory, choose_tasks, fallback_plan, no_tasks_text, parse_tasks, parse_written, schema,
+    source_needs,
 };

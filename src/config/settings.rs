@@ -149,6 +149,8 @@ pub struct ObserverSettings {
     pub backlog: usize,
     /// Interval of polls. Only a poll decides what changed; a notification starts the next poll early.
     pub interval_ms: u64,
+    /// The directory into which submodules are fetched.
+    pub submodules: PathBuf,
 }
 
 /// One repository to observe.

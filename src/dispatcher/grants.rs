@@ -8,8 +8,8 @@ use rustc_hash::FxHashMap;
 use super::data_dir::LogPlace;
 use crate::model::output::{MAX_NEEDED_OUTPUT_BYTES, add_outputs};
 use crate::model::{
-    ArtifactRecord, ArtifactRemoval, AttemptId, BranchName, BuildSource, CommitId, Need, Outputs, StreamId, StreamKind,
-    Take, TakenArtifact, TaskSpec,
+    ArtifactRecord, ArtifactRemoval, AttemptId, BranchName, BuildSource, CommitId, FactsId, Need, Outputs, StreamId,
+    StreamKind, Take, TakenArtifact, TaskSpec,
 };
 use crate::scheduler::Lease;
 use crate::threads;
@@ -25,6 +25,8 @@ pub(crate) struct Grant {
     pub(crate) source: Arc<BuildSource>,
     /// Whether the task has caches.
     pub(crate) has_caches: bool,
+    /// The facts of the commit's source, which the attempt needs besides the commit.
+    pub(crate) facts: Option<FactsId>,
     /// The build and the task of an attempt that may ask for secrets.
     pub(crate) secrets: Option<(Arc<BuildSource>, Arc<TaskSpec>)>,
     /// The task of an attempt that has services.
@@ -110,7 +112,8 @@ impl Grant {
         let secrets = (!task.recipe.secrets.is_empty()).then(|| (Arc::clone(source), Arc::clone(task)));
         let services = (!task.recipe.services.is_empty()).then(|| Arc::clone(task));
         let (has_caches, source) = (!task.recipe.caches.is_empty(), Arc::clone(source));
-        Self { commit: source.commit, log, expands, source, has_caches, secrets, services }
+        let facts = task.recipe.facts;
+        Self { commit: source.commit, log, expands, source, has_caches, facts, secrets, services }
     }
 
     /// Returns the place where a stream of this kind is stored; `None` if this dispatcher takes no such stream.

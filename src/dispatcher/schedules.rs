@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::core::{CoreHandle, ToCore};
-use super::mirrors::{Intake, Mirrors};
+use super::mirrors::{Coming, Intake, Mirrors};
 use super::session::Observers;
 use super::trust::TrustJudge;
 use super::{DispatcherError, choice, limits};
@@ -124,7 +124,7 @@ impl Schedules {
     /// Tells the core of a due schedule. Returns the reason why that is not possible now.
     fn announce(&self, mut source: BuildSource) -> Result<(), String> {
         let (repo, commit): (RepoName, CommitId) = (source.repo.clone(), source.commit);
-        match self.mirrors.take_in(&repo, commit, None, PlanContext::Build(&source)) {
+        match self.mirrors.take_in(&repo, commit, (Coming::Earlier, None), PlanContext::Build(&source)) {
             Intake::Taken(taken) => {
                 let mut plan = taken.plan.map_err(|mistake| mistake.text);
                 if let Ok(plan) = &mut plan {

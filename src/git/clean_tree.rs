@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::error::GitError;
 use super::pack_store::PackStore;
-use super::watched::Watched;
-use super::worktree::{WorkTree, remove_directory};
+use super::watched::{SubmodulePlaces, Watched};
+use super::worktree::{TreeSource, WorkTree, remove_directory};
 use crate::locked::Locked;
-use crate::model::CommitId;
+use crate::model::{CommitId, FactsId, SourceNeeds};
+
+/// The name of the store in a place.
+const STORE: &str = "store.git";
 
 /// Names of places begin so until they are locked.
 const UNFINISHED: &str = ".new-";
@@ -19,6 +22,8 @@ pub struct CleanTree {
     place: PathBuf,
     tree: WorkTree,
     commit: CommitId,
+    /// The facts of the commit's source, if more than the commit was copied.
+    facts: Option<FactsId>,
     /// Tells other processes that the place is in use.
     _lock: Locked,
 }
@@ -34,7 +39,7 @@ impl CleanTree {
         if made.is_err() {
             drop(remove_directory(&place));
         }
-        Ok(Self { tree: made?, place, commit, _lock: lock })
+        Ok(Self { tree: made?, place, commit, facts: None, _lock: lock })
     }
 
     /// The directory of the tree.
@@ -55,9 +60,25 @@ impl CleanTree {
         self.tree.in_the_way(path, is_directory)
     }
 
-    /// Makes the tree exactly the commit's: whatever else is in it is removed.
-    pub fn bring(&mut self) -> Result<(), GitError> {
-        self.tree.check_out(self.commit, &[])
+    /// Copies what tasks want of the commit's source beside its tree.
+    pub fn take_facts(
+        &mut self,
+        source: &Watched,
+        needs: SourceNeeds,
+        places: SubmodulePlaces<'_>,
+    ) -> Result<(), GitError> {
+        if let Some(facts) = source.facts(self.commit, needs, places)? {
+            store_of(&self.place, self.commit)?.take_facts_from(source, self.commit, &facts)?;
+            self.facts = Some(facts.id);
+        }
+        Ok(())
+    }
+
+    /// Makes the tree exactly the commit's: whatever else is in it is removed. Its repository has what `needs` says, as
+    /// far as that was copied.
+    pub fn bring(&mut self, needs: SourceNeeds) -> Result<(), GitError> {
+        let facts = self.facts.filter(|_| needs != SourceNeeds::NOTHING);
+        self.tree.check_out_with(self.commit, &[], TreeSource { needs, facts })
     }
 }
 
@@ -71,10 +92,12 @@ impl Drop for CleanTree {
 }
 
 fn fill(source: &Watched, commit: CommitId, place: &Path) -> Result<WorkTree, GitError> {
-    let store_path = place.join("store.git");
-    let store = PackStore::open(&store_path, commit)?;
-    store.take_from(source, commit, &[])?;
-    WorkTree::open(&store_path, &place.join("tree"))
+    store_of(place, commit)?.take_from(source, commit, &[])?;
+    WorkTree::open(&place.join(STORE), &place.join("tree"))
+}
+
+fn store_of(place: &Path, commit: CommitId) -> Result<PackStore, GitError> {
+    PackStore::open(&place.join(STORE), commit)
 }
 
 /// Makes a directory of its own. It has its final name only when it is locked, so that no other process takes it for
@@ -123,7 +146,7 @@ mod tests {
         let source = Watched::open(repo.path()).unwrap();
         let mut clean = CleanTree::new(&source, first, parent.path()).unwrap();
         for _ in 0..2 {
-            clean.bring().unwrap();
+            clean.bring(SourceNeeds::NOTHING).unwrap();
             let mut names: Vec<_> =
                 fs::read_dir(clean.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             names.sort_unstable();

@@ -49,6 +49,10 @@ impl CommitObject {
         self.tree
     }
 
+    pub(crate) fn parents(&self) -> &[Oid] {
+        &self.parents
+    }
+
     pub(crate) fn first_parent(&self) -> Option<Oid> {
         self.parents.first().copied()
     }

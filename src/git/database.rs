@@ -82,6 +82,10 @@ impl Database {
         Ok(database)
     }
 
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     pub(super) fn format(&self) -> ObjectFormat {
         self.format
     }

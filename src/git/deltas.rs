@@ -16,8 +16,9 @@ pub(super) const DELTA_BYTES_MAX: u64 = 512 << 20;
 /// Bytes of a delta that hold the sizes of the two objects.
 const SIZES_BYTES: usize = 20;
 
-/// A delta whose base is named by its distance in the pack. The other kind names it by id.
-const BY_OFFSET: u8 = 6;
+/// The types of deltas: the base is named by its distance in the pack, or by its id.
+pub(super) const BY_OFFSET: u8 = 6;
+pub(super) const BY_ID: u8 = 7;
 
 /// Returns the size of the largest object that comes of a delta among the first `count` entries of a pack; 0 without
 /// deltas.
@@ -43,6 +44,13 @@ pub(super) fn largest(pack: &Path, count: u32, id_bytes: usize) -> io::Result<u6
         io::copy(&mut content, &mut io::sink())?;
     }
     Ok(largest)
+}
+
+/// Returns the size of the object that comes of a delta, given the compressed delta.
+pub(super) fn result_bytes(compressed: &[u8]) -> Option<u64> {
+    let mut sizes = Vec::new();
+    ZlibDecoder::new(compressed).take(SIZES_BYTES as u64).read_to_end(&mut sizes).ok()?;
+    result_size(&sizes)
 }
 
 /// Reads bytes up to the first one whose highest bit does not say that another one follows.

@@ -11,6 +11,7 @@
 //! secret into an error.
 
 mod clean_tree;
+mod commit_files;
 mod commit_object;
 mod commit_text;
 mod credentials;
@@ -19,7 +20,9 @@ mod deltas;
 mod discovery;
 mod encoding;
 mod error;
+mod facts;
 mod hash;
+mod history;
 mod incoming;
 mod large;
 mod lengths;
@@ -35,6 +38,7 @@ mod remote;
 mod select;
 mod small_pack;
 mod stored;
+mod submodules;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tidy;
@@ -48,14 +52,15 @@ pub use commit_text::CommitText;
 pub use credentials::without_secrets;
 pub use discovery::RepositoryPlace;
 pub use error::GitError;
+pub use history::Facts;
 pub use local::{Difference, Local, NamedCommit};
 pub use local_env::is_local_variable;
 #[cfg(any(test, fuzzing))]
 pub(crate) use objects::{EntryKind, Objects, entries};
-pub use pack_store::PackStore;
+pub use pack_store::{KnownFacts, PackStore};
 pub use program::fetch_mirror;
 pub use receiver::Receiver;
 pub use tree_changes::MAX_CHANGED_PATHS;
 pub use uncommitted::UncommittedWork;
-pub use watched::{Absence, BranchSelection, Head, Range, RefGlob, Watched};
-pub use worktree::{WorkTree, remove_directory};
+pub use watched::{Absence, BranchSelection, Head, Range, RefGlob, SubmodulePlaces, Watched};
+pub use worktree::{TreeSource, WorkTree, remove_directory};

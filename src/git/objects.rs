@@ -1,9 +1,11 @@
 //! An object database on disk, opened without its repository. No configuration, refs or hooks take part, so the author
 //! of those cannot influence it. Reads commits and trees. Never writes.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use git2::{Config, ErrorClass, ErrorCode, ObjectFormat, ObjectType, Odb, OdbLookupFlags, OdbObject, Oid, Repository};
 
@@ -22,6 +24,8 @@ pub(crate) struct Objects {
     repository: Repository,
     directory: PathBuf,
     format: ObjectFormat,
+    /// The parents of commits that were met in walks through history. An object never changes.
+    parents: RefCell<HashMap<Oid, Arc<[Oid]>>>,
 }
 
 /// The kind of a tree's entry, as far as it matters here.
@@ -59,7 +63,8 @@ impl Objects {
             repository.set_config(&Config::new()?)?;
             Ok(repository)
         };
-        Ok(Self { repository: wrap().map_err(refuse)?, directory: directory.to_owned(), format })
+        let (repository, parents) = (wrap().map_err(refuse)?, RefCell::default());
+        Ok(Self { repository, directory: directory.to_owned(), format, parents })
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -101,6 +106,29 @@ impl Objects {
         CommitObject::parse(id, self.read(&self.odb()?, id, ObjectType::Commit)?.data())
     }
 
+    /// Returns the parents of a commit; `None` if the commit is not there.
+    pub(super) fn find_parents(&self, id: Oid) -> Result<Option<Arc<[Oid]>>, GitError> {
+        match self.parents(id) {
+            Ok(parents) => Ok(Some(parents)),
+            Err(GitError::Object { source, .. }) if source.code() == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the parents of a commit. Remembers them.
+    pub(super) fn parents(&self, id: Oid) -> Result<Arc<[Oid]>, GitError> {
+        if let Some(parents) = self.parents.borrow().get(&id) {
+            return Ok(Arc::clone(parents));
+        }
+        let parents: Arc<[Oid]> = self.commit(commit_id(id))?.parents().into();
+        let mut known = self.parents.borrow_mut();
+        if known.len() >= PARENTS_MAX {
+            known.clear();
+        }
+        known.insert(id, Arc::clone(&parents));
+        Ok(parents)
+    }
+
     /// Returns the commit that an object stands for: itself, or the one that an annotated tag leads to. `None` if it
     /// leads to a tree or a blob.
     pub(super) fn peel(&self, object: CommitId) -> Result<Option<Peeled>, GitError> {
@@ -125,6 +153,10 @@ impl Objects {
     /// The bytes of a tree, for [`entries`].
     pub(crate) fn tree<'odb>(&self, odb: &'odb Odb<'_>, id: Oid) -> Result<OdbObject<'odb>, GitError> {
         self.read(odb, id, ObjectType::Tree)
+    }
+
+    pub(super) fn tag<'odb>(&self, odb: &'odb Odb<'_>, id: Oid) -> Result<OdbObject<'odb>, GitError> {
+        self.read(odb, id, ObjectType::Tag)
     }
 
     pub(crate) fn blob<'odb>(&self, odb: &'odb Odb<'_>, id: Oid) -> Result<OdbObject<'odb>, GitError> {
@@ -176,6 +208,9 @@ impl Objects {
 /// The longest chain of tags of tags that is followed.
 const TAGS_MAX: usize = 10;
 
+/// Commits whose parents are remembered: about 150 MB.
+const PARENTS_MAX: usize = 1 << 20;
+
 /// The commit that a ref stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Peeled {
@@ -185,7 +220,7 @@ pub(super) struct Peeled {
 }
 
 /// Returns the object that a tag names in its first line.
-fn tag_target(tag: &[u8]) -> Option<CommitId> {
+pub(super) fn tag_target(tag: &[u8]) -> Option<CommitId> {
     let line = tag.split(|byte| *byte == b'\n').next()?;
     std::str::from_utf8(line.strip_prefix(b"object ")?).ok()?.parse().ok()
 }

@@ -1,10 +1,11 @@
-//! Writes a pack as a stream. Every object stands on its own, without deltas: a pack without history has few versions
-//! of one file, and looking for them takes longer than sending them. Entries that a store has already compressed are
-//! copied as they are.
+//! Writes a pack as a stream. No delta is looked for: most packs have few versions of one file, and looking takes
+//! longer than sending them. Entries that are compressed already are copied as they are, those of git's deltas too if
+//! their base goes along, as in the pack of a long history.
 //!
 //! The format is gitformat-pack(5): `PACK`, version 2, the number of objects; for each object its type and size, then
 //! its content compressed by zlib; at the end the hash of all that.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +17,7 @@ use super::database::Database;
 use super::deltas::DELTA_BYTES_MAX;
 use super::error::GitError;
 use super::hash::Hash;
+use super::history::Extra;
 use super::large::{LARGE_BYTES, LargeObject};
 use super::objects::{Objects, header_of, read_verified};
 use super::select::select;
@@ -53,22 +55,24 @@ const LEVEL: u32 = 3;
 pub(super) type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
 
 /// Builds a pack of `commits` (oldest first) for a receiver that has `haves`. Writes it into `sink`, which stops it by
-/// returning false. Copies entries from the packs in the directory `packs`, if that is given; those must have been
-/// received here.
+/// returning false. Copies entries from the packs in the directory `packs`, if that is given. `extra` tells what goes
+/// along beside the trees of the commits.
 pub(super) fn build(
     database: &Database,
     packs: Option<&Path>,
     commits: &[CommitId],
     haves: &[CommitId],
+    extra: impl Fn(&Objects) -> Result<Extra, GitError>,
     sink: Sink<'_>,
 ) -> Result<(), GitError> {
     let mut has_begun = false;
     let mut failed = None;
     let built = database.with(|objects| {
-        let ids = select(objects, commits, haves)?;
+        let extra = extra(objects)?;
+        let ids = select(objects, commits, haves, &extra)?;
         let packs = packs.filter(|_| ids.len() >= OBJECTS_TO_REUSE);
         let stored = packs.map(|packs| Stored::open(packs, objects.format(), ids.len())).transpose()?;
-        let written = write(objects, stored.as_ref(), &ids, &mut |piece| {
+        let written = write(objects, stored.as_ref(), &ids, &extra.made, &mut |piece| {
             has_begun = true;
             sink(piece)
         });
@@ -84,17 +88,30 @@ pub(super) fn build(
     built.map_err(|error| failed.unwrap_or(error))
 }
 
-/// Writes a pack of these objects, in this order.
-pub(super) fn write(objects: &Objects, stored: Option<&Stored>, ids: &[Oid], sink: Sink<'_>) -> Result<(), GitError> {
+/// Writes a pack of blobs that are in no repository, and of these objects, in this order.
+pub(super) fn write(
+    objects: &Objects,
+    stored: Option<&Stored>,
+    ids: &[Oid],
+    made: &[Vec<u8>],
+    sink: Sink<'_>,
+) -> Result<(), GitError> {
     let odb = objects.odb()?;
-    let encoder = Encoder { objects: objects.directory(), odb: &odb, stored };
+    let sent = if stored.is_some() { ids.iter().copied().collect() } else { HashSet::new() };
+    let encoder = Encoder { objects: objects.directory(), odb: &odb, stored, sent };
     let pieces = Pieces { sink, buffer: Vec::new() };
     let mut writer = PackWriter { hash: Hash::new(objects.format()), pieces };
-    let count = u32::try_from(ids.len()).map_err(|_| GitError::Build {
+    let count = u32::try_from(ids.len() + made.len()).map_err(|_| GitError::Build {
         path: objects.directory().to_owned(),
         source: git2::Error::from_str("there are more objects than a pack can hold"),
     })?;
     writer.put(&[&b"PACK\0\0\0\x02"[..], &count.to_be_bytes()].concat())?;
+    for content in made {
+        let mut entry = Vec::new();
+        put_header(&mut entry, ObjectType::Blob, content.len());
+        deflate(content, &mut new_compress(), &mut entry);
+        writer.put(&entry)?;
+    }
     // One buffer and one compressor serve all entries of a small pack.
     if ids.len() < OBJECTS_FOR_THREADS {
         let mut entry = Vec::new();
@@ -136,6 +153,8 @@ struct Encoder<'a> {
     objects: &'a Path,
     odb: &'a Odb<'a>,
     stored: Option<&'a Stored>,
+    /// All objects of the pack.
+    sent: HashSet<Oid>,
 }
 
 impl Encoder<'_> {
@@ -173,7 +192,7 @@ impl Encoder<'_> {
 
     /// Encodes an entry, unless the object is too large.
     fn encode(&self, id: Oid, compress: &mut Option<Compress>, entry: &mut Vec<u8>) -> Result<Encoded, GitError> {
-        if self.stored.is_some_and(|stored| stored.copy(id, entry)) {
+        if self.stored.is_some_and(|stored| stored.copy(id, &self.sent, entry)) {
             return Ok(Encoded::Whole(entry.len()));
         }
         let (size, kind) = header_of(self.odb, id).map_err(|source| self.unreadable(id, source))?;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,6 +102,22 @@ impl Landing {
         let synced = spare.iter_mut().try_for_each(IncomingDirectory::sync_noted);
         spare.into_iter().for_each(|incoming| self.put_back(incoming));
         synced
+    }
+}
+
+impl Landing {
+    /// Syncs all packs of the store. Those that were synced before cost next to nothing.
+    pub(super) fn sync_packs(&self) -> Result<(), GitError> {
+        let packs = self.store.join("objects").join("pack");
+        for entry in fs::read_dir(&packs).map_err(GitError::io("read", &packs))? {
+            let path = entry.map_err(GitError::io("read", &packs))?.path();
+            match sync(&path) {
+                // It was merged into another one meanwhile, which is durable.
+                Err(GitError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        sync(&packs)
     }
 }
 

@@ -1,18 +1,25 @@
 //! Selects the objects of a pack: the requested commits, and the parts of their trees that the receiver's trees lack.
-//! Compares trees instead of walking history, so that a pack never holds an ancestor, and its cost depends on the
-//! difference alone.
+//! Compares trees and walks no history: its cost depends on the difference alone. Which commits of a history belong to
+//! a pack is found by [`super::history`].
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use git2::{Odb, Oid};
 
 use super::error::GitError;
-use super::objects::{EntryKind, Objects, TreeEntry, entries};
+use super::history::Extra;
+use super::objects::{EntryKind, Objects, TreeEntry, commit_id, entries};
 use crate::model::CommitId;
 
-/// Returns the objects to send, commits and trees before their content. `commits` are ordered from oldest to newest.
-pub(super) fn select(objects: &Objects, commits: &[CommitId], haves: &[CommitId]) -> Result<Vec<Oid>, GitError> {
+/// Returns the objects to send: those of the history first, then those of `commits`, which are ordered from oldest to
+/// newest, with commits and trees before their content.
+pub(super) fn select(
+    objects: &Objects,
+    commits: &[CommitId],
+    haves: &[CommitId],
+    extra: &Extra,
+) -> Result<Vec<Oid>, GitError> {
     let odb = objects.odb()?;
     let mut peers = Vec::new();
     for have in haves {
@@ -22,6 +29,7 @@ pub(super) fn select(objects: &Objects, commits: &[CommitId], haves: &[CommitId]
         }
     }
     let mut selection = Selection { objects, odb: &odb, seen: HashSet::new(), list: Vec::new() };
+    selection.add_past(extra, &peers)?;
     for commit in commits {
         let found = objects.commit(*commit)?;
         if selection.seen.insert(found.id()) {
@@ -31,6 +39,17 @@ pub(super) fn select(objects: &Objects, commits: &[CommitId], haves: &[CommitId]
         // The next commit's tree is compared with this one as well, because the receiver then has it.
         push_new(&mut peers, found.tree_id());
     }
+    for (module, had) in &extra.modules {
+        let found = objects.commit(commit_id(*module))?;
+        // A commit that this side lacks cannot be compared with.
+        let had = had.and_then(|had| objects.commit(commit_id(had)).ok()).map(|had| had.tree_id());
+        if selection.seen.insert(*module) {
+            selection.list.push(*module);
+            selection.add_tree(found.tree_id(), had.as_slice())?;
+        }
+    }
+    let more = extra.objects.iter().copied().filter(|id| selection.seen.insert(*id));
+    selection.list.extend(more);
     Ok(selection.list)
 }
 
@@ -54,6 +73,32 @@ struct PendingTree {
 }
 
 impl Selection<'_> {
+    /// Selects the commits of a history. Each is compared with its parents, whose trees the receiver has by then, or
+    /// with `haves` if it has none of them.
+    fn add_past(&mut self, extra: &Extra, haves: &[Oid]) -> Result<(), GitError> {
+        let mut trees: HashMap<Oid, Oid> = HashMap::new();
+        for id in &extra.past {
+            let commit = self.objects.commit(commit_id(*id))?;
+            let mut peers = Vec::new();
+            for parent in commit.parents() {
+                match trees.get(parent) {
+                    Some(tree) => push_new(&mut peers, *tree),
+                    None if extra.had.contains(parent) => {
+                        let tree = self.objects.commit(commit_id(*parent))?.tree_id();
+                        trees.insert(*parent, tree);
+                        push_new(&mut peers, tree);
+                    }
+                    None => {}
+                }
+            }
+            self.seen.insert(*id);
+            self.list.push(*id);
+            self.add_tree(commit.tree_id(), if peers.is_empty() { haves } else { &peers })?;
+            trees.insert(*id, commit.tree_id());
+        }
+        Ok(())
+    }
+
     /// Selects the objects in `root` that are not at the same path in one of `peers`. Keeps a list of pending trees
     /// instead of recursing, because trees may be nested deeper than a small stack allows.
     fn add_tree(&mut self, root: Oid, peers: &[Oid]) -> Result<(), GitError> {

@@ -1,7 +1,9 @@
-//! Packs that were received here, read without libgit2: as lists of the objects they hold, and as sources of entries
-//! that are already compressed. Entries that are whole objects are copied byte by byte; deltas are left to libgit2.
+//! Packs, read without libgit2: as lists of the objects they hold, and as sources of entries that are already
+//! compressed. Entries that are whole objects are copied byte by byte, and so are deltas if their base is copied as
+//! well; other deltas are left to libgit2.
 
 use std::cmp::{Ordering, Reverse};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -10,6 +12,7 @@ use std::sync::OnceLock;
 
 use git2::{ObjectFormat, ObjectType, Oid};
 
+use super::deltas::{BY_ID, BY_OFFSET, DELTA_BYTES_MAX, result_bytes};
 use super::error::GitError;
 use super::large::{HEADER_BYTES_MAX, LARGE_BYTES, entry_header};
 use super::objects::id_bytes;
@@ -23,9 +26,9 @@ pub(super) struct Stored {
 pub(super) struct StoredPack {
     index: PackIndex,
     pack: File,
-    /// The sorted offsets of all entries. An entry's length is known only by the offset of the next one. Computed when
-    /// it is first needed.
-    starts: OnceLock<Vec<u32>>,
+    /// The sorted offsets of all entries, with their places in the index. An entry's length is known only by the offset
+    /// of the next one. Computed when it is first needed.
+    starts: OnceLock<Vec<(u32, usize)>>,
     /// Offset at which the last entry ends. `None` for a pack beyond 2 GiB, whose offsets have another form; nothing is
     /// copied from it.
     end: Option<u32>,
@@ -69,9 +72,14 @@ impl Stored {
         self.packs.iter().any(|pack| pack.index.find(id.as_bytes()).is_some())
     }
 
-    /// Appends the entry of an object. Returns false if no pack has an entry that could be copied.
-    pub(super) fn copy(&self, id: Oid, into: &mut Vec<u8>) -> bool {
-        self.packs.iter().any(|pack| pack.copy(id.as_bytes(), into))
+    /// Appends the entry of an object to a pack that holds these objects. Returns false if no pack has an entry that
+    /// could be copied.
+    ///
+    /// A delta is taken only from the first pack that has the object. Its base is in the same pack, so the base comes
+    /// from there or from a pack before it, and no two deltas that are copied lead to one another.
+    pub(super) fn copy(&self, id: Oid, sent: &HashSet<Oid>, into: &mut Vec<u8>) -> bool {
+        let having = self.packs.iter().filter_map(|pack| Some((pack, pack.index.find(id.as_bytes())?)));
+        having.enumerate().any(|(number, (pack, at))| pack.copy(at, Some(sent).filter(|_| number == 0), into))
     }
 }
 
@@ -119,18 +127,19 @@ impl StoredPack {
         })
     }
 
-    fn copy(&self, id: &[u8], into: &mut Vec<u8>) -> bool {
-        let (Some(at), Some(end)) = (self.index.find(id), self.end) else { return false };
+    /// Copies an entry, given its place in the index: a whole object, or a delta whose base is in `bases`.
+    fn copy(&self, at: usize, bases: Option<&HashSet<Oid>>, into: &mut Vec<u8>) -> bool {
+        let Some(end) = self.end else { return false };
         let start = self.index.short_offset(at);
         // Entries are not stored in the order of the index, so all offsets are needed to find where one ends.
         let starts = self.starts.get_or_init(|| {
-            let mut starts: Vec<_> = (0..self.index.count).map(|at| self.index.short_offset(at)).collect();
-            starts.push(end);
+            let mut starts: Vec<_> = (0..self.index.count).map(|at| (self.index.short_offset(at), at)).collect();
+            starts.push((end, usize::MAX));
             starts.sort_unstable();
             starts
         });
-        let Ok(next) = starts.binary_search(&start) else { return false };
-        let Some(end) = starts.get(next + 1) else { return false };
+        let Ok(next) = starts.binary_search(&(start, at)) else { return false };
+        let Some((end, _)) = starts.get(next + 1) else { return false };
         // A large entry is not copied by way of the memory.
         if (end - start) as usize > LARGE_BYTES {
             return false;
@@ -139,13 +148,49 @@ impl StoredPack {
         into.resize(before + (end - start) as usize, 0);
         let entry = &mut into[before..];
         let is_read = self.pack.read_exact_at(entry, start.into()).is_ok();
-        // Copies only an entry that is a whole object and that matches its checksum, so that damage is not passed on.
-        let is_whole =
-            is_read && (1..=4).contains(&(entry[0] >> 4 & 7)) && crc32fast::hash(entry) == self.index.crc(at);
-        if !is_whole {
-            into.truncate(before);
+        // Copies only an entry that matches its checksum, so that damage is not passed on.
+        if is_read && crc32fast::hash(entry) == self.index.crc(at) {
+            if (1..=4).contains(&(entry[0] >> 4 & 7)) {
+                return true;
+            }
+            let delta = bases.and_then(|bases| self.by_id(entry, start, starts, bases));
+            if let Some(delta) = delta {
+                into.truncate(before);
+                into.extend(delta);
+                return true;
+            }
         }
-        is_whole
+        into.truncate(before);
+        false
+    }
+
+    /// Returns the entry of a delta in the form that names its base by the id. `None` if the base is not in `bases`, or
+    /// if an object comes of it that is too large for a delta.
+    fn by_id(&self, entry: &[u8], start: u32, starts: &[(u32, usize)], bases: &HashSet<Oid>) -> Option<Vec<u8>> {
+        let (_, _, header) = entry_header(entry)?;
+        let rest = &entry[header..];
+        let (base, compressed) = match entry[0] >> 4 & 7 {
+            BY_OFFSET => {
+                let (distance, length) = base_distance(rest)?;
+                let base_start = start.checked_sub(u32::try_from(distance).ok()?)?;
+                let found = starts.partition_point(|(at, _)| *at < base_start);
+                let (_, at) = starts.get(found).filter(|(at, _)| *at == base_start)?;
+                (self.index.id(*at)?, &rest[length..])
+            }
+            BY_ID => rest.split_at_checked(self.index.id_bytes)?,
+            _ => return None,
+        };
+        let is_small = || result_bytes(compressed).is_some_and(|bytes| bytes <= DELTA_BYTES_MAX);
+        if !Oid::from_bytes(base).is_ok_and(|base| bases.contains(&base)) || !is_small() {
+            return None;
+        }
+        let mut made = Vec::with_capacity(entry.len() + base.len());
+        // The size stays, and with it all of the header but the type.
+        made.push(entry[0] & 0x8f | BY_ID << 4);
+        made.extend_from_slice(&entry[1..header]);
+        made.extend_from_slice(base);
+        made.extend_from_slice(compressed);
+        Some(made)
     }
 }
 
@@ -181,6 +226,10 @@ impl PackIndex {
             }
         }
         None
+    }
+
+    fn id(&self, at: usize) -> Option<&[u8]> {
+        (at < self.count).then(|| &self.bytes[IDS + at * self.id_bytes..][..self.id_bytes])
     }
 
     fn crc(&self, at: usize) -> u32 {
@@ -239,6 +288,19 @@ fn tail(file: &File, len: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; len];
     file.read_exact_at(&mut bytes, start)?;
     Ok(bytes)
+}
+
+/// Reads the distance of a delta's base, and its length: each byte holds seven bits, the highest first, and one is
+/// added to all but the last.
+fn base_distance(bytes: &[u8]) -> Option<(u64, usize)> {
+    let mut byte = *bytes.first()?;
+    let (mut distance, mut length) = (u64::from(byte & 0x7f), 1);
+    while byte & 0x80 != 0 {
+        byte = *bytes.get(length)?;
+        distance = (distance.checked_add(1)?.checked_mul(128)?) | u64::from(byte & 0x7f);
+        length += 1;
+    }
+    Some((distance, length))
 }
 
 /// Reads a number of four bytes in network byte order, as git's formats have it.

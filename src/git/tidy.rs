@@ -10,6 +10,7 @@ use git2::Oid;
 
 use super::error::GitError;
 use super::pack;
+use super::pack_store::facts_notes;
 use super::receiver::{Landing, Receiver, recover};
 use super::select::select;
 use super::stored::{Stored, StoredPack};
@@ -34,6 +35,7 @@ pub(super) fn tidy(landing: &Arc<Landing>) -> Result<(), GitError> {
     let store = &landing.store;
     let objects = store.join("objects");
     recover(landing)?;
+    facts_notes::trim(store)?;
     let packs = objects.join("pack");
     if packs_in(&packs)?.len() <= PACKS_MAX {
         return Ok(());
@@ -64,9 +66,11 @@ pub(super) fn prune(landing: &Arc<Landing>, needed: &[CommitId]) -> Result<(), G
     let old: Vec<PathBuf> = packs_in(&store.join("objects").join("pack"))?.into_iter().map(|(_, path)| path).collect();
     let ids = database.with(|objects| {
         let there: Vec<CommitId> = needed.iter().copied().filter(|commit| objects.has_commit(*commit)).collect();
-        select(objects, &there, &[])
+        select(objects, &there, &[], &facts_notes::kept(landing, objects, &there)?)
     })?;
     let kept = rewrite(landing, &old, &ids)?;
+    // A note may not outlive what it tells of.
+    facts_notes::remove_others(store, needed)?;
     remove_packs(landing, old.iter().filter(|pack| **pack != kept))
 }
 
@@ -137,7 +141,7 @@ fn rewrite(landing: &Arc<Landing>, old: &[PathBuf], ids: &[Oid]) -> Result<PathB
     let receiver = database.with(|objects| {
         let mut receiver = Receiver::new(Arc::clone(landing))?;
         let mut failed = None;
-        let written = pack::write(objects, Some(&stored), ids, &mut |piece| {
+        let written = pack::write(objects, Some(&stored), ids, &[], &mut |piece| {
             failed = receiver.write(piece).err();
             failed.is_none()
         });

@@ -4,7 +4,7 @@
 //! A runner tells its abilities as labels, `can=WORD`, and a task that needs one asks for that label. So they need no
 //! rules of their own for placing a job and for telling why it waits.
 
-use super::{Label, Recipe, Tier};
+use super::{Label, Recipe, SourceNeeds, Tier};
 
 /// The key of an ability's label.
 const PREFIX: &str = "can=";
@@ -41,12 +41,14 @@ worded! {
         ToolCache = "tool_cache",
         /// The attempt has services beside it.
         Services = "services",
+        /// The tree is more than the commit alone: the runner knows the facts of a source, such as its history.
+        Facts = "facts",
     }
 }
 
 impl Ability {
     /// The abilities that this program has on every machine.
-    pub const OF_PROGRAM: [Self; 9] = [
+    pub const OF_PROGRAM: [Self; 10] = [
         Self::Dir,
         Self::QuietTimeout,
         Self::Steps,
@@ -56,6 +58,7 @@ impl Ability {
         Self::Secrets,
         Self::ToolCache,
         Self::Services,
+        Self::Facts,
     ];
 
     /// Returns the abilities that a runner needs to execute a recipe.
@@ -75,6 +78,7 @@ impl Ability {
             (Self::Secrets, !recipe.secrets.is_empty()),
             (Self::ToolCache, recipe.tool_cache),
             (Self::Services, !recipe.services.is_empty()),
+            (Self::Facts, recipe.facts.is_some() || recipe.source_needs() != SourceNeeds::NOTHING),
         ];
         needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(ability, _)| ability)
     }
@@ -105,7 +109,7 @@ impl Ability {
             Self::NoNetwork => Some("tasks without network (`network = false`)"),
             Self::Limits => Some("limits of an attempt (`memory`, `processes`, `cpus`)"),
             Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand => None,
-            Self::Artifacts | Self::Take | Self::Secrets | Self::ToolCache | Self::Services => None,
+            Self::Artifacts | Self::Take | Self::Secrets | Self::ToolCache | Self::Services | Self::Facts => None,
         }
     }
 
@@ -116,7 +120,7 @@ impl Ability {
             Self::Guarded => Some(Tier::Guarded),
             Self::Sealed => Some(Tier::Sealed),
             Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand => None,
-            Self::Artifacts | Self::Take | Self::Secrets | Self::ToolCache | Self::Services => None,
+            Self::Artifacts | Self::Take | Self::Secrets | Self::ToolCache | Self::Services | Self::Facts => None,
             Self::Image | Self::NoNetwork | Self::Limits => None,
         }
     }

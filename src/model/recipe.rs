@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::service::variable_of_service;
-use super::{ArtifactRule, CacheRule, Pull, Tier};
+use super::{ArtifactRule, CacheRule, Depth, FactsId, Pull, SourceNeeds, Submodules, Tier};
 
 /// The commands of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -134,6 +134,19 @@ pub struct Recipe {
     /// The services that are started before the task and end with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<Service>,
+    /// How much history the repository in the tree has.
+    #[serde(default = "alone", skip_serializing_if = "Depth::is_alone")]
+    pub history: Depth,
+    /// Whether the repository in the tree has the tags of this history.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tags: bool,
+    /// Which submodules the tree has.
+    #[serde(default, skip_serializing_if = "Submodules::is_no")]
+    pub submodules: Submodules,
+    /// The facts of the commit's source. The dispatcher sets them when it plans a build. `None` if the tree is that of
+    /// the commit alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<FactsId>,
 }
 
 /// A program that is started before a task, in the same attempt, and ends with it.
@@ -181,6 +194,10 @@ pub struct WantedSecret {
     pub file: bool,
 }
 
+fn alone() -> Depth {
+    Depth::ALONE
+}
+
 fn yes() -> bool {
     true
 }
@@ -220,7 +237,17 @@ impl Recipe {
             caches: Vec::new(),
             secrets: Vec::new(),
             services: Vec::new(),
+            history: Depth::ALONE,
+            tags: false,
+            submodules: Submodules::No,
+            facts: None,
         }
+    }
+
+    /// Returns what the task wants of the commit's source beside its tree.
+    #[must_use]
+    pub fn source_needs(&self) -> SourceNeeds {
+        SourceNeeds { history: self.history, tags: self.tags, submodules: self.submodules }
     }
 
     /// Whether the task limits what its attempts use.

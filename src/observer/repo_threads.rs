@@ -152,6 +152,8 @@ impl RepoThread {
             backlog: settings.backlog,
             interval,
             is_mirror: url.is_some(),
+            url: url.cloned(),
+            submodules: settings.submodules.clone(),
             is_fetched,
             sessions: offered.clone(),
             wakes,

@@ -4,8 +4,8 @@
 //! A pack is sent in pieces while it is built, so that memory stays bounded for any size. Reads the repository and
 //! never changes it. Decides nothing: [`super::watch`] does. Called by [`super::repo`].
 
-use crate::git::{CommitText, GitError, Range, RefGlob, Watched};
-use crate::model::{BuildId, CommitId, ObservedRefs, RefName, RepoName};
+use crate::git::{CommitText, Facts, GitError, Range, RefGlob, Watched};
+use crate::model::{BuildId, CommitId, FactsId, ObservedRefs, RefName, RepoName};
 
 use super::session::{Session, SessionOver, SessionTurn};
 use super::translate::{self, MAX_ANCESTORS, MAX_RANGE_COMMITS, Past, Refused, Reply};
@@ -91,6 +91,21 @@ pub(crate) struct Delivery<'a> {
     pub watched: &'a Watched,
     /// The commits that a pack may leave out; `None` if no pack is needed.
     pub haves: Option<Vec<CommitId>>,
+    pub facts: Option<Sent<'a>>,
+}
+
+/// The facts that go with a commit.
+#[derive(Clone, Copy)]
+pub(crate) struct Sent<'a> {
+    pub facts: &'a Facts,
+    /// Those that the dispatcher was told last.
+    pub told: Option<&'a Facts>,
+}
+
+impl Sent<'_> {
+    fn id(sent: Option<Self>) -> Option<FactsId> {
+        sent.map(|sent| sent.facts.id)
+    }
 }
 
 /// Announces a new head of a ref, after its source.
@@ -112,17 +127,18 @@ pub(crate) fn announce_head(
     let is_compared = what.before.is_none() && what.reference.tag().is_none();
     let ancestors = if is_compared { watched.first_parents(commit, MAX_ANCESTORS)? } else { Vec::new() };
     let turn = match delivery.haves {
-        Some(haves) => send_pack(session, repo, watched, &range.commits, &haves)?,
+        Some(haves) => send_pack(session, repo, (watched, delivery.facts), &range.commits, &haves)?,
         None => session.turn(),
     };
-    turn.send(&translate::announcement(repo, what, Past { range, ancestors }, text))?;
+    let facts = Sent::id(delivery.facts);
+    turn.send(&translate::announcement(repo, what, Past { range, facts, ancestors }, text))?;
     Ok(answer(&turn, repo, what)?)
 }
 
 /// Announces that a ref no longer exists.
 pub(crate) fn announce_gone(session: &Session, repo: &RepoName, what: &Announcement) -> Result<Answer, SessionOver> {
     let turn = session.turn();
-    let past = Past { range: Range { commits: Vec::new(), count: None }, ancestors: Vec::new() };
+    let past = Past { range: Range { commits: Vec::new(), count: None }, facts: None, ancestors: Vec::new() };
     turn.send(&translate::announcement(repo, what, past, CommitText::default()))?;
     answer(&turn, repo, what)
 }
@@ -131,11 +147,12 @@ pub(crate) fn announce_gone(session: &Session, repo: &RepoName, what: &Announcem
 pub(crate) fn supply(
     session: &Session,
     repo: &RepoName,
-    watched: &Watched,
+    (watched, facts): (&Watched, Option<&Facts>),
     commit: CommitId,
 ) -> Result<Answer, NoAnswer> {
-    let turn = send_pack(session, repo, watched, &[commit], &[])?;
-    turn.send(&translate::supply(repo, commit))?;
+    let facts = facts.map(|facts| Sent { facts, told: None });
+    let turn = send_pack(session, repo, (watched, facts), &[commit], &[])?;
+    turn.send(&translate::supply(repo, commit, Sent::id(facts)))?;
     Ok(turn.answer(|reply| match &reply {
         Reply::Accepted { repo: of, commit: named, .. } if of == repo.as_str() && *named == Some(commit) => {
             Ok(Answer::Accepted { build: None, moves: None })
@@ -182,12 +199,16 @@ fn answer(turn: &SessionTurn<'_>, repo: &RepoName, what: &Announcement) -> Resul
 fn send_pack<'a>(
     session: &'a Session,
     repo: &RepoName,
-    watched: &Watched,
+    (watched, facts): (&Watched, Option<Sent<'_>>),
     commits: &[CommitId],
     haves: &[CommitId],
 ) -> Result<SessionTurn<'a>, NoAnswer> {
     let mut pieces = OutgoingPack { session, repo, turn: None, buffer: Vec::new(), is_over: false };
-    let built = watched.pack(commits, haves, &mut |bytes| pieces.add(bytes));
+    let mut add = |bytes: &[u8]| pieces.add(bytes);
+    let built = match facts {
+        Some(Sent { facts, told }) => watched.pack_with_facts(commits, haves, (facts, told), &mut add),
+        None => watched.pack(commits, haves, &mut add),
+    };
     if pieces.is_over {
         return Err(NoAnswer::Over);
     }

@@ -4,7 +4,7 @@
 //! Does no I/O except reading the next message from a given reader. Called by [`super::session`] and [`super::submit`].
 
 use crate::git::{self, CommitText, Range, RefGlob};
-use crate::model::{BranchName, BuildId, CommitId, CommitIdError, ObservedRefs, RefName, RepoName, SessionId};
+use crate::model::{BranchName, BuildId, CommitId, CommitIdError, FactsId, ObservedRefs, RefName, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Greeting, Hello, Opening, Refusal, Remedy, Role};
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_NAMED_REFS, PIECE_BYTES};
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
@@ -140,13 +140,15 @@ pub(crate) fn existing(repo: &RepoName, look: &FirstLook) -> Vec<Frame> {
 /// The commits before an announced one, as far as a dispatcher wants to know them.
 pub(crate) struct Past {
     pub range: Range,
+    /// The facts of the commit's source that go along.
+    pub facts: Option<FactsId>,
     /// The nearest first; none for a ref that the dispatcher knows.
     pub ancestors: Vec<CommitId>,
 }
 
 /// Makes the message of an announcement. `past` and `text` describe a new head, and are empty if the ref is gone.
 pub(crate) fn announcement(repo: &RepoName, what: &Announcement, past: Past, text: CommitText) -> Frame {
-    let Past { range, ancestors } = past;
+    let Past { range, facts, ancestors } = past;
     let repo = repo.to_string();
     let (branch, reference) = what.reference.written();
     let before = what.before.map(|commit| commit.to_string());
@@ -163,6 +165,7 @@ pub(crate) fn announcement(repo: &RepoName, what: &Announcement, past: Past, tex
                 .then(|| range.count.unwrap_or(0)),
             range: if is_push { range.commits.iter().map(CommitId::to_string).collect() } else { Vec::new() },
             ancestors: ancestors.iter().map(CommitId::to_string).collect(),
+            facts: facts.map(|facts| facts.to_string()),
             subject: shorten(text.subject, MAX_SUBJECT_CHARS),
             author: shorten(text.author, MAX_AUTHOR_CHARS),
             trigger: if is_push {
@@ -182,8 +185,9 @@ pub(crate) fn announcement(repo: &RepoName, what: &Announcement, past: Past, tex
 }
 
 /// Makes the message that says: the pack before it is all of a commit whose source was lost.
-pub(crate) fn supply(repo: &RepoName, commit: CommitId) -> Frame {
-    Frame::new(&FromObserver::Supply { repo: repo.to_string(), commit: commit.to_string() })
+pub(crate) fn supply(repo: &RepoName, commit: CommitId, facts: Option<FactsId>) -> Frame {
+    let facts = facts.map(|facts| facts.to_string());
+    Frame::new(&FromObserver::Supply { repo: repo.to_string(), commit: commit.to_string(), facts })
 }
 
 fn shorten(mut text: String, max_chars: usize) -> String {
@@ -307,7 +311,8 @@ mod tests {
         let repo = RepoName::new(&"a".repeat(100)).unwrap();
         let range = Range { commits: vec![commit; MAX_RANGE_COMMITS], count: Some(u64::MAX) };
         let ancestors = vec![commit; MAX_ANCESTORS];
-        let frame = announcement(&repo, &what, Past { range, ancestors }, text);
+        let facts = Some(FactsId(commit));
+        let frame = announcement(&repo, &what, Past { range, facts, ancestors }, text);
         assert!(frame.line.len() < MAX_LINE_BYTES / 4, "{} bytes", frame.line.len());
     }
 

@@ -77,10 +77,20 @@ pub enum FromObserver {
         /// since. Absent from observers before it existed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seen: Option<u64>,
+        /// The id of the facts of the commit's source, a blob that the dispatcher has or that the pack before has, with
+        /// the history that they name. Absent if the commit alone was sent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        facts: Option<String>,
     },
     /// States that the pack before holds the whole commit, as `lost_source` asked. Changes no head. Answer: `ok`
     /// without a build, `need_source` or `error`.
-    Supply { repo: String, commit: String },
+    Supply {
+        repo: String,
+        commit: String,
+        /// As in `dispatch`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        facts: Option<String>,
+    },
     /// States that the ref no longer exists. Answer: `ok` without a build, or `stale`.
     Gone {
         repo: String,

@@ -61,6 +61,9 @@ pub enum FromRunner {
         /// Commits of this repository of which the runner has the whole tree. None by default.
         #[serde(default)]
         haves: Vec<String>,
+        /// The facts that it has of some of these commits, with all that they name. None by default.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        facts: Vec<HeldFacts>,
     },
     /// Asks for the secrets of a held lease whose task names some, when its attempt starts. Answer: `secrets`, or
     /// `secrets_missing`.
@@ -168,7 +171,15 @@ pub enum ToRunner {
     /// bytes follow: one whole pack of the objects that the commit has and the commit before it has not.
     SourceAhead { repo: String, commit: String, bytes: u64 },
     /// Carries a piece of the pack that `source` asked for: `bytes` raw bytes follow.
-    Pack { attempt: u64, last: bool, bytes: u64 },
+    Pack {
+        attempt: u64,
+        last: bool,
+        bytes: u64,
+        /// The id of the facts of the commit's source, a blob that came with the pack, as did all that they name. Only
+        /// in the last piece, and absent if the pack is of the commit alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        facts: Option<String>,
+    },
     /// States that the source cannot be provided, so that the attempt cannot be executed here.
     SourceMissing { attempt: u64, reason: String },
     /// Carries the secrets that `secrets` asked for: the values follow as `bytes` raw bytes, one behind the other.
@@ -325,6 +336,13 @@ fn serialize_task<S: Serializer>(task: &Result<WireTask, String>, serializer: S)
 fn deserialize_task<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Result<WireTask, String>, D::Error> {
     let value = Value::deserialize(deserializer)?;
     Ok(WireTask::deserialize(value).map_err(|error| error.to_string()))
+}
+
+/// The facts that a runner has of a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldFacts {
+    pub commit: String,
+    pub facts: String,
 }
 
 /// One of the values in the payload of `secrets`.

@@ -7,8 +7,8 @@ use super::limits::{EXCLUSIVE_END_MS, EXCLUSIVE_START_MS};
 use crate::model::reason::LossReason;
 use crate::model::words::outcome_words;
 use crate::model::{
-    ArtifactRecord, AttemptId, BuildId, CacheScope, CommitId, ExecutionRecord, LogSummary, Moment, Outcome, Outputs,
-    Recipe, RefName, RepoName, StepRecord, StreamKind, StreamSummary, TakenArtifact, TaskName,
+    ArtifactRecord, AttemptId, BuildId, CacheScope, CommitId, ExecutionRecord, FactsId, LogSummary, Moment, Outcome,
+    Outputs, Recipe, RefName, RepoName, StepRecord, StreamKind, StreamSummary, TakenArtifact, TaskName,
 };
 
 /// An attempt to execute.
@@ -44,6 +44,15 @@ pub(super) struct Assignment {
     pub(super) taken: Result<Vec<TakenArtifact>, String>,
     pub(super) task: TaskName,
     pub(super) recipe: Arc<Recipe>,
+}
+
+/// What a slot has of a repository, when it asks for more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct HeldSource {
+    /// Commits with their whole trees.
+    pub(super) commits: Vec<CommitId>,
+    /// The facts of the sources of some of them, with all that they name.
+    pub(super) facts: Vec<(CommitId, FactsId)>,
 }
 
 /// The source of a commit whose lease is on its way: a pack of the objects that the previous commit does not have.

@@ -1,7 +1,7 @@
 //! The input and output of the machine: events are facts in the past tense, actions are imperatives.
 
-use super::assignment::{Assignment, AttemptResult, SourceAhead};
-use crate::model::{AttemptId, CommitId, Moment, StreamId};
+use super::assignment::{Assignment, AttemptResult, HeldSource, SourceAhead};
+use crate::model::{AttemptId, Moment, StreamId};
 
 /// A fact that the machine is told, in life order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub(super) enum Event {
     Leased(Box<Assignment>),
     /// The dispatcher sent a lease that cannot be executed.
     LeaseUnreadable { attempt: AttemptId, why: String },
-    /// A slot needs the source of its attempt's commit, and has the commits `haves`.
-    SourceWanted { attempt: AttemptId, haves: Vec<CommitId> },
+    /// A slot needs the source of its attempt's commit, and has `haves`.
+    SourceWanted { attempt: AttemptId, haves: HeldSource },
     /// A slot needs the secrets of its attempt.
     SecretsWanted(AttemptId),
     /// The attempt's process has started.
@@ -57,7 +57,7 @@ pub(super) enum Action {
     /// Write the attempt into the journal, then give it to the slot.
     Start { slot: usize, assignment: Box<Assignment> },
     /// Ask the dispatcher for the source.
-    AskSource { attempt: AttemptId, haves: Vec<CommitId> },
+    AskSource { attempt: AttemptId, haves: HeldSource },
     /// Ask the dispatcher for the secrets.
     AskSecrets(AttemptId),
     /// Tell the dispatcher that the attempt's process has started.

@@ -8,14 +8,14 @@ use std::sync::Mutex;
 use crossbeam_channel::Sender;
 
 use super::secrets::SecretValues;
-use crate::model::AttemptId;
+use crate::model::{AttemptId, FactsId};
 use crate::threads;
 
 /// An answer to a request for source or for secrets.
 #[derive(Debug)]
 pub(super) enum Piece {
-    /// The next bytes of the pack.
-    Bytes { bytes: Vec<u8>, last: bool },
+    /// The next bytes of the pack. With the last ones come the facts of the source, if there are any.
+    Bytes { bytes: Vec<u8>, last: bool, facts: Option<FactsId> },
     /// The source cannot be had, for this reason.
     Missing(String),
     /// All secrets of the attempt.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::assignment::{Assignment, AttemptResult};
+use super::assignment::{Assignment, AttemptResult, HeldSource};
 use super::blobs::{ArtifactLimits, LineWanted};
 use super::executor::Executors;
 use super::guard::AttemptGuard;
@@ -88,7 +88,7 @@ pub(super) struct SlotWork {
 /// A report of a slot to the core.
 pub(super) enum SlotReport {
     /// The slot needs the source of its attempt.
-    SourceWanted { attempt: AttemptId, haves: Vec<CommitId>, pieces: Sender<Piece> },
+    SourceWanted { attempt: AttemptId, haves: HeldSource, pieces: Sender<Piece> },
     /// The slot needs the secrets of its attempt.
     SecretsWanted { attempt: AttemptId, answer: Sender<Piece> },
     /// The attempt's process has started.

@@ -10,19 +10,19 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
-use super::assignment::{Assignment, SourceAhead};
+use super::assignment::{Assignment, HeldSource, SourceAhead};
 use super::layout::Layout;
 use super::limits::{OPEN_REPOS, PACK_CAPACITY};
 use super::routes::Piece;
 use super::shared_repos::{Changing, SharedRepo, SharedRepos};
 use crate::error_chain::chain;
-use crate::git::{CommitText, GitError, PackStore, Watched, WorkTree};
+use crate::git::{CommitText, GitError, PackStore, TreeSource, Watched, WorkTree};
 use crate::model::reason::LossReason;
 use crate::model::{CommitId, Outcome, RepoName};
 
-/// Asks the dispatcher for the attempt's source, given the commits that are here. The pieces come back by the channel,
+/// Asks the dispatcher for the attempt's source, given what is here. The pieces come back by the channel,
 /// which closes if the session ends.
-pub(super) type Ask<'a> = &'a dyn Fn(Vec<CommitId>, Sender<Piece>);
+pub(super) type Ask<'a> = &'a dyn Fn(HeldSource, Sender<Piece>);
 
 /// The work trees of one slot.
 pub(super) struct Workspace {
@@ -78,9 +78,9 @@ impl Workspace {
                 self.take(repo, commit).map_err(|error| lost("could not open the store", &error))?
             }
         };
-        if !open.store.has(commit) {
+        if !has_all(&open, assignment) {
             self.untidied += 1;
-            self.fetch(&open, commit, ask, cancel)?;
+            self.fetch(&open, assignment, ask, cancel)?;
         }
         // The repository is put back only after a success: after a failure the next attempt opens everything anew.
         self.bring(&mut open, assignment, cancel)?;
@@ -89,6 +89,11 @@ impl Workspace {
         }
         self.open.push(open);
         Ok(self.layout.tree(repo, self.slot))
+    }
+
+    /// Whether the watched repository has less history than the last attempt that was prepared asks for.
+    pub(super) fn is_history_cut(&self) -> bool {
+        self.open.last().is_some_and(|open| open.tree.is_history_cut())
     }
 
     /// Returns the text of the commit to which the slot's tree was brought; `None` if it cannot be read.
@@ -186,10 +191,10 @@ impl Workspace {
     }
 
     fn bring(&self, open: &mut OpenRepo, assignment: &Assignment, cancel: &Receiver<()>) -> Result<(), NotReady> {
-        let (commit, keep) = (assignment.commit, &assignment.recipe.keep);
+        let (commit, keep, source) = (assignment.commit, &assignment.recipe.keep, tree_source(open, assignment));
         // A task may have left files that cannot be removed, so a failure is no proof of a bad commit: it is tried
         // again in a fresh tree.
-        let Err(first) = open.tree.check_out(commit, keep) else { return Ok(()) };
+        let Err(first) = open.tree.check_out_with(commit, keep, source) else { return Ok(()) };
         if is_the_commits_fault(&first) {
             return Err(Outcome::CouldNotStart(chain(&first)));
         }
@@ -202,7 +207,7 @@ impl Workspace {
         let spoiled = std::mem::replace(&mut open.tree, fresh()?);
         spoiled.quarantine(&place).map_err(|e| lost("could not move the work tree to quarantine", &e))?;
         open.tree = fresh()?;
-        let Err(second) = open.tree.check_out(commit, keep) else { return Ok(()) };
+        let Err(second) = open.tree.check_out_with(commit, keep, source) else { return Ok(()) };
         if is_the_commits_fault(&second) {
             return Err(Outcome::CouldNotStart(chain(&second)));
         }
@@ -224,13 +229,22 @@ impl Workspace {
         }
     }
 
-    /// Gets the commit into the store, unless another slot does so meanwhile.
-    fn fetch(&self, open: &OpenRepo, commit: CommitId, ask: Ask<'_>, cancel: &Receiver<()>) -> Result<(), NotReady> {
+    /// Gets the source into the store, unless another slot does so meanwhile.
+    fn fetch(
+        &self,
+        open: &OpenRepo,
+        assignment: &Assignment,
+        ask: Ask<'_>,
+        cancel: &Receiver<()>,
+    ) -> Result<(), NotReady> {
+        let commit = assignment.commit;
         let Some(changing) = open.shared.change(cancel) else { return Err(Outcome::Cancelled) };
-        if open.store.has(commit) {
+        if has_all(open, assignment) {
             return Ok(());
         }
-        if !self.fetch_locally(open, commit) {
+        let is_here = open.store.has(commit) || self.fetch_locally(open, commit);
+        // Only the dispatcher tells the facts of a source.
+        if !is_here || assignment.recipe.facts.is_some() {
             fetch_from_dispatcher(open, commit, ask, cancel, &changing)?;
         }
         open.shared.add(commit);
@@ -255,6 +269,22 @@ impl Workspace {
     }
 }
 
+/// Whether everything of the attempt's source is in the store.
+fn has_all(open: &OpenRepo, assignment: &Assignment) -> bool {
+    let Assignment { commit, recipe, .. } = assignment;
+    open.store.has(*commit) && recipe.facts.is_none_or(|facts| open.store.has_facts(*commit, facts))
+}
+
+/// Returns what the tree of an attempt gets beside the files of the commit. The facts that it was planned with may be
+/// gone at the dispatcher; those that it has sent in their place are as good.
+fn tree_source(open: &OpenRepo, assignment: &Assignment) -> TreeSource {
+    let Assignment { commit, recipe, .. } = assignment;
+    let Some(planned) = recipe.facts else { return TreeSource::ALONE };
+    let has_planned = open.store.has_facts(*commit, planned);
+    let known = if has_planned { Some(planned) } else { open.store.newest_facts(*commit).map(|known| known.id) };
+    TreeSource { needs: recipe.source_needs(), facts: known }
+}
+
 /// Whether the commit or the task asks for something that no runner ever does.
 fn is_the_commits_fault(error: &GitError) -> bool {
     matches!(error, GitError::Content { .. } | GitError::Keep { .. } | GitError::BrokenTree { .. })
@@ -268,20 +298,22 @@ fn fetch_from_dispatcher(
     cancel: &Receiver<()>,
     _changing: &Changing<'_>,
 ) -> Result<(), NotReady> {
-    let mut haves: Vec<_> = open.shared.recent().into_iter().filter(|have| open.store.has(*have)).collect();
+    let commits: Vec<_> = open.shared.recent().into_iter().filter(|have| open.store.has(*have)).collect();
+    let facts = open.store.noted_facts(&commits);
+    let mut haves = HeldSource { commits, facts };
     loop {
         let (pieces, arriving) = bounded(PACK_CAPACITY);
         ask(haves.clone(), pieces);
         match receive(&open.store, commit, &arriving, cancel)? {
             Received::Complete => return Ok(()),
             Received::Interrupted => {}
-            Received::Broken(error) if haves.is_empty() || error.is_disk_full() => {
+            Received::Broken(error) if haves == HeldSource::default() || error.is_disk_full() => {
                 return Err(lost("the source did not arrive whole", &error));
             }
             Received::Broken(error) => {
                 let why = chain(&error);
                 log::warn!("the difference to commit {} does not fit: {why}; asking for all", commit.short());
-                haves.clear();
+                haves = HeldSource::default();
             }
         }
     }
@@ -307,8 +339,8 @@ fn receive(
             recv(arriving) -> piece => piece,
             recv(cancel) -> _ => return Err(Outcome::Cancelled),
         };
-        let (bytes, last) = match piece {
-            Ok(Piece::Bytes { bytes, last }) => (bytes, last),
+        let (bytes, last, facts) = match piece {
+            Ok(Piece::Bytes { bytes, last, facts }) => (bytes, last, facts),
             Ok(Piece::Missing(why)) => {
                 return Err(Outcome::Lost(LossReason::SourceMissing { text: format!("the source is missing: {why}") }));
             }
@@ -322,6 +354,7 @@ fn receive(
         receiver = receiver.and_then(|mut receiver| receiver.write(&bytes).map(|()| receiver));
         if last {
             let finished = receiver.and_then(|receiver| receiver.finish(commit, false));
+            let finished = finished.and_then(|()| facts.map_or(Ok(()), |facts| store.note_facts(commit, facts)));
             return Ok(finished.map_or_else(Received::Broken, |()| Received::Complete));
         }
     }

@@ -66,6 +66,7 @@ impl RoleSettings {
             refs: self.flags.refs.patterns(),
             backlog: self.flags.refs.backlog(),
             interval_ms: defaults::OBSERVER_INTERVAL_MS,
+            submodules: config::submodule_cache(&self.work),
         }
     }
 

@@ -31,6 +31,7 @@ mod schema;
 mod service_tables;
 mod services;
 mod shell;
+mod source_needs;
 mod suggest;
 mod takes;
 mod task;
@@ -55,6 +56,7 @@ pub use limits::{MAX_TASK_FILE_BYTES, TASK_DIRECTORY, TASK_FILE};
 pub use mistake::TaskFileError;
 pub use schedules::CheckedSchedule;
 pub use schema::schema;
+pub use source_needs::source_needs;
 pub(crate) use suggest::nearest;
 // For the operator's file, which is read in the same way.
 pub(super) use findings::Findings;

@@ -9,7 +9,7 @@ use super::pool::{Mirror, Mirrors};
 use crate::config::{self, MAX_TASK_FILE_BYTES, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError};
 use crate::dispatcher::limits;
 use crate::git::GitError;
-use crate::model::{CommitId, Plan, RepoName};
+use crate::model::{Ability, CommitId, FactsId, Plan, RepoName, SourceNeeds, Submodules, TaskName, TaskSpec};
 
 /// Packs up to this size stay in memory until the commit to which they belong is announced.
 const SPOOL_BYTES: usize = 8 << 20;
@@ -50,6 +50,15 @@ pub(crate) struct ArrivingPack {
     spool: PathBuf,
 }
 
+/// How a commit comes that is taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coming {
+    /// It is announced, with the facts of its source if the sender tells any.
+    Now(Option<FactsId>),
+    /// It came earlier, with what its tasks wanted of its source.
+    Earlier,
+}
+
 /// An error while a commit was taken in, by its cause.
 enum Fault {
     /// The pack is broken, or incomplete for this mirror.
@@ -65,9 +74,10 @@ impl Mirrors {
         &self,
         repo: &RepoName,
         commit: CommitId,
-        pack: Option<ArrivingPack>,
+        (coming, pack): (Coming, Option<ArrivingPack>),
         context: PlanContext<'_>,
     ) -> Intake {
+        let facts = if let Coming::Now(facts) = coming { facts } else { None };
         // Asked before anything is read, so that only this mirror is condemned and not one that has replaced it.
         let generation = self.generation(repo);
         // Returns `None` if there is no pack and the commit is not there.
@@ -75,14 +85,31 @@ impl Mirrors {
             let mirror = self.open(repo, commit).map_err(Fault::Mirror)?;
             // If there is a pack, the observer takes the commit for new; to receive it twice does no harm.
             let is_new = if pack.is_some() { !mirror.has_found(commit) } else { !mirror.has(commit) };
+            let lacks_facts = facts.is_some_and(|facts| !mirror.has_facts(commit, facts));
             let mut small = None;
-            if is_new {
-                let Some(mut pack) = pack else { return Ok(None) };
-                pack.receive_into(&mirror, commit).map_err(Fault::Pack)?;
-                small = pack.into_small();
+            if is_new || lacks_facts {
+                match pack {
+                    Some(mut pack) => {
+                        pack.receive_into(&mirror, commit).map_err(Fault::Pack)?;
+                        // A runner that needs more than the commit asks for all of it at once.
+                        small = if facts.is_none() { pack.into_small() } else { None };
+                    }
+                    None if is_new => return Ok(None),
+                    None => {}
+                }
+            }
+            if let Some(facts) = facts {
+                mirror.note_facts(commit, facts).map_err(Fault::Pack)?;
             }
             let plan = self.plan_of(&mirror, commit, context).map_err(Fault::Mirror)?;
-            Ok(Some(Taken { plan, mirror, is_new, pack: small }))
+            let plan = match plan.map(|plan| with_facts(plan, &mirror, commit)) {
+                Ok(Ok(plan)) => Ok(plan),
+                // Whoever has it is asked for it, and sends more this time.
+                Ok(Err(WithoutFacts::Unsent { .. })) if coming == Coming::Earlier => return Ok(None),
+                Ok(Err(without)) => Err(without.problem()),
+                Err(mistake) => Err(mistake),
+            };
+            Ok(Some(Taken { plan, mirror, is_new: is_new || lacks_facts, pack: small }))
         };
         match receive() {
             Ok(Some(taken)) => {
@@ -108,6 +135,67 @@ impl Mirrors {
             None => config::fallback_plan(&mirror.executables(commit, TASK_DIRECTORY)?).map(Plan::of),
         })
     }
+}
+
+/// Why a task cannot have what it wants of the source.
+pub(crate) enum WithoutFacts {
+    /// Nothing, or too little, was sent.
+    Unsent { task: TaskName },
+    /// Whoever sent the source could not get the submodules.
+    Submodules { task: TaskName, problems: Vec<String> },
+}
+
+impl WithoutFacts {
+    /// The mistake in a file that a task wrote.
+    pub(crate) fn of_written(&self) -> String {
+        match self {
+            Self::Unsent { task } => format!(
+                "task {task} asks for more `history`, `tags` or `submodules` than any task in the task file of the \
+                 commit: write them there, such as in the task that writes this file"
+            ),
+            Self::Submodules { .. } => self.problem().text,
+        }
+    }
+
+    fn problem(&self) -> TaskFileError {
+        let text = match self {
+            Self::Unsent { task } => format!(
+                "task {task} asks for `history`, `tags` or `submodules`, and whoever sent the commit has sent none\n\
+                 help: update the observer of this repository, or the `surveil` that was called, to the version of the \
+                 dispatcher"
+            ),
+            Self::Submodules { task, problems } => {
+                let shown = problems.iter().take(MAX_SHOWN_PROBLEMS).map(String::as_str).collect::<Vec<_>>().join("\n");
+                format!("task {task} asks for `submodules`, and the observer could not get all of them\n{shown}")
+            }
+        };
+        TaskFileError { text }
+    }
+}
+
+/// Problems of submodules that are told.
+const MAX_SHOWN_PROBLEMS: usize = 10;
+
+/// Puts the facts of the commit's source into the recipes of the tasks that need them: all tasks if they say how files
+/// are written, else those that want more of the source than the commit.
+pub(crate) fn with_facts(mut plan: Plan, mirror: &Mirror, commit: CommitId) -> Result<Plan, WithoutFacts> {
+    let known = mirror.newest_facts(commit);
+    let is_for_all = known.as_ref().is_some_and(|known| known.has_attributes);
+    let wants = |spec: &TaskSpec| is_for_all || spec.recipe.source_needs() != SourceNeeds::NOTHING;
+    for task in plan.tasks.iter_mut().filter(|task| wants(&task.spec)) {
+        let (needs, name) = (task.spec.recipe.source_needs(), &task.spec.name);
+        let enough = known.as_ref().filter(|known| known.enough_for.covers(needs));
+        let known = enough.ok_or_else(|| WithoutFacts::Unsent { task: name.clone() })?;
+        if needs.submodules != Submodules::No && !known.problems.is_empty() {
+            return Err(WithoutFacts::Submodules { task: name.clone(), problems: known.problems.clone() });
+        }
+        task.spec.recipe_mut().facts = Some(known.id);
+        let (labels, needed) = (&mut task.spec.placement.labels, Ability::Facts.label());
+        if let Err(at) = labels.binary_search(&needed) {
+            labels.insert(at, needed);
+        }
+    }
+    Ok(plan)
 }
 
 /// The problem of a commit with a file that is larger than the limit.

@@ -9,7 +9,7 @@ mod missing_sources;
 mod pool;
 mod upkeep;
 
-pub(crate) use intake::{ArrivingPack, Intake, Taken, TaskPlan};
+pub(crate) use intake::{ArrivingPack, Coming, Intake, Taken, TaskPlan, with_facts};
 pub(crate) use missing_sources::MissingSources;
 pub(crate) use pool::{Mirror, Mirrors};
 pub(crate) use upkeep::Upkeep;

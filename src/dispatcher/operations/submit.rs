@@ -8,13 +8,15 @@ use super::questions::Operations;
 use crate::config::{PlanContext, UnknownTask, choose_tasks};
 use crate::dispatcher::choice;
 use crate::dispatcher::core::{NewOrder, NoAnswer, ToCore};
-use crate::dispatcher::mirrors::{ArrivingPack, Intake, Mirrors, Taken};
-use crate::model::{BuildId, BuildSource, CommitId, RepoName, TriggerKind, WrongInputs};
+use crate::dispatcher::mirrors::{ArrivingPack, Coming, Intake, Mirrors, Taken};
+use crate::model::{BuildId, BuildSource, CommitId, FactsId, RepoName, TriggerKind, WrongInputs};
 use crate::scheduler::Reply;
 
 /// A request for a build.
 pub(crate) struct Submission {
     pub(crate) source: BuildSource,
+    /// The facts of the commit's source, if the commit alone is not all.
+    pub(crate) facts: Option<FactsId>,
     /// The place of the repository.
     pub(crate) place: String,
     /// The tasks to run, with those that they need; empty for all.
@@ -61,7 +63,7 @@ impl Operations {
         pack: Option<ArrivingPack>,
     ) -> Result<Submitted, OperationError> {
         let mirrors = self.mirrors()?;
-        let Submission { mut source, place, tasks, inputs, priority } = submission;
+        let Submission { mut source, facts, place, tasks, inputs, priority } = submission;
         // Operators are trusted people: their order is worth as much as a push to the same ref. Uncommitted work is
         // never trusted.
         if let TriggerKind::Manual { .. } = source.trigger.kind {
@@ -72,7 +74,7 @@ impl Operations {
         let pack = pack.filter(|pack| pack.is_whole_for(&repo));
         // Nothing is removed from the mirror before the build that needs it is recorded.
         let taken = mirrors.arriving(&repo, || {
-            let taken = match mirrors.take_in(&repo, commit, pack, PlanContext::Build(&source)) {
+            let taken = match mirrors.take_in(&repo, commit, (Coming::Now(facts), pack), PlanContext::Build(&source)) {
                 Intake::Taken(taken) => *taken,
                 Intake::NeedSource => return Ok(None),
                 Intake::Refused(error) => return Err(OperationError::Source { commit, source: Box::new(error) }),

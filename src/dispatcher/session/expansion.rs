@@ -7,6 +7,7 @@ use super::connection::Session;
 use super::shared::Shared;
 use crate::config;
 use crate::dispatcher::choice;
+use crate::dispatcher::mirrors::with_facts;
 use crate::error_chain::chain;
 use crate::model::{BuildId, BuildSource, CommitId, Plan, TaskSpec};
 use crate::protocol::limits::MAX_WRITTEN_BYTES;
@@ -38,23 +39,14 @@ fn read(
         return Err(format!("the file is larger than {} KiB", MAX_WRITTEN_BYTES >> 10));
     }
     let mut plan = config::parse_written(task, text.as_bytes()).map_err(|mistake| mistake.text)?;
+    let mirror = shared.mirrors.open(&source.repo, source.commit);
+    let mirror = mirror.map_err(|error| format!("the dispatcher could not read the source: {}", chain(&error)))?;
+    plan = with_facts(plan, &mirror, source.commit).map_err(|without| without.of_written())?;
     if plan.tasks.iter().any(|task| task.spec.placement.when.is_some()) {
-        match shared.mirrors.open(&source.repo, source.commit) {
-            Ok(mirror) => {
-                let ancestors = ancestors(shared, build);
-                choice::choose(&mut plan, source, &ancestors, |scope| shared.readers.open()?.passes(scope), &mirror);
-                mirror.return_to_pool();
-            }
-            Err(error) => {
-                let cause = chain(&error);
-                log::warn!(
-                    "could not open the mirror of {}: {cause}: all tasks that {} wrote run",
-                    source.repo,
-                    task.name
-                );
-            }
-        }
+        let ancestors = ancestors(shared, build);
+        choice::choose(&mut plan, source, &ancestors, |scope| shared.readers.open()?.passes(scope), &mirror);
     }
+    mirror.return_to_pool();
     Ok(plan)
 }
 

@@ -13,11 +13,11 @@ use super::worker::{self, Incoming};
 use crate::config::PlanContext;
 use crate::dispatcher::choice;
 use crate::dispatcher::core::{NewCommit, Seen, ToCore};
-use crate::dispatcher::mirrors::{ArrivingPack, Intake, Taken, Upkeep};
+use crate::dispatcher::mirrors::{ArrivingPack, Coming, Intake, Taken, Upkeep};
 use crate::dispatcher::session::credentials::Access;
 use crate::dispatcher::translate;
 use crate::error_chain::chain;
-use crate::model::{AcceptedHead, BuildSource, CommitId, ObservedRefs, RefName, RepoName, SessionId};
+use crate::model::{AcceptedHead, BuildSource, CommitId, FactsId, ObservedRefs, RefName, RepoName, SessionId};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_NOTED_REFS, PIECE_BYTES};
 use crate::protocol::observer::{FromObserver, Head, ToObserver};
@@ -105,17 +105,18 @@ impl ObserverWorker<'_> {
             }
             FromObserver::Existing { repo, refs, more, patterns } => self.existing(&repo, refs, more, patterns),
             FromObserver::Pack { repo, last, .. } => self.pack(&repo, last, &payload),
-            FromObserver::Dispatch { ref ancestors, seen, .. } => {
-                let ancestors = translate::ancestors(ancestors)?;
-                self.dispatch(translate::build_source(message)?, &ancestors, seen)
+            FromObserver::Dispatch { ref ancestors, ref facts, seen, .. } => {
+                let (ancestors, facts) = (translate::ancestors(ancestors)?, translate::facts(facts.as_deref())?);
+                self.dispatch((translate::build_source(message)?, facts), &ancestors, seen)
             }
-            FromObserver::Supply { repo, commit } => {
+            FromObserver::Supply { repo, commit, facts } => {
                 let (repo, commit) = (self.known(&repo)?, translate::commit(&commit)?);
+                let facts = translate::facts(facts.as_deref())?;
                 if !self.shared.observers.was_asked(self.id, &repo, commit) {
                     let text = format!("nobody asked for the source of {commit}: `supply` answers `lost_source`");
                     return Err(Refusal::new(ErrorCode::NotAllowed, text));
                 }
-                if self.take_in(&repo, &RefName::of_branch(""), commit, PlanContext::Unknown).is_some() {
+                if self.take_in(&repo, &RefName::of_branch(""), (commit, facts), PlanContext::Unknown).is_some() {
                     log::info!("the source of {} of {repo} is there again", commit.short());
                     let (repo, branch, commit) = (repo.to_string(), String::new(), Some(commit.to_string()));
                     let ok = ToObserver::Ok { repo, branch, reference: None, commit, build: None, moves: None };
@@ -262,14 +263,19 @@ impl ObserverWorker<'_> {
 
     /// Handles an announcement: the source becomes durable in the mirror, then the announcement in the store, and only
     /// then it is answered.
-    fn dispatch(&mut self, mut source: BuildSource, ancestors: &[CommitId], seen: Option<u64>) -> Result<(), Refusal> {
+    fn dispatch(
+        &mut self,
+        (mut source, facts): (BuildSource, Option<FactsId>),
+        ancestors: &[CommitId],
+        seen: Option<u64>,
+    ) -> Result<(), Refusal> {
         self.known(source.repo.as_str())?;
         let (repo, commit) = (source.repo.clone(), source.commit);
         let reference = source.trigger.reference.clone();
         source.trigger.trust = self.shared.trust.judge(&repo, &reference, &self.known[&repo]);
         let shared = self.shared;
         let taken = shared.mirrors.arriving(&repo, || {
-            let mut taken = self.take_in(&repo, &reference, commit, PlanContext::Build(&source))?;
+            let mut taken = self.take_in(&repo, &reference, (commit, facts), PlanContext::Build(&source))?;
             if let Ok(plan) = &mut taken.plan {
                 let passes = |scope: &PassScope| shared.readers.open()?.passes(scope);
                 choice::choose(plan, &source, ancestors, passes, &taken.mirror);
@@ -296,11 +302,11 @@ impl ObserverWorker<'_> {
         &mut self,
         repo: &RepoName,
         reference: &RefName,
-        commit: CommitId,
+        (commit, facts): (CommitId, Option<FactsId>),
         context: PlanContext<'_>,
     ) -> Option<Taken> {
         let pack = self.pack.take().filter(|pack| pack.is_whole_for(repo));
-        match self.shared.mirrors.take_in(repo, commit, pack, context) {
+        match self.shared.mirrors.take_in(repo, commit, (Coming::Now(facts), pack), context) {
             Intake::Taken(taken) => return Some(*taken),
             Intake::NeedSource => {
                 log::info!("the mirror of {repo} lacks objects of {}: its whole source is asked for", commit.short());

@@ -148,9 +148,10 @@ impl<'a> OperatorWorker<'a> {
             FromOperator::Pack { repo, last, .. } => self.take_piece(&repo, last, payload)?,
             FromOperator::Submit(order) => {
                 let answer = match submission::read(&order, self.access.person()) {
-                    Ok((source, place)) => self
+                    Ok((source, facts, place)) => self
                         .submit(Submission {
                             source,
+                            facts,
                             place,
                             tasks: order.tasks,
                             inputs: order.inputs,

@@ -24,7 +24,7 @@ use crate::model::{ArtifactRecord, AttemptId, Outcome, StreamId, StreamSummary};
 use crate::protocol::blobs::BlobRequest;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::MAX_HAVES;
-use crate::protocol::runner::{FromRunner, ToRunner, WrittenFile};
+use crate::protocol::runner::{FromRunner, HeldFacts, ToRunner, WrittenFile};
 use crate::scheduler::Event;
 use crate::threads;
 use crate::transport::{Frame, Outbox};
@@ -129,8 +129,8 @@ impl RunnerSession {
             FromRunner::Ping { holding } => Event::RunnerPinged { session, holding: translate::attempts(&holding)? },
             FromRunner::Started { attempt } => Event::AttemptStarted { session, attempt: AttemptId(attempt) },
             FromRunner::Draining => Event::RunnerDraining { session },
-            FromRunner::Source { attempt, haves } => {
-                self.source(AttemptId(attempt), &haves)?;
+            FromRunner::Source { attempt, haves, facts } => {
+                self.source(AttemptId(attempt), &haves, &facts)?;
                 Event::RunnerHeard { session }
             }
             FromRunner::Secrets { attempt } => return Ok(self.secrets(AttemptId(attempt))),
@@ -352,7 +352,7 @@ impl RunnerSession {
     }
 
     /// Starts to send the source of a lease that this runner holds.
-    fn source(&mut self, attempt: AttemptId, haves: &[String]) -> Result<(), SessionError> {
+    fn source(&mut self, attempt: AttemptId, haves: &[String], held: &[HeldFacts]) -> Result<(), SessionError> {
         let missing =
             move |reason: &str| Frame::new(&ToRunner::SourceMissing { attempt: attempt.0, reason: reason.to_owned() });
         let Some(grant) = self.grants.of(attempt) else {
@@ -364,7 +364,8 @@ impl RunnerSession {
             return Ok(());
         }
         let haves = haves.iter().take(MAX_HAVES).map(|id| translate::commit(id)).collect::<Result<_, _>>()?;
-        let asked = AskedSource { grant, attempt, haves };
+        let held = held.iter().take(MAX_HAVES).map(translate::held_facts).collect::<Result<_, _>>()?;
+        let asked = AskedSource { grant, attempt, haves, held };
         let outbox = self.outbox.downgrade();
         let (shared, sources) = (self.session.shared.clone(), self.sources.clone());
         sources.fetch_add(1, Ordering::Relaxed);

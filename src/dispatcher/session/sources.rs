@@ -7,8 +7,9 @@ use crate::clock;
 use crate::dispatcher::data_dir::LogPlace;
 use crate::dispatcher::grants::Grant;
 use crate::dispatcher::limits;
+use crate::dispatcher::mirrors::Mirror;
 use crate::git::{GitError, PackStore};
-use crate::model::{AttemptId, CommitId, RepoName};
+use crate::model::{AttemptId, CommitId, FactsId, RepoName};
 use crate::protocol::runner::ToRunner;
 use crate::transport::{Frame, Outbox, WeakOutbox};
 
@@ -17,6 +18,8 @@ pub(super) struct AskedSource {
     pub(super) grant: Grant,
     pub(super) attempt: AttemptId,
     pub(super) haves: Vec<CommitId>,
+    /// The facts that it has of some of them.
+    pub(super) held: Vec<(CommitId, FactsId)>,
 }
 
 /// Sends a commit's source. If the mirror has lost it, the observer is asked for it and waited for, up to a limit.
@@ -29,8 +32,9 @@ pub(super) fn serve_source(shared: &Shared, asked: &AskedSource, weak: &WeakOutb
         let generation = mirrors.generation(repo);
         let mut has_begun = false;
         let sent = mirrors.open(repo, *commit).and_then(|mirror| {
+            let facts = asked.facts_in(&mirror)?;
             let is_there = mirror.has(*commit);
-            send_pack(&mirror, asked, &outbox, &mut has_begun).inspect_err(|error| {
+            send_pack(&mirror, (asked, facts), &outbox, &mut has_begun).inspect_err(|error| {
                 // A commit that is not there is no evidence against the rest of the mirror.
                 if is_there && error.is_damage() {
                     mirrors.condemn(repo, generation, error);
@@ -54,6 +58,19 @@ pub(super) fn serve_source(shared: &Shared, asked: &AskedSource, weak: &WeakOutb
     }
 }
 
+impl AskedSource {
+    /// Returns the facts to send; `None` for the commit alone. Those that the job was planned with may be gone: others
+    /// that are known since are as good. It is an error if the mirror has none.
+    fn facts_in(&self, mirror: &Mirror) -> Result<Option<FactsId>, GitError> {
+        let Grant { commit, facts: Some(planned), .. } = self.grant else { return Ok(None) };
+        if mirror.has_facts(commit, planned) {
+            return Ok(Some(planned));
+        }
+        let known = mirror.newest_facts(commit);
+        known.map(|known| Some(known.id)).ok_or_else(|| mirror.incomplete(commit, "its history".to_owned()))
+    }
+}
+
 /// Waits until an observer has sent the commit again. Returns false if none does in time, or if the session has ended.
 fn wait_for_source(shared: &Shared, repo: &RepoName, commit: CommitId, outbox: &WeakOutbox) -> bool {
     let until = clock::now().after(limits::SOURCE_PATIENCE_MS);
@@ -66,14 +83,20 @@ fn wait_for_source(shared: &Shared, repo: &RepoName, commit: CommitId, outbox: &
 }
 
 /// Sends the pack in pieces as it is built; the last piece says that it is the last.
-fn send_pack(store: &PackStore, asked: &AskedSource, outbox: &Outbox, has_begun: &mut bool) -> Result<(), GitError> {
+fn send_pack(
+    store: &PackStore,
+    (asked, facts): (&AskedSource, Option<FactsId>),
+    outbox: &Outbox,
+    has_begun: &mut bool,
+) -> Result<(), GitError> {
     let mut piece: Vec<u8> = Vec::new();
     let mut send = |piece: Vec<u8>, last: bool| {
         *has_begun = true;
-        let message = ToRunner::Pack { attempt: asked.attempt.0, last, bytes: piece.len() as u64 };
+        let facts = facts.filter(|_| last).map(|facts| facts.to_string());
+        let message = ToRunner::Pack { attempt: asked.attempt.0, last, bytes: piece.len() as u64, facts };
         outbox.send_bulk(&Frame::with_payload(&message, piece))
     };
-    store.pack(asked.grant.commit, &asked.haves, &mut |bytes| {
+    let mut sink = |bytes: &[u8]| {
         for part in bytes.chunks(limits::PACK_PIECE_BYTES) {
             // One piece is always held back, because only the end of the pack tells which piece is the last.
             if !piece.is_empty()
@@ -85,7 +108,12 @@ fn send_pack(store: &PackStore, asked: &AskedSource, outbox: &Outbox, has_begun:
             piece.extend_from_slice(part);
         }
         true
-    })?;
+    };
+    let (commit, haves) = (asked.grant.commit, &asked.haves);
+    match facts {
+        Some(facts) => store.pack_with_facts((commit, facts), haves, &asked.held, &mut sink)?,
+        None => store.pack(commit, haves, &mut sink)?,
+    }
     send(piece, true);
     Ok(())
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::dispatcher::translate;
-use crate::model::{BuildSource, CommitId, MAX_PRIORITY, RefName, Trigger, TriggerId, TriggerKind, Trust};
+use crate::model::{BuildSource, CommitId, FactsId, MAX_PRIORITY, RefName, Trigger, TriggerId, TriggerKind, Trust};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_HAVES, MAX_INPUT_BYTES, MAX_INPUTS};
 use crate::protocol::operator::SubmitOrder;
 
-/// Returns the build that a `submit` of this person asks for, untrusted until it is judged, and the place of its
-/// repository.
-pub(super) fn read(order: &SubmitOrder, by: Option<&str>) -> Result<(BuildSource, String), Refusal> {
+/// Returns the build that a `submit` of this person asks for, untrusted until it is judged, the facts of its source,
+/// and the place of its repository.
+pub(super) fn read(order: &SubmitOrder, by: Option<&str>) -> Result<(BuildSource, Option<FactsId>, String), Refusal> {
     let SubmitOrder { id, trigger, repo: name, source: place, reference: full, commit: of, subject, author, .. } =
         order;
     let id = trigger_id(id).ok_or_else(|| translate::malformed("the `id` of an order has 32 hexadecimal digits"))?;
@@ -40,7 +40,7 @@ pub(super) fn read(order: &SubmitOrder, by: Option<&str>) -> Result<(BuildSource
         subject: translate::cut(subject.clone()),
         author: translate::cut(author.clone()),
     };
-    Ok((build, translate::source(place)?))
+    Ok((build, translate::facts(order.facts.as_deref())?, translate::source(place)?))
 }
 
 /// Checks the values that an order gives to inputs.
@@ -89,7 +89,7 @@ mod tests {
             ("manual", None, TriggerKind::Manual { id, by: Some("alice".into()) }),
             ("try", Some("refs/heads/main"), TriggerKind::Try { id, by: Some("alice".into()) }),
         ] {
-            let (source, place) = read(&order(trigger, reference), Some("alice")).unwrap();
+            let (source, _, place) = read(&order(trigger, reference), Some("alice")).unwrap();
             let expected =
                 Trigger { kind, reference: RefName::new(reference.unwrap_or("HEAD")), trust: Trust::Untrusted };
             assert_eq!((source.trigger, &*place), (expected, "https://h/app"));

@@ -20,7 +20,7 @@ use crate::protocol::limits::{MAX_BRANCH_BYTES, MAX_SENTENCE_BYTES, MAX_SOURCE_B
 pub(crate) use artifacts::{WantedPart, blob, blobs, left_artifacts, wanted_parts};
 pub(crate) use caches::{cache_question, caches_report, key_digits, saved_cache};
 pub(crate) use lease::{to_runner, with_plain_name};
-pub(crate) use observer::{ancestors, build_source, existing, observed_refs, patterns};
+pub(crate) use observer::{ancestors, build_source, existing, facts, held_facts, observed_refs, patterns};
 pub(crate) use pieces::{log_ack, stream, times_of_piece};
 pub(crate) use register::{attempts, joined};
 pub(crate) use results::{execution, log_summary, outcome, outputs, steps, streams};

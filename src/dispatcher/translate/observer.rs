@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use super::{branch, commit, cut, malformed, reference, repo};
-use crate::model::{BuildSource, CommitId, ObservedRefs, RefName, Trigger};
+use crate::model::{BuildSource, CommitId, FactsId, ObservedRefs, RefName, Trigger};
 use crate::protocol::hello::Refusal;
 use crate::protocol::limits::{MAX_ANCESTORS, MAX_NAMED_REFS, MAX_PATTERN_BYTES, MAX_PATTERNS, MAX_RANGE_COMMITS};
 use crate::protocol::observer::{FromObserver, Head};
+use crate::protocol::runner::HeldFacts;
 
 /// The kinds of trigger that an observer announces.
 const TRIGGERS: [&str; 3] = ["push", "tag", "ref"];
@@ -97,6 +98,16 @@ pub(crate) fn build_source(message: FromObserver) -> Result<BuildSource, Refusal
         subject: cut(subject),
         author: cut(author),
     })
+}
+
+/// Returns the id of facts that a message names.
+pub(crate) fn facts(id: Option<&str>) -> Result<Option<FactsId>, Refusal> {
+    id.map(|id| Ok(FactsId(commit(id)?))).transpose()
+}
+
+/// Returns the facts that a runner has of a commit.
+pub(crate) fn held_facts(held: &HeldFacts) -> Result<(CommitId, FactsId), Refusal> {
+    Ok((commit(&held.commit)?, FactsId(commit(&held.facts)?)))
 }
 
 /// Returns the ancestors that a `dispatch` names.

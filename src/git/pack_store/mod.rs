@@ -1,10 +1,12 @@
 //! A bare repository that receives packs: the dispatcher's mirror and a runner's store. It keeps only what was sent,
-//! whole trees without history, and executes nothing.
+//! whole trees, with as much history as was asked for, and executes nothing.
 //!
 //! The invariant: a pack becomes part of the store only when everything that its commits and trees name is in the pack
 //! or already in the store. So every object in the store is there with all objects below it, and a commit that is in
 //! the store is complete. [`Receiver`] checks this for each pack, and [`PackStore::tidy`] preserves it.
 
+pub(super) mod facts_notes;
+mod history;
 mod large_files;
 
 use std::collections::HashSet;
@@ -14,9 +16,11 @@ use std::sync::Arc;
 
 use git2::{ObjectFormat, Odb, Oid, Repository, RepositoryInitOptions};
 
+use super::commit_files::{find_directory, read_file};
 use super::commit_text::CommitText;
 use super::database::Database;
 use super::error::{GitError, shown_path};
+use super::history::{Extra, Facts};
 use super::incoming::sync;
 use super::objects::{EntryKind, Objects, entries, format_of, incomplete, of_its_type};
 use super::pack::{self, Sink};
@@ -25,6 +29,8 @@ use super::watched::Watched;
 use super::{stored, tidy, tree_changes};
 use crate::model::CommitId;
 use large_files::LargeFiles;
+
+pub use history::KnownFacts;
 
 /// Settings that are written when a store is made. A store ignores the configuration of the user and of the system.
 /// These settings stop a person's own git from collecting objects that no ref names.
@@ -36,7 +42,8 @@ const SETTINGS: [(&str, &str); 4] = [
     ("extensions.preciousObjects", "true"),
 ];
 
-/// A bare repository that receives packs and keeps only what was sent: whole trees, no history. A clone is another
+/// A bare repository that receives packs and keeps only what was sent: whole trees, with the history that came along
+/// with some of them. A clone is another
 /// handle to the same store.
 #[derive(Clone)]
 pub struct PackStore {
@@ -79,6 +86,19 @@ impl PackStore {
         });
         failure.map_or(packed, Err)?;
         receiver.finish(commit, false)
+    }
+
+    /// Takes the history of a commit in that is here, and its facts, from a repository on this machine.
+    pub fn take_facts_from(&self, source: &Watched, commit: CommitId, facts: &Facts) -> Result<(), GitError> {
+        let mut receiver = self.receive()?;
+        let mut failure = None;
+        let packed = source.pack_with_facts(&[commit], &[], (facts, None), &mut |piece| {
+            failure = receiver.write(piece).err();
+            failure.is_none()
+        });
+        failure.map_or(packed, Err)?;
+        receiver.finish(commit, false)?;
+        self.note_facts(commit, facts.id)
     }
 
     /// Whether the store can hold a commit with an id like this one: a store has one object format.
@@ -151,19 +171,7 @@ impl PackStore {
     /// Reads a file of the commit. Returns `None` if the path does not exist or is not a file. Refuses a file larger
     /// than `limit` bytes.
     pub fn read_file(&self, commit: CommitId, path: &str, limit: usize) -> Result<Option<Vec<u8>>, GitError> {
-        self.read(commit, |objects, odb| {
-            let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
-            let Some(tree) = find_directory(objects, odb, commit, directory)? else { return Ok(None) };
-            let Some((kind, id)) = find_entry(objects, odb, tree, name)? else { return Ok(None) };
-            if !matches!(kind, EntryKind::File | EntryKind::Executable) {
-                return Ok(None);
-            }
-            let (size, _) = objects.header(odb, id)?;
-            if size > limit {
-                return Err(GitError::TooLarge { commit, file: path.to_owned(), size, limit });
-            }
-            Ok(of_its_type(objects.blob(odb, id))?.map(|blob| blob.data().to_vec()))
-        })
+        self.read(commit, |objects, odb| read_file(objects, odb, (commit, path), limit))
     }
 
     /// Returns the path of a file of the commit that has more than `limit` bytes, for people, and its size.
@@ -196,7 +204,8 @@ impl PackStore {
     pub fn pack(&self, commit: CommitId, haves: &[CommitId], sink: Sink<'_>) -> Result<(), GitError> {
         let Landing { store, database, .. } = &*self.landing;
         let packs = store.join("objects").join("pack");
-        pack::build(database, Some(&packs), &[commit], haves, sink).map_err(incomplete(commit, store))
+        let select = |_: &Objects| Ok(Extra::default());
+        pack::build(database, Some(&packs), &[commit], haves, select, sink).map_err(incomplete(commit, store))
     }
 
     /// Syncs the files of packs that only notes make durable, which receivers of this handle have postponed. This also
@@ -225,24 +234,6 @@ impl PackStore {
         let Landing { store, database, .. } = &*self.landing;
         database.with(|objects| ask(objects, &objects.odb()?)).map_err(incomplete(commit, store))
     }
-}
-
-/// Returns the tree at a path of the commit; the root tree for an empty path.
-fn find_directory(objects: &Objects, odb: &Odb<'_>, commit: CommitId, path: &str) -> Result<Option<Oid>, GitError> {
-    let mut tree = objects.commit(commit)?.tree_id();
-    for name in path.split('/').filter(|name| !name.is_empty() && *name != ".") {
-        match find_entry(objects, odb, tree, name)? {
-            Some((EntryKind::Tree, id)) => tree = id,
-            _ => return Ok(None),
-        }
-    }
-    Ok(Some(tree))
-}
-
-fn find_entry(objects: &Objects, odb: &Odb<'_>, tree: Oid, name: &str) -> Result<Option<(EntryKind, Oid)>, GitError> {
-    let Some(data) = of_its_type(objects.tree(odb, tree))? else { return Ok(None) };
-    let found = entries(tree, data.data())?.into_iter().find(|entry| entry.name == name.as_bytes());
-    Ok(found.map(|entry| (entry.kind, entry.id)))
 }
 
 /// Makes an empty store in a temporary directory and moves it into place, so that an existing store is always whole,

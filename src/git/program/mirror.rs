@@ -14,6 +14,7 @@ use crate::clock;
 use crate::git::credentials::masked_word;
 use crate::git::error::GitError;
 use crate::locked::Locked;
+use crate::model::CommitId;
 
 /// Time without a byte or a line about progress after which a fetch hangs.
 const SILENCE_LIMIT: Duration = Duration::from_secs(2 * 60);
@@ -55,6 +56,39 @@ pub fn fetch_mirror(url: &str, mirror: &Path) -> Result<(), GitError> {
     read(&partial, &["config", "--remove-section", "remote.origin"])?;
     note_packed(&partial)?;
     fs::rename(&partial, mirror).map_err(GitError::io("move into place", mirror))
+}
+
+/// Fetches a commit with everything of its tree into the bare repository at `place`, which is made if it is not there.
+/// The URL is one that a commit names, so git allows only the transports that it allows for submodules.
+pub(in crate::git) fn fetch_commit(url: &str, place: &Path, commit: CommitId) -> Result<(), GitError> {
+    let _lock = lock(place)?;
+    let shown = masked_word(url);
+    if !place.join("HEAD").exists() {
+        let format = if commit.as_bytes().len() == 32 { "sha256" } else { "sha1" };
+        let mut command = network_git()?;
+        command.args(["init", "--quiet", "--bare", "--template=", &format!("--object-format={format}")]).arg(place);
+        run(command, &format!("make {}", place.display()), Limits { whole: FETCH_LIMIT, silence: SILENCE_LIMIT })?;
+    }
+    let fetch = |what: &[&str]| {
+        let mut command = network_git()?;
+        command.env("GIT_PROTOCOL_FROM_USER", "0");
+        command.args(["-c", "fetch.unpackLimit=1"]).arg("--git-dir").arg(place);
+        command.args([
+            "fetch",
+            "--quiet",
+            "--progress",
+            "--no-tags",
+            "--no-auto-maintenance",
+            "--no-recurse-submodules",
+        ]);
+        command.args(["--no-write-fetch-head"]).args(what);
+        let action = format!("fetch submodule from {shown}");
+        run(command, &action, Limits { whole: FETCH_LIMIT, silence: SILENCE_LIMIT }).map(drop)
+    };
+    let id = commit.to_string();
+    // A server that gives only what its refs name gives all of that.
+    fetch(&["--depth=1", "--end-of-options", url, &id])
+        .or_else(|_| fetch(&["--update-shallow", "--end-of-options", url, "+refs/*:refs/*"]))
 }
 
 /// Waits until no other observer of this user fetches into the mirror, and keeps others from it.

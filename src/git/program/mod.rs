@@ -16,6 +16,7 @@ use super::error::GitError;
 use super::local_env::is_local_variable;
 use child::{Ended, Limits, finish, guarded};
 
+pub(super) use mirror::fetch_commit;
 pub use mirror::fetch_mirror;
 
 /// Time limit for reading refs, which is local.

@@ -25,6 +25,7 @@ use tempfile::TempDir;
 
 use super::database::Database;
 use super::error::{GitError, shown_path};
+use super::history::Extra;
 use super::local::Local;
 use super::objects::commit_id;
 use super::pack::{self, Sink};
@@ -110,9 +111,13 @@ impl UncommittedWork {
         Ok(Self { commit, parent, reference, subject, author, warnings, database, _store: place })
     }
 
+    pub(super) fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Builds a pack with the commit and everything of its tree that is not in the trees of `haves`.
     pub fn pack(&self, haves: &[CommitId], sink: Sink<'_>) -> Result<(), GitError> {
-        pack::build(&self.database, None, &[self.commit], haves, sink)
+        pack::build(&self.database, None, &[self.commit], haves, |_| Ok(Extra::default()), sink)
     }
 }
 

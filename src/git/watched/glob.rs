@@ -115,7 +115,7 @@ impl Watched {
 
     /// Returns the commit that the object of a ref stands for. The answer is remembered, because objects never change.
     /// A ref whose object stands for no commit, or cannot be read, is told once.
-    fn peel(&self, reference: &RefName, object: CommitId) -> Result<Option<Peeled>, GitError> {
+    pub(super) fn peel(&self, reference: &RefName, object: CommitId) -> Result<Option<Peeled>, GitError> {
         if let Some(known) = self.peeled.borrow().get(&object) {
             return Ok(*known);
         }

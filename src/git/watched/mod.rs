@@ -3,6 +3,7 @@
 
 mod absence;
 mod glob;
+mod history;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -15,6 +16,7 @@ use wildmatch::WildMatch;
 use super::commit_text::CommitText;
 use super::database::Database;
 use super::error::GitError;
+use super::history::Extra;
 use super::objects::{Peeled, commit_id};
 use super::pack::{self, Sink};
 use super::refs::{HeadPointer, RefFiles, RefProgram, Refs};
@@ -23,6 +25,7 @@ use crate::model::{BranchName, CommitId, RefName};
 
 pub use absence::Absence;
 pub use glob::RefGlob;
+pub use history::SubmodulePlaces;
 
 /// Length of the first-parent walk that looks for the commit before. If a head is further on than this, it is built
 /// alone.
@@ -202,7 +205,7 @@ impl Watched {
     /// Ignores those of `haves` that this repository lacks. `sink` receives the pack in pieces, and stops it by
     /// returning false.
     pub fn pack(&self, commits: &[CommitId], haves: &[CommitId], sink: Sink<'_>) -> Result<(), GitError> {
-        pack::build(&self.database, None, commits, haves, sink)
+        pack::build(&self.database, None, commits, haves, |_| Ok(Extra::default()), sink)
     }
 
     /// Returns the default branch: the one that the HEAD of the remote `origin` names, else the repository's own HEAD.

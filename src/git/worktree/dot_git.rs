@@ -18,6 +18,7 @@ use git2::{ObjectFormat, Oid};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, mkdirat, openat, statat};
 use rustix::io::{Errno, Result as SysResult};
 
+use super::past::PastFiles;
 use super::removal::{list, open_directory, remove};
 use super::stamp::{Stamp, Time};
 use crate::git::error::GitError;
@@ -33,6 +34,7 @@ const DIRECTORIES: [&str; 8] =
     ["hooks", "info", "objects", "objects/info", "objects/pack", "refs", "refs/heads", "refs/tags"];
 
 const INDEX: &str = "index";
+const INFO_ATTRIBUTES: &str = "info/attributes";
 
 /// The path of the `.git` itself among those of its directories.
 const TOP: &str = "";
@@ -81,8 +83,9 @@ enum Known {
 pub(super) struct Commit<'a> {
     pub(super) id: CommitId,
     pub(super) tree: Oid,
-    /// Whether it has parents, which are not there.
-    pub(super) is_shallow: bool,
+    pub(super) past: &'a PastFiles,
+    /// Further lines of its configuration.
+    pub(super) modules: &'a str,
     pub(super) format: ObjectFormat,
     /// The directory of the objects, an absolute path.
     pub(super) objects: &'a Path,
@@ -166,16 +169,16 @@ fn files_of(commit: &Commit<'_>) -> Vec<(&'static str, Vec<u8>)> {
         ObjectFormat::Sha1 => (0, ""),
         ObjectFormat::Sha256 => (1, "[extensions]\n\tobjectformat = sha256\n"),
     };
-    let config = format!("[core]\n\trepositoryformatversion = {version}\n{SETTINGS}{extension}");
-    let id = format!("{}\n", commit.id).into_bytes();
+    let config = format!("[core]\n\trepositoryformatversion = {version}\n{SETTINGS}{extension}{}", commit.modules);
     let mut files = vec![
-        ("HEAD", id.clone()),
+        ("HEAD", format!("{}\n", commit.id).into_bytes()),
         ("config", config.into_bytes()),
         ("objects/info/alternates", alternate(commit.objects.as_os_str().as_bytes())),
     ];
-    if commit.is_shallow {
-        files.push(("shallow", id));
-    }
+    files.extend(commit.past.shallow.clone().map(|shallow| ("shallow", shallow)));
+    // git compares files as they were written.
+    files.extend(commit.past.attributes.as_ref().map(|(_, text)| (INFO_ATTRIBUTES, text.clone())));
+    files.extend(commit.past.packed_refs.clone().map(|refs| ("packed-refs", refs)));
     files
 }
 

@@ -3,13 +3,14 @@
 //!
 //! The plan of the directory, and how each file looked when its content was last right, is kept in memory only:
 //! attempts could change a file beside the directory. So after a restart all contents are compared once. Files are
-//! written as their attributes in the commit say; no filter program is run.
+//! written as their attributes say, those of the commit and of the watched repository; no filter program is run.
 
 mod attributes;
 mod dot_git;
 mod index;
 mod keep;
 mod pass;
+mod past;
 mod plan;
 mod removal;
 mod stamp;
@@ -28,13 +29,16 @@ use rustix::io::Errno;
 use self::dot_git::DOT_GIT;
 use self::keep::Keep;
 use self::pass::{Pass, make_room};
+use self::past::PastFiles;
 use self::plan::{Directory, Node, Planned, Planner};
 use self::removal::open_directory;
 use self::stamp::Time;
 use super::error::GitError;
-use super::objects::{Objects, incomplete};
+use super::objects::{Objects, commit_id, incomplete};
 use super::pack_store::PackStore;
 use crate::model::CommitId;
+
+pub use self::past::TreeSource;
 
 /// Quarantined trees of the same name are told apart by a number up to this. Nobody looks at more of them.
 const QUARANTINE_MAX: u32 = 10_000;
@@ -57,6 +61,8 @@ pub struct WorkTree {
     is_planned: bool,
     /// When the tree was last handed over, by the file system's own clock.
     handed_over: Time,
+    /// What the facts of its source said at the last checkout.
+    past: Option<((CommitId, TreeSource), PastFiles)>,
 }
 
 impl WorkTree {
@@ -92,19 +98,25 @@ impl WorkTree {
             plan: Directory::default(),
             is_planned: false,
             handed_over: Time::default(),
+            past: None,
         })
+    }
+
+    /// Like [`Self::check_out_with`], with the commit alone.
+    pub fn check_out(&mut self, commit: CommitId, keep: &[String]) -> Result<(), GitError> {
+        self.check_out_with(commit, keep, TreeSource::ALONE)
     }
 
     /// Makes the directory exactly the commit's tree: restores changed files and removes untracked and ignored ones,
     /// except `keep` (paths relative to the directory, never outside it). Then verifies the result, and gives it a
     /// `.git`. Only the difference to the commit before is written.
-    pub fn check_out(&mut self, commit: CommitId, keep: &[String]) -> Result<(), GitError> {
+    pub fn check_out_with(&mut self, commit: CommitId, keep: &[String], source: TreeSource) -> Result<(), GitError> {
         let keep = Keep::parse(keep)?;
         // The old note is removed first: if the process ends within the checkout, no note may claim a commit.
         if self.commit != Some(commit) {
             self.forget()?;
         }
-        match self.bring(commit, &keep) {
+        match self.bring(commit, &keep, source) {
             Ok(has_touched) => {
                 // If nothing was touched, the older hand-over stays valid, and with it every stamp.
                 if has_touched || self.commit != Some(commit) {
@@ -119,6 +131,11 @@ impl WorkTree {
                 Err(incomplete(commit, &self.store_path)(error))
             }
         }
+    }
+
+    /// Whether the watched repository has less history than the last checkout asked for.
+    pub fn is_history_cut(&self) -> bool {
+        self.past.as_ref().is_some_and(|(_, past)| past.is_cut)
     }
 
     /// The directory.
@@ -198,17 +215,34 @@ impl WorkTree {
     }
 
     /// Plans the commit and writes it. Returns whether a file was written or had to be compared.
-    fn bring(&mut self, commit: CommitId, keep: &Keep) -> Result<bool, GitError> {
+    fn bring(&mut self, commit: CommitId, keep: &Keep, source: TreeSource) -> Result<bool, GitError> {
         make_room(self.above.as_fd(), self.name(), &self.path)?;
         let mut before = Some(std::mem::take(&mut self.plan));
-        let mut plan = if self.is_planned && self.commit == Some(commit) { before.take() } else { None };
+        let is_same = self.past.as_ref().is_some_and(|(of, _)| {
+            let (known, wanted) = (of.1, source);
+            of.0 == commit && (known.facts, known.needs.submodules) == (wanted.facts, wanted.needs.submodules)
+        });
+        let modules_before = self.past.as_ref().map(|(_, past)| past.modules.clone()).unwrap_or_default();
+        let mut plan = if self.is_planned && is_same { before.take() } else { None };
         self.is_planned = false;
         let mut has_touched = false;
+        let mut past = self.past.take().filter(|(of, _)| *of == (commit, source));
         self.store.database().with(|objects| {
             let odb = objects.odb()?;
+            let past = match &mut past {
+                Some((_, past)) => &*past,
+                past => &past.insert(((commit, source), PastFiles::of(objects, commit, source)?)).1,
+            };
             if plan.is_none() {
                 let tree = objects.commit(commit)?.tree_id();
-                let planner = Planner { objects, odb: &odb, commit };
+                let planner = Planner {
+                    objects,
+                    odb: &odb,
+                    commit,
+                    attributes: past.attributes.as_ref(),
+                    modules: &past.modules,
+                    has_other_modules: past.modules != modules_before,
+                };
                 plan = Some(planner.plan(tree, before.take().unwrap_or_default())?);
             }
             let planned = plan.as_mut().expect("it was made just now");
@@ -217,7 +251,7 @@ impl WorkTree {
             let mut pass = Pass { objects, odb: &odb, handed_over, commit, root, path, has_touched: false };
             let passed = pass.run(self.above.as_fd(), self.name(), planned, keep);
             let is_changed = pass.has_touched;
-            let passed = passed.and_then(|()| self.bring_dot_git(objects, commit, planned, is_changed));
+            let passed = passed.and_then(|()| self.bring_repositories((objects, past), commit, planned, is_changed));
             has_touched |= is_changed || matches!(passed, Ok(true));
             // `with` may run this again on a fresh handle, which must not continue from half a plan.
             if passed.is_err() {
@@ -227,22 +261,55 @@ impl WorkTree {
         })?;
         self.plan = plan.unwrap_or_default();
         self.is_planned = true;
+        self.past = past;
         Ok(has_touched)
     }
 
-    /// Brings the `.git` to the commit, when everything else is as planned. `is_changed` tells whether a file beside it
-    /// was written or compared. Returns whether the `.git` was not as it should be.
-    fn bring_dot_git(
+    /// Brings the `.git` of the tree and those of its submodules to their commits, when everything else is as planned.
+    /// `is_changed` tells whether a file beside them was written or compared. Returns whether one was not as it should
+    /// be.
+    fn bring_repositories(
         &self,
-        objects: &Objects,
+        (objects, past): (&Objects, &PastFiles),
         commit: CommitId,
         plan: &mut Directory,
         is_changed: bool,
     ) -> Result<bool, GitError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |errno: Errno| GitError::Io { action: "open directory", path, source: errno.into() }
+        };
+        let root = open_directory(self.above.as_fd(), self.name()).map_err(failed(&self.path))?;
+        let lines = past.modules_in("");
+        let mut touched = self.bring_dot_git(objects, (past, &lines), (commit, &self.path, &root), plan, is_changed)?;
+        // Each after the one that it is in.
+        for (path, module) in &past.modules {
+            let (mut at, mut inner) = (None, &mut *plan);
+            for part in path.split('/') {
+                let Some(Planned { node: Node::Directory(next), .. }) = inner.entries.get_mut(part.as_bytes()) else {
+                    unreachable!("submodules are planned");
+                };
+                inner = next;
+                let above = at.as_ref().unwrap_or(&root).as_fd();
+                at = Some(open_directory(above, part.as_bytes()).map_err(failed(&self.path.join(path)))?);
+            }
+            let Some(at) = at else { continue };
+            let (commit, lines) = (commit_id(module.commit), past.modules_in(path));
+            let (past, path) = (PastFiles::alone(objects, commit)?, self.path.join(path));
+            touched |= self.bring_dot_git(objects, (&past, &lines), (commit, &path, &at), inner, is_changed)?;
+        }
+        Ok(touched)
+    }
+
+    fn bring_dot_git(
+        &self,
+        objects: &Objects,
+        (past, modules): (&PastFiles, &str),
+        (commit, path, at): (CommitId, &Path, &OwnedFd),
+        plan: &mut Directory,
+        is_changed: bool,
+    ) -> Result<bool, GitError> {
         let found = objects.commit(commit)?;
-        let failed =
-            |errno: Errno| GitError::Io { action: "open directory", path: self.path.clone(), source: errno.into() };
-        let root = open_directory(self.above.as_fd(), self.name()).map_err(failed)?;
         let Some(Planned { node: Node::Repository(known), .. }) = plan.entries.get_mut(DOT_GIT) else {
             unreachable!("every plan of a root has it");
         };
@@ -250,13 +317,14 @@ impl WorkTree {
         let of = dot_git::Commit {
             id: commit,
             tree: found.tree_id(),
-            is_shallow: found.first_parent().is_some(),
+            past,
+            modules,
             format: objects.format(),
             objects: &self.objects_path,
-            root: &self.path,
+            root: path,
             handed_over: self.handed_over,
         };
-        let touched = dot_git.bring(root.as_fd(), &of, is_changed, || index::encode(plan, objects.format()))?;
+        let touched = dot_git.bring(at.as_fd(), &of, is_changed, || index::encode(plan, objects.format()))?;
         if let Some(planned) = plan.entries.get_mut(DOT_GIT) {
             planned.node = Node::Repository(dot_git);
         }

@@ -11,7 +11,8 @@ use super::attributes::{ATTRIBUTES, Attributes, Conversion, FILE_BYTES_MAX};
 use super::dot_git::{DOT_GIT, DotGit};
 use super::stamp::Stamp;
 use crate::git::error::{GitError, shown_path};
-use crate::git::objects::{EntryKind, Objects, TreeEntry, entries, of_its_type};
+use crate::git::facts::Module;
+use crate::git::objects::{EntryKind, Objects, TreeEntry, commit_id, entries, of_its_type};
 use crate::model::CommitId;
 
 /// The longest path below the directory, as Linux and git take it (`PATH_MAX` without its NUL). Also bounds the depth:
@@ -24,10 +25,10 @@ const NAME_BYTES_MAX: usize = 255;
 /// A directory that should be there.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    /// The tree that the entries were made from. `None` for a submodule's directory, which is empty, and for an unknown
-    /// state.
+    /// The tree that the entries were made from. `None` for a submodule's directory that stays empty, and for an
+    /// unknown state.
     pub(super) tree: Option<Oid>,
-    /// The commit of a submodule, whose directory this is.
+    /// The commit of a submodule, whose root this is.
     pub(super) submodule: Option<Oid>,
     pub(super) entries: BTreeMap<Vec<u8>, Planned>,
     /// The attributes of the directories above it, by which its files were planned.
@@ -63,7 +64,7 @@ pub(super) enum Node {
     Directory(Directory),
     File(FileRecord),
     Link(FileRecord),
-    /// The `.git` of the tree. No commit has such an entry.
+    /// The `.git` of the tree or of a submodule. No commit has such an entry.
     Repository(DotGit),
 }
 
@@ -99,6 +100,11 @@ pub(super) struct Planner<'a> {
     pub(super) objects: &'a Objects,
     pub(super) odb: &'a Odb<'a>,
     pub(super) commit: CommitId,
+    /// The attributes of the watched repository: the blob and its content.
+    pub(super) attributes: Option<&'a (Oid, Vec<u8>)>,
+    /// The submodules that the tree gets, by their paths, and whether they are others than in the plan before.
+    pub(super) modules: &'a BTreeMap<String, Module>,
+    pub(super) has_other_modules: bool,
 }
 
 /// A directory that is being planned.
@@ -109,8 +115,18 @@ struct Level {
     /// The attributes of its files.
     attributes: Attributes,
     directory: Directory,
-    /// Its subdirectories that are still to be planned: name, tree, and the plan before.
-    left: Vec<(Vec<u8>, Oid, Directory)>,
+    /// Its subdirectories that are still to be planned.
+    left: Vec<Subdirectory>,
+}
+
+/// A directory that is still to be planned.
+struct Subdirectory {
+    name: Vec<u8>,
+    tree: Oid,
+    /// The plan before.
+    before: Directory,
+    /// The commit of a submodule, whose root it is.
+    submodule: Option<Oid>,
 }
 
 impl Planner<'_> {
@@ -118,11 +134,11 @@ impl Planner<'_> {
     /// of recursing, because stacks are small.
     pub(super) fn plan(&self, tree: Oid, before: Directory) -> Result<Directory, GitError> {
         let mut levels = Vec::new();
-        levels.push(self.level(&levels, Vec::new(), tree, before)?);
+        levels.push(self.level(&levels, Subdirectory { name: Vec::new(), tree, before, submodule: None })?);
         loop {
             let level = levels.last_mut().expect("the last one returns");
-            if let Some((name, tree, before)) = level.left.pop() {
-                levels.push(self.level(&levels, name, tree, before)?);
+            if let Some(next) = level.left.pop() {
+                levels.push(self.level(&levels, next)?);
                 continue;
             }
             let done = levels.pop().expect("it was looked at just now");
@@ -134,11 +150,18 @@ impl Planner<'_> {
     }
 
     /// Plans one directory without its subdirectories.
-    fn level(&self, above: &[Level], name: Vec<u8>, tree: Oid, mut before: Directory) -> Result<Level, GitError> {
+    fn level(&self, above: &[Level], directory: Subdirectory) -> Result<Level, GitError> {
+        let Subdirectory { name, tree, mut before, submodule } = directory;
         let path_bytes = above.last().map_or(0, |above| above.path_bytes + name.len() + 1);
-        let inherited = above.last().map(|above| above.attributes.clone()).unwrap_or_default();
+        let inherited = match above.last() {
+            // A submodule has attributes of its own.
+            Some(_) if submodule.is_some() => Attributes::default(),
+            Some(above) => above.attributes.clone(),
+            None => self.attributes_of_repository(),
+        };
         // The directory was planned with this path, so what is below it fits as well.
-        if before.tree == Some(tree) && before.inherited == inherited {
+        let is_same = (before.tree, before.submodule) == (Some(tree), submodule) && before.inherited == inherited;
+        if is_same && !self.has_other_modules {
             return Ok(Level { name, path_bytes, attributes: inherited, directory: before, left: Vec::new() });
         }
         let (mut known, mode) = (take(&mut before.entries), before.mode);
@@ -148,9 +171,11 @@ impl Planner<'_> {
         }
         let data = read?;
         let found = entries(tree, data.data())?;
-        let attributes = self.attributes(&found, &inherited, path_bytes)?;
+        let is_root = above.is_empty() || submodule.is_some();
+        let attributes = self.attributes(&found, &inherited, (path_bytes, is_root))?;
         let mut path = Vec::new();
-        if !attributes.is_empty() {
+        let has_path = !attributes.is_empty() || !self.modules.is_empty();
+        if has_path {
             // The root has no name.
             let names = above.iter().map(|above| &above.name).chain([&name]).skip(1);
             names.for_each(|name| path.extend_from_slice(&[&name[..], b"/"].concat()));
@@ -169,15 +194,24 @@ impl Planner<'_> {
             let before = known.get_mut(entry.name).map(|known| take(&mut known.node));
             let is_executable = entry.kind == EntryKind::Executable;
             let mut conversion = Conversion::default();
-            if !attributes.is_empty() {
+            if has_path {
                 path.truncate(path_bytes);
                 path.extend_from_slice(entry.name);
+            }
+            if !attributes.is_empty() {
                 conversion = attributes.conversion(&path);
             }
             let node = match (entry.kind, before) {
                 (EntryKind::Tree, before) => {
                     let before = if let Some(Node::Directory(before)) = before { before } else { Directory::default() };
-                    left.push((entry.name.to_vec(), entry.id, before));
+                    let (name, tree) = (entry.name.to_vec(), entry.id);
+                    left.push(Subdirectory { name, tree, before, submodule: None });
+                    Node::default()
+                }
+                (EntryKind::Submodule, before) if self.is_module(&path, entry.id) => {
+                    let before = if let Some(Node::Directory(before)) = before { before } else { Directory::default() };
+                    let (name, tree) = (entry.name.to_vec(), self.objects.commit(commit_id(entry.id))?.tree_id());
+                    left.push(Subdirectory { name, tree, before, submodule: Some(entry.id) });
                     Node::default()
                 }
                 // git leaves an empty directory for a submodule that is not initialised.
@@ -195,7 +229,7 @@ impl Planner<'_> {
             };
             planned.push((entry.name.to_vec(), Planned { node, is_found: false }));
         }
-        if above.is_empty() {
+        if is_root {
             let before = known.get_mut(DOT_GIT).map(|known| take(&mut known.node));
             let before = if let Some(Node::Repository(before)) = before { before } else { DotGit::default() };
             planned.push((DOT_GIT.to_vec(), Planned { node: Node::Repository(before), is_found: false }));
@@ -206,8 +240,18 @@ impl Planner<'_> {
             return Err(self.refuse_below(above, &name, &twice[0].0, "is there twice"));
         }
         let entries = planned.into_iter().collect();
-        let directory = Directory { tree: Some(tree), submodule: None, entries, inherited, mode };
+        let directory = Directory { tree: Some(tree), submodule, entries, inherited, mode };
         Ok(Level { name, path_bytes, attributes, directory, left })
+    }
+
+    /// Whether the tree gets the submodule at a path, at this commit.
+    fn is_module(&self, path: &[u8], commit: Oid) -> bool {
+        let module = str::from_utf8(path).ok().and_then(|path| self.modules.get(path));
+        module.is_some_and(|module| module.commit == commit)
+    }
+
+    fn attributes_of_repository(&self) -> Attributes {
+        self.attributes.map(|(blob, content)| Attributes::of_repository(*blob, content)).unwrap_or_default()
     }
 
     /// Returns the attributes of a directory's files: those from above, and those of the `.gitattributes` in it.
@@ -215,7 +259,7 @@ impl Planner<'_> {
         &self,
         found: &[TreeEntry<'_>],
         inherited: &Attributes,
-        path_bytes: usize,
+        (path_bytes, is_root): (usize, bool),
     ) -> Result<Attributes, GitError> {
         let is_file = |kind| matches!(kind, EntryKind::File | EntryKind::Executable);
         let Some(file) = found.iter().find(|entry| entry.name == ATTRIBUTES && is_file(entry.kind)) else {
@@ -226,7 +270,10 @@ impl Planner<'_> {
         }
         // If it is no blob, the pass tells what is wrong with the commit.
         let content = of_its_type(self.objects.blob(self.odb, file.id))?;
-        Ok(content.map_or_else(|| inherited.clone(), |content| inherited.with(file.id, content.data(), path_bytes)))
+        Ok(content.map_or_else(
+            || inherited.clone(),
+            |content| inherited.with(file.id, content.data(), (path_bytes, is_root)),
+        ))
     }
 
     /// Refuses an entry of the directory `name` of the last of these levels.

@@ -1,32 +1,44 @@
 //! The announcements of one repository on their way: what is sent with each, and what its answer changes. The watch
 //! chooses what is announced, and in which order.
 
-use super::{Leave, Repo};
+use super::{Leave, Orders, Repo};
 use crate::clock;
+use crate::config::{MAX_TASK_FILE_BYTES, TASK_FILE, source_needs};
 use crate::error_chain::chain;
-use crate::git::{GitError, Watched};
-use crate::model::{CommitId, RefName};
+use crate::git::{Facts, GitError, SubmodulePlaces, Watched};
+use crate::model::{CommitId, RefName, SourceNeeds};
 use crate::observer::session::Session;
-use crate::observer::submit::{self, Answer, Delivery, NoAnswer};
+use crate::observer::submit::{self, Answer, Delivery, NoAnswer, Sent};
 use crate::observer::translate::RefusalKind;
 use crate::observer::watch::{Announcement, Change};
 
 impl Repo {
     /// Announces what the watch asks for, and tells the watch of the answer.
     pub(super) fn announce(&mut self, session: &Session, what: &Announcement) -> Result<(), Leave> {
+        let mut sent = None;
         let answer = match what.change {
             Change::Head { commit, everything } => {
-                let haves = match everything {
-                    // Without haves the pack holds the whole commit.
-                    true => Some(Vec::new()),
-                    false if self.watch.is_delivered(commit) => None,
-                    false => Some(self.watch.haves(what)),
-                };
                 let Some(watched) = &self.watched else {
                     self.watch.look_again();
                     return Ok(());
                 };
-                submit::announce_head(session, &self.orders.name, what, commit, Delivery { watched, haves })
+                match source_facts(&self.orders, watched, commit) {
+                    Ok(facts) => {
+                        let haves = match everything {
+                            // Without haves the pack holds the whole commit.
+                            true => Some(Vec::new()),
+                            false if self.watch.is_delivered(commit) && facts.is_none() => None,
+                            false => Some(self.watch.haves(what)),
+                        };
+                        let told = self.told.as_ref().filter(|_| !everything);
+                        let along = facts.as_ref().map(|facts| Sent { facts, told });
+                        let delivery = Delivery { watched, haves, facts: along };
+                        let answer = submit::announce_head(session, &self.orders.name, what, commit, delivery);
+                        sent = facts;
+                        answer
+                    }
+                    Err(error) => Err(NoAnswer::Git(error)),
+                }
             }
             Change::Gone => match self.is_gone(&what.reference) {
                 Ok(true) => submit::announce_gone(session, &self.orders.name, what).map_err(NoAnswer::from),
@@ -40,7 +52,12 @@ impl Repo {
             },
         };
         match answer {
-            Ok(answer) => self.answered(what, answer),
+            Ok(answer) => {
+                if let Answer::Accepted { .. } = answer {
+                    self.told = sent.or(self.told.take());
+                }
+                self.answered(what, answer)
+            }
             Err(NoAnswer::Over) => Err(Leave::Session),
             Err(NoAnswer::Git(error)) => {
                 // A force push and a garbage collection may have removed the commit meanwhile: look again.
@@ -61,7 +78,8 @@ impl Repo {
             None => Watched::open(&self.orders.path),
         };
         let sent = watched.map_err(NoAnswer::from).and_then(|watched| {
-            let sent = submit::supply(session, &name, &watched, commit);
+            let facts = source_facts(&self.orders, &watched, commit).map_err(NoAnswer::from);
+            let sent = facts.and_then(|facts| submit::supply(session, &name, (&watched, facts.as_ref()), commit));
             self.watched = Some(watched);
             sent
         });
@@ -144,4 +162,12 @@ impl Repo {
             Change::Gone => format!("{} {} gone", self.orders.name, what.reference.short()),
         }
     }
+}
+
+/// Returns the facts that the tasks of a commit want of its source. A mistake in the task file is told by the
+/// dispatcher.
+fn source_facts(orders: &Orders, watched: &Watched, commit: CommitId) -> Result<Option<Facts>, GitError> {
+    let text = watched.read_file(commit, TASK_FILE, MAX_TASK_FILE_BYTES)?;
+    let needs = text.map_or(SourceNeeds::NOTHING, |text| source_needs(&text));
+    watched.facts(commit, needs, SubmodulePlaces { cache: &orders.submodules, base: orders.url.as_deref() })
 }

@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, at, never, select_biased
 
 use crate::clock;
 use crate::error_chain::chain;
-use crate::git::{BranchSelection, GitError, Head, RefGlob, Watched};
+use crate::git::{BranchSelection, Facts, GitError, Head, RefGlob, Watched};
 use crate::model::{BranchName, ObservedRefs, RefName, RepoName};
 
 use super::failures::Failures;
@@ -78,6 +78,10 @@ pub(crate) struct Orders {
     pub interval: Duration,
     /// Whether the repository is a mirror, which does not exist before its first fetch.
     pub is_mirror: bool,
+    /// The URL of a mirror's remote. It may hold credentials.
+    pub url: Option<String>,
+    /// The directory into which submodules are fetched.
+    pub submodules: PathBuf,
     /// Whether the mirror was fetched since the start.
     pub is_fetched: Arc<AtomicBool>,
     /// Brings each new session. Its end means that the observer ends.
@@ -112,6 +116,8 @@ pub(crate) struct Repo {
     /// When to look again while a long list of refs is announced.
     next_look: Instant,
     session: Option<Arc<Session>>,
+    /// The facts of a source that the dispatcher was told last.
+    told: Option<Facts>,
 }
 
 impl Repo {
@@ -130,6 +136,7 @@ impl Repo {
             pace: WakePace::default(),
             next_look: clock::instant(),
             session: None,
+            told: None,
             orders,
         };
         match Notifier::start(&format!("notify{}", repo.orders.number), repo.orders.wake.clone()) {

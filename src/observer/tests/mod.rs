@@ -117,6 +117,7 @@ impl Stage {
             refs: Vec::new(),
             backlog: 0,
             interval_ms: HARDLY_EVER_MS,
+            submodules: data.path().join("submodules"),
         };
         (Self { listener, stop: None, observer: None, data }, settings)
     }

@@ -261,6 +261,9 @@ pub struct SubmitOrder {
     pub subject: String,
     #[serde(default)]
     pub author: String,
+    /// The id of the facts of the commit's source, as an observer tells it in `dispatch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<String>,
 }
 
 /// The trigger of an order that names none.

@@ -66,10 +66,10 @@ fn source_that_came_ahead_of_the_lease_is_not_asked_for() {
     peer.give_ahead(&third, b"no pack".to_vec());
     peer.say(&runtask(9, &third, "cat hello.txt"));
     let source = peer.hear();
-    let FromRunner::Source { attempt: 9, haves } = source else { panic!("{source:?}") };
+    let FromRunner::Source { attempt: 9, haves, .. } = source else { panic!("{source:?}") };
     assert!(haves.contains(&second), "{haves:?}");
     let bytes = pack(&repository, &third, &[&second]);
-    let message = ToRunner::Pack { attempt: 9, last: true, bytes: bytes.len() as u64 };
+    let message = ToRunner::Pack { attempt: 9, last: true, bytes: bytes.len() as u64, facts: None };
     write_frame(&peer.stream, &Frame::with_payload(&message, bytes)).unwrap();
     assert_results(&peer.hear_log(true), "passed", b"hello from the third\n");
     peer.record(9);
@@ -129,7 +129,7 @@ fn a_pack_cut_off_by_the_end_of_the_session_is_asked_for_again() {
     let mut peer = scene.accept_and_register();
     peer.say(&runtask(7, &commit, "cat hello.txt"));
     let FromRunner::Source { attempt, .. } = peer.hear() else { panic!("source is asked for") };
-    let message = ToRunner::Pack { attempt, last: false, bytes: 4 };
+    let message = ToRunner::Pack { attempt, last: false, bytes: 4, facts: None };
     write_frame(&peer.stream, &Frame::with_payload(&message, b"PACK".to_vec())).unwrap();
     peer.stream.close();
     let mut peer = scene.accept_and_register();
@@ -152,7 +152,7 @@ fn a_source_that_is_missing_or_broken_is_a_loss_and_not_a_failure() {
     peer.record(7);
     peer.say(&runtask(8, &commit, "true"));
     assert!(matches!(peer.hear(), FromRunner::Source { attempt: 8, .. }));
-    let message = ToRunner::Pack { attempt: 8, last: true, bytes: 5 };
+    let message = ToRunner::Pack { attempt: 8, last: true, bytes: 5, facts: None };
     write_frame(&peer.stream, &Frame::with_payload(&message, b"trash".to_vec())).unwrap();
     assert_results(&peer.hear(), "lost", b"");
     peer.record(8);

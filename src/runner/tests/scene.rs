@@ -279,12 +279,12 @@ impl Peer {
 
     /// Answers the request for source with the whole pack.
     pub(super) fn give_source(&mut self, repository: &Watched, commit: &str) {
-        let FromRunner::Source { attempt, haves } = self.hear() else { panic!("source is asked for") };
+        let FromRunner::Source { attempt, haves, .. } = self.hear() else { panic!("source is asked for") };
         assert_eq!(haves, Vec::<String>::new());
         let pack = pack(repository, commit, &[]);
         let middle = pack.len() / 2;
         for (bytes, last) in [(&pack[..middle], false), (&pack[middle..], true)] {
-            let message = ToRunner::Pack { attempt, last, bytes: bytes.len() as u64 };
+            let message = ToRunner::Pack { attempt, last, bytes: bytes.len() as u64, facts: None };
             write_frame(&self.stream, &Frame::with_payload(&message, bytes.to_vec())).unwrap();
         }
     }

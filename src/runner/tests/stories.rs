@@ -2,7 +2,7 @@
 
 use super::assignment;
 use crate::model::{AttemptId, LogSummary, Moment, Outcome, Recipe, RepoName, Script};
-use crate::runner::assignment::{Assignment, AttemptResult, SourceAhead};
+use crate::runner::assignment::{Assignment, AttemptResult, HeldSource, SourceAhead};
 use crate::runner::event::{Action, Event, Undelivered};
 use crate::runner::machine::{Machine, Times};
 
@@ -207,7 +207,7 @@ fn source_that_comes_ahead_goes_to_the_slot_that_the_lease_will_go_to() {
 #[test]
 fn the_source_is_asked_for_when_the_dispatcher_can_hear_it() {
     let mut story = Story::here(1);
-    let wanted = || Event::SourceWanted { attempt: AttemptId(7), haves: Vec::new() };
+    let wanted = || Event::SourceWanted { attempt: AttemptId(7), haves: HeldSource::default() };
     story.at(1, lease(7), &["start a7 in slot 0"]);
     story.at(2, wanted(), &["ask source of a7"]);
     story.at(3, Event::Disconnected, &["pause streams"]);

@@ -70,7 +70,7 @@ impl Scene {
             true
         };
         self.repository.pack(&[self.commit], &[], sink).unwrap();
-        pieces.send(Piece::Bytes { bytes, last: true }).unwrap();
+        pieces.send(Piece::Bytes { bytes, last: true, facts: None }).unwrap();
     }
 }
 

@@ -2,20 +2,20 @@
 
 mod results;
 
-use super::assignment::{Assignment, SourceAhead};
+use super::assignment::{Assignment, HeldSource, SourceAhead};
 use super::blobs::{self, BlobAnswer};
 use super::event::Event;
 use super::routes::Piece;
 use super::secrets::SecretValues;
 use crate::model::{
-    AttemptId, BuildId, CacheScope, CommitId, Label, Moment, RefName, RepoName, SpawnId, StreamId, TaskName, TierOffer,
-    Trust,
+    AttemptId, BuildId, CacheScope, CommitId, FactsId, Label, Moment, RefName, RepoName, SpawnId, StreamId, TaskName,
+    TierOffer, Trust,
 };
 use crate::protocol::execution::Tiers;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_SOURCE_BYTES};
 use crate::protocol::runner::{
-    CacheScopeName, FromRunner, LogOffset, Runtask, SecretPart, ToRunner, WarmTree, WireTask,
+    CacheScopeName, FromRunner, HeldFacts, LogOffset, Runtask, SecretPart, ToRunner, WarmTree, WireTask,
 };
 use crate::transport::{Frame, FrameReader, TransportError};
 
@@ -52,10 +52,12 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
     let Some(message) = reader.read::<ToRunner>(MAX_LINE_BYTES)? else { return Ok(None) };
     let ids = |raw: Vec<u64>| raw.into_iter().map(AttemptId).collect();
     Ok(Some(match message {
-        ToRunner::Pack { attempt, last, bytes: length } => {
+        ToRunner::Pack { attempt, last, bytes: length, facts } => {
             let mut bytes = Vec::new();
             reader.read_payload(length, &mut bytes)?;
-            Heard::Source { attempt: AttemptId(attempt), piece: Piece::Bytes { bytes, last } }
+            // Facts with an impossible id are none: the slot then misses them.
+            let facts = facts.and_then(|id| id.parse().ok());
+            Heard::Source { attempt: AttemptId(attempt), piece: Piece::Bytes { bytes, last, facts } }
         }
         ToRunner::SourceMissing { attempt, reason } => {
             Heard::Source { attempt: AttemptId(attempt), piece: Piece::Missing(reason) }
@@ -207,9 +209,11 @@ pub(super) fn ping(holding: &[AttemptId]) -> Frame {
     Frame::new(&FromRunner::Ping { holding: raw(holding) })
 }
 
-pub(super) fn source(attempt: AttemptId, haves: &[CommitId]) -> Frame {
-    let haves = haves.iter().map(CommitId::to_string).collect();
-    Frame::new(&FromRunner::Source { attempt: attempt.0, haves })
+pub(super) fn source(attempt: AttemptId, held: &HeldSource) -> Frame {
+    let haves = held.commits.iter().map(CommitId::to_string).collect();
+    let fact =
+        |(commit, facts): &(CommitId, FactsId)| HeldFacts { commit: commit.to_string(), facts: facts.to_string() };
+    Frame::new(&FromRunner::Source { attempt: attempt.0, haves, facts: held.facts.iter().map(fact).collect() })
 }
 
 /// Cuts a payload into the values that it has.

@@ -130,6 +130,7 @@ impl Submitter {
             author: String::new(),
             trigger: "push".into(),
             seen: None,
+            facts: None,
         };
         write_frame(&self.stream, &Frame::new(&message)).expect("a dispatch");
         match self.reader.read::<ToObserver>(1 << 20).expect("an answer") {

@@ -11,6 +11,8 @@ pub(super) const ANSWERS: &[Answer] = &[
             "agents",
             "runson",
             "tags",
+            "history",
+            "submodules",
             "matrix",
             "strategy",
             "keep",

@@ -9,6 +9,7 @@ mod artifacts;
 mod cache;
 mod conditions;
 mod execution;
+mod history;
 mod inputs;
 mod isolation;
 mod key;

@@ -7,6 +7,7 @@ use super::artifacts::{ARTIFACTS_SCHEMA, read_artifacts};
 use super::cache::{CACHE_SCHEMA, read_caches};
 use super::conditions::{RETRY_SCHEMA, read_allow_failure, read_retry, read_run_if};
 use super::execution::{read_dir, read_env, read_expand, read_keep, read_timeout};
+use super::history::{read_history, read_submodules, read_tags};
 use super::inputs::read_inputs;
 use super::isolation::{read_image, read_isolation, read_pull};
 use super::key::Key;
@@ -211,7 +212,7 @@ pub(crate) static KEYS: &[Key] = &[
         example: r#"labels = ["gpu", "arch=x86_64"]"#,
         row: "list of labels | `[]` | labels that a runner must have",
         schema: r#"{"type": "array", "items": {"type": "string"}, "maxItems": 64}"#,
-        aliases: &["tags", "runs_on", "agents", "agent", "runner", "pool", "queue", "executor", "resource_class"],
+        aliases: &["runs_on", "agents", "agent", "runner", "pool", "queue", "executor", "resource_class"],
         read: read_labels,
         ..Key::USUAL
     },
@@ -305,6 +306,35 @@ pub(crate) static KEYS: &[Key] = &[
         schema: r#"{"type": "boolean"}"#,
         aliases: &["build_cache", "remote_cache", "compiler_cache"],
         read: |entry, draft| entry.flag().map(|flag| draft.recipe.tool_cache = flag),
+        ..Key::USUAL
+    },
+    Key {
+        name: "history",
+        example: "history = 50",
+        row: r#"1 to 1000000, or `"full"` | `1` | how many commits of history the repository in the work tree has, as far as the watched repository has them"#,
+        schema: r#"{"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1000000}, {"const": "full"}]}"#,
+        aliases: &["depth", "fetch_depth", "clone_depth", "git_depth"],
+        is_replaced: false,
+        read: read_history,
+        ..Key::USUAL
+    },
+    Key {
+        name: "tags",
+        example: "tags = true",
+        row: "`true` or `false` | `false` | whether the repository in the work tree has the tags of this history",
+        schema: r#"{"type": "boolean"}"#,
+        aliases: &["fetch_tags"],
+        read: read_tags,
+        ..Key::USUAL
+    },
+    Key {
+        name: "submodules",
+        example: "submodules = true",
+        row: r#"`true`, `false` or `"recursive"` | `false` | whether the submodules of the commit are in the work tree, or also those in them"#,
+        schema: r#"{"anyOf": [{"type": "boolean"}, {"const": "recursive"}]}"#,
+        aliases: &["submodule", "git_submodules", "git_submodule_strategy", "recurse_submodules"],
+        is_replaced: false,
+        read: read_submodules,
         ..Key::USUAL
     },
     Key {

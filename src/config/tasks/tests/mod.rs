@@ -11,6 +11,7 @@ mod conditions;
 mod documents;
 mod doubts;
 mod foreign;
+mod history;
 mod inputs;
 mod isolation;
 mod keys;

@@ -1,5 +1,6 @@
 //! The attributes of files (gitattributes(5)), as far as they say how a file is written: `text`, `crlf`, `eol`, `ident`
-//! and `working-tree-encoding`. They come from the `.gitattributes` of the commit and from nowhere else. Pure.
+//! and `working-tree-encoding`. They come from the `.gitattributes` of the commit and from the `info/attributes` of the
+//! watched repository, which decides first. Pure.
 
 mod convert;
 
@@ -59,9 +60,13 @@ enum State {
     Value(Vec<u8>),
 }
 
-/// The files that hold for a directory: its own and those of the directories above it.
+/// The files that hold for a directory: its own and those of the directories above it, and the one that comes before
+/// all of them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Attributes(Option<Arc<AttributesFile>>);
+pub(super) struct Attributes {
+    first: Option<Arc<AttributesFile>>,
+    nearest: Option<Arc<AttributesFile>>,
+}
 
 /// One file, with those above it.
 #[derive(Debug)]
@@ -70,7 +75,7 @@ struct AttributesFile {
     /// The length of its directory's path, with the slash at the end.
     base_bytes: usize,
     lines: Vec<Line>,
-    above: Attributes,
+    above: Option<Arc<AttributesFile>>,
 }
 
 /// A line of a file.
@@ -93,7 +98,11 @@ enum Of {
 
 impl PartialEq for Attributes {
     fn eq(&self, other: &Self) -> bool {
-        let (mut left, mut right) = (&self.0, &other.0);
+        let blob = |file: &Option<Arc<AttributesFile>>| file.as_ref().map(|file| file.blob);
+        if blob(&self.first) != blob(&other.first) {
+            return false;
+        }
+        let (mut left, mut right) = (&self.nearest, &other.nearest);
         while let (Some(one), Some(two)) = (left, right) {
             if Arc::ptr_eq(one, two) {
                 return true;
@@ -101,7 +110,7 @@ impl PartialEq for Attributes {
             if (one.blob, one.base_bytes) != (two.blob, two.base_bytes) {
                 return false;
             }
-            (left, right) = (&one.above.0, &two.above.0);
+            (left, right) = (&one.above, &two.above);
         }
         left.is_none() && right.is_none()
     }
@@ -110,27 +119,33 @@ impl PartialEq for Attributes {
 impl Attributes {
     /// Whether every file is written as the commit has it.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.first.is_none() && self.nearest.is_none()
     }
 
-    /// Adds the file of a directory whose path, with the slash at the end, has this length.
-    pub(super) fn with(&self, blob: Oid, content: &[u8], base_bytes: usize) -> Self {
-        let lines = parse(content, base_bytes == 0);
-        Self(Some(Arc::new(AttributesFile { blob, base_bytes, lines, above: self.clone() })))
+    /// The attributes of the watched repository, which count before those of the commit.
+    pub(super) fn of_repository(blob: Oid, content: &[u8]) -> Self {
+        let first = AttributesFile { blob, base_bytes: 0, lines: parse(content, true), above: None };
+        Self { first: Some(Arc::new(first)), nearest: None }
+    }
+
+    /// Adds the file of a directory whose path, with the slash at the end, has this length. Only the root of a
+    /// repository defines macros.
+    pub(super) fn with(&self, blob: Oid, content: &[u8], (base_bytes, is_root): (usize, bool)) -> Self {
+        let lines = parse(content, is_root);
+        let file = AttributesFile { blob, base_bytes, lines, above: self.nearest.clone() };
+        Self { first: self.first.clone(), nearest: Some(Arc::new(file)) }
     }
 
     /// Returns how a file is written, given its path from the root of the tree.
     pub(super) fn conversion(&self, path: &[u8]) -> Conversion {
         let mut found = Found::default();
-        let mut next = &self.0;
         // The nearest file decides, and in it the last line.
-        while let Some(file) = next {
+        for file in self.files() {
             for line in file.lines.iter().rev() {
                 if line.is_about(path, file.base_bytes) {
                     self.take(&line.states, &mut found);
                 }
             }
-            next = &file.above.0;
         }
         conversion_of(&found.states)
     }
@@ -157,13 +172,15 @@ impl Attributes {
     }
 
     fn macro_named(&self, name: &[u8]) -> Option<&[(Vec<u8>, State)]> {
-        let mut next = self.0.as_ref()?;
-        // Only the file at the root defines any.
-        while let Some(above) = &next.above.0 {
-            next = above;
-        }
+        // Only the file at the root, and the one of the repository, have lines that define any.
         let named = |line: &&Line| matches!(&line.of, Of::Macro(of) if of == name);
-        next.lines.iter().rev().find(named).map(|line| &*line.states)
+        self.files().find_map(|file| file.lines.iter().rev().find(named)).map(|line| &*line.states)
+    }
+
+    /// Returns the files in the order in which they decide.
+    fn files(&self) -> impl Iterator<Item = &AttributesFile> {
+        let nearest = std::iter::successors(self.nearest.as_deref(), |file| file.above.as_deref());
+        self.first.as_deref().into_iter().chain(nearest)
     }
 }
 

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::git::SubmodulePlaces;
+use crate::model::SourceNeeds;
 
 const PATTERNS: [&str; 30] = [
     "*",
@@ -166,4 +168,69 @@ fn a_file_is_written_anew_when_only_its_attributes_change() {
     let before = fs::metadata(fixture.at("file")).unwrap().ino();
     fixture.check_out(0);
     assert_eq!(fs::metadata(fixture.at("file")).unwrap().ino(), before, "it was right");
+}
+
+/// For a repository without submodules.
+fn nowhere() -> SubmodulePlaces<'static> {
+    SubmodulePlaces { cache: Path::new("/nonexistent"), base: None }
+}
+
+impl Fixture {
+    /// Gives the watched repository these attributes, sends the facts of a commit, and checks it out with them.
+    fn check_out_with_info(&mut self, at: usize, info: &str) {
+        let path = self.repo.path().join(".git/info/attributes");
+        fs::write(&path, info).unwrap();
+        let commit = self.commits[at];
+        let facts = self.repo.watched().facts(commit, SourceNeeds::NOTHING, nowhere()).unwrap();
+        let id = facts.as_ref().map(|facts| facts.id);
+        if let Some(facts) = facts {
+            let store = PackStore::open(&self.repo.beside("store"), commit).unwrap();
+            store.take_facts_from(&self.repo.watched(), commit, &facts).unwrap();
+        }
+        self.tree.check_out_with(commit, &[], TreeSource { needs: SourceNeeds::NOTHING, facts: id }).unwrap();
+        self.assert_is(at);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The attributes of the repository itself decide before those of the commit.
+    #[test]
+    fn the_info_attributes_of_the_watched_repository_count_as_for_git(
+        trees in prop::collection::vec(tree(), 3),
+        infos in prop::collection::vec((0..3_usize, attributes()), 8),
+    ) {
+        let mut fixture = Fixture::of(Repo::new(), |repo| commits_of(repo, &trees));
+        for (at, info) in infos {
+            fixture.check_out_with_info(at, &info);
+        }
+    }
+}
+
+/// Only the attributes change, not the commit.
+#[test]
+fn a_tree_follows_the_info_attributes_and_nothing_else_of_the_machine() {
+    let files = vec![("file".to_owned(), b"a\n".to_vec()), ("binary".to_owned(), b"b\n".to_vec())];
+    let mut fixture = Fixture::of(Repo::new(), |repo| commits_of(repo, &[files]));
+    let everywhere = fixture.repo.beside("attributes");
+    fs::write(&everywhere, "* eol=crlf\n").unwrap();
+    for (info, wanted) in [
+        ("* eol=crlf\nbinary -text\n", "a\r\n"),
+        ("# nothing\n\n", "a\n"),
+        ("[attr]windows eol=crlf\nfile windows\n", "a\r\n"),
+        ("", "a\n"),
+    ] {
+        fixture.check_out_with_info(0, info);
+        assert_eq!(fs::read_to_string(fixture.at("file")).unwrap(), wanted, "{info}");
+        assert_eq!(fs::read_to_string(fixture.at("binary")).unwrap(), "b\n");
+        fixture.assert_is_clean(0);
+    }
+    fixture.repo.git(&["config", "core.attributesFile", everywhere.to_str().unwrap()]);
+    let watched = fixture.repo.watched();
+    assert!(watched.facts(fixture.commits[0], SourceNeeds::NOTHING, nowhere()).unwrap().is_none());
+    // git reads no larger file either.
+    let file = fs::File::create(fixture.repo.path().join(".git/info/attributes")).unwrap();
+    file.set_len((100 << 20) + 1).unwrap();
+    assert!(watched.facts(fixture.commits[0], SourceNeeds::NOTHING, nowhere()).unwrap().is_none());
 }

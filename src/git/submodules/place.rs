@@ -1,0 +1,100 @@
+//! The places from which submodules are fetched: what a URL in `.gitmodules` means, and which of them are refused.
+
+use crate::git::credentials::without_secrets;
+
+/// Returns the URL that `.gitmodules` means, given the URL of the repository that it is in: git's rules for `./` and
+/// `../`. `None` for a relative URL that leads above the repository's.
+pub(super) fn resolve(base: &str, url: &str) -> Option<String> {
+    if !url.starts_with("./") && !url.starts_with("../") {
+        return Some(url.to_owned());
+    }
+    let mut base = base.trim_end_matches('/').to_owned();
+    let (mut rest, mut separator) = (url, '/');
+    loop {
+        if let Some(after) = rest.strip_prefix("../") {
+            rest = after;
+            match base.rfind('/') {
+                Some(at) if !base[..at].ends_with('/') && at > 0 => {
+                    base.truncate(at);
+                    separator = '/';
+                }
+                Some(_) => return None,
+                None => {
+                    // `host:path` has nothing above the host.
+                    let at = base.rfind(':')?;
+                    base.truncate(at);
+                    separator = ':';
+                }
+            }
+        } else if let Some(after) = rest.strip_prefix("./") {
+            rest = after;
+        } else {
+            break;
+        }
+    }
+    Some(format!("{base}{separator}{}", rest.trim_end_matches('/')))
+}
+
+/// Why a URL is never given to git; `None` if it may be.
+pub(super) fn fault(url: &str) -> Option<&'static str> {
+    let lower = url.to_ascii_lowercase();
+    if url.is_empty() {
+        return Some("it has no URL");
+    }
+    if url.starts_with('-') {
+        return Some("its URL would be taken for an option");
+    }
+    if url.contains("::") {
+        return Some("its URL names a program to be executed");
+    }
+    if url.chars().any(char::is_control) || ["%0a", "%0d", "%00"].iter().any(|it| lower.contains(it)) {
+        return Some("its URL has control characters");
+    }
+    if url.len() > 4096 {
+        return Some("its URL is longer than 4,096 bytes");
+    }
+    None
+}
+
+/// Returns a URL as people are shown it: its host, or the path, without credentials.
+pub(super) fn shown(url: &str) -> String {
+    without_secrets(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::facts::path_fault;
+
+    #[test]
+    fn a_relative_url_counts_from_the_url_of_the_repository() {
+        for (base, url, expected) in [
+            ("https://h/team/app.git", "../lib.git", Some("https://h/team/lib.git")),
+            ("https://h/team/app.git/", "../../other/lib", Some("https://h/other/lib")),
+            ("https://h/team/app.git", "./sub", Some("https://h/team/app.git/sub")),
+            ("git@h:team/app.git", "../lib.git", Some("git@h:team/lib.git")),
+            ("git@h:app.git", "../lib.git", Some("git@h:lib.git")),
+            ("/srv/git/app.git", "../lib/", Some("/srv/git/lib")),
+            ("https://h/app", "https://other/x", Some("https://other/x")),
+            ("https://h", "../../x", None),
+        ] {
+            assert_eq!(resolve(base, url).as_deref(), expected, "{base} {url}");
+        }
+    }
+
+    #[test]
+    fn urls_and_paths_that_do_harm_are_refused() {
+        for url in ["", "-uevil", "ext::sh -c x", "fd::3", "https://h/a\nb", "https://h/%0ahost=x", &"x".repeat(5000)] {
+            assert!(fault(url).is_some(), "{url}");
+        }
+        for url in
+            ["https://h/x", "ssh://h/x", "git@h:x.git", "../x", "/srv/x", "file:///srv/x", "[::1]".trim_matches(']')]
+        {
+            assert_eq!(fault(url).is_some(), url.contains("::"), "{url}");
+        }
+        for path in ["", "/a", "../a", "a/../b", "a//b", ".", "a/.git", "a/.GIT/b", "a\nb"] {
+            assert!(path_fault(path).is_some(), "{path}");
+        }
+        assert_eq!(path_fault("lib/a b"), None);
+    }
+}
