@@ -123,7 +123,8 @@ impl Chain {
         let count = ["rev-list", "--count", "HEAD"];
         assert_eq!(self.git(&count), git_in(&clone, &count));
         // Tags of the commits that the clone has.
-        let tags = ["for-each-ref", "refs/tags", "--format=%(objectname) %(refname) %(*objectname)"];
+        // The full stop, because a blank at the end of what git says would be cut off.
+        let tags = ["for-each-ref", "refs/tags", "--format=%(objectname) %(refname) %(*objectname)."];
         let commits = git_in(&clone, &["rev-list", "HEAD"]);
         let names = self.repo.git(&["for-each-ref", "refs/tags", "--format=%(refname)"]);
         let is_there = |name: &&str| {
