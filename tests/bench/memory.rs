@@ -37,7 +37,7 @@ fn main() {
 
 /// Runners with encrypted connections that do nothing but ping.
 fn encrypted_crowd() {
-    let count = if is_measuring() { setting("SURVEIL_BENCH_TLS_RUNNERS", 2_000) } else { 20 };
+    let count = if is_measuring() { setting("SURVEIL_BENCH_TLS_RUNNERS", 10_000) } else { 20 };
     let stage = Stage::with_dispatcher(&[]);
     let dispatcher = stage.pid(0);
     let pins: Vec<_> = stage.pin().into_iter().collect();
