@@ -247,7 +247,7 @@ fn fetch(flags: &GetFlags, out: &mut Output) -> Result<ExitCode, CliError> {
         let globs = PathGlobs::new(std::slice::from_ref(path));
         entries.retain(|entry| globs.matches(&entry.path));
     }
-    // What is missing is told, whether anything is left or not.
+    // Missing artifacts are told, whether anything is left or not.
     report.removed.iter().for_each(|artifact| log::warn!("{}", removed_sentence(artifact)));
     if entries.is_empty() {
         let what = match (&flags.path, &flags.name) {

@@ -46,7 +46,7 @@ pub(super) struct Tag {
     pub(super) commit: Oid,
 }
 
-/// What a pack holds beside the trees of its commits.
+/// The content of a pack beside the trees of its commits.
 #[derive(Default)]
 pub(super) struct Extra {
     /// Commits of the history, each behind its parents, with everything of their trees.

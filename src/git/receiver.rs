@@ -46,7 +46,7 @@ pub struct Receiver {
     header: Vec<u8>,
 }
 
-/// What has arrived.
+/// The bytes of a pack that have arrived.
 enum Pack {
     /// All of it, if it is small.
     Small(Vec<u8>),

@@ -88,7 +88,7 @@ pub struct SavedCache {
     /// The key without the contents of files: what the caches of one purpose have in common.
     pub family: CacheKey,
     pub key: CacheKey,
-    /// What the key was made of, for people.
+    /// The parts of which the key was made, for people.
     pub about: String,
     /// The blob with the manifest.
     pub manifest: BlobId,

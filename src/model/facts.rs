@@ -119,7 +119,7 @@ impl Submodules {
     }
 }
 
-/// What the tasks of a commit want of its source beside its tree.
+/// The wishes of a commit's tasks about its source, beside its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceNeeds {
     pub history: Depth,

@@ -80,7 +80,7 @@ pub(super) fn enter(rules: &RulesetCreated) -> io::Result<()> {
 /// Adds a path with all that is below it. One that is gone by now is left out.
 fn grant(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> io::Result<RulesetCreated> {
     let Ok(opened) = PathFd::new(path) else { return Ok(rules) };
-    // What was opened, whatever is at the path by now.
+    // The mode of the opened file, whatever is at the path by now.
     let mode = rustix::fs::fstat(opened.as_fd())?.st_mode;
     let is_directory = FileType::from_raw_mode(mode).is_dir();
     let access = if is_directory { access } else { access & AccessFs::from_file(KNOWN) };

@@ -52,7 +52,7 @@ pub struct BlobRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WantedPiece {
     pub blob: String,
-    /// Where the piece begins in the form in which the blob is stored.
+    /// The offset of the piece in the form in which the blob is stored.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub offset: u64,
     /// The most bytes of the piece.

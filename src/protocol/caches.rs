@@ -47,7 +47,7 @@ pub struct CacheSave {
     pub attempt: u64,
     pub family: String,
     pub key: String,
-    /// What the key was made of, for people.
+    /// The parts of which the key was made, for people.
     #[serde(default)]
     pub about: String,
     pub manifest: String,
@@ -90,7 +90,7 @@ pub struct CacheReport {
     pub saved_ms: i64,
     /// When an attempt last got it, or when it was saved; up to an hour too early.
     pub used_ms: i64,
-    /// What the key was made of.
+    /// The parts of which the key was made.
     pub about: String,
     pub manifest: String,
 }

@@ -27,7 +27,7 @@ pub struct Execution {
     pub services: Vec<ServiceEnd>,
 }
 
-/// What became of one service of an attempt.
+/// The fate of one service of an attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceEnd {
     pub name: String,

@@ -12,10 +12,12 @@ mod cutter;
 pub mod execution;
 pub mod hello;
 pub mod limits;
+mod list_pieces;
 pub mod observer;
 pub mod operator;
 pub mod pieces;
 pub mod runner;
+mod stream_name;
 #[cfg(test)]
 mod tests;
 pub mod token;

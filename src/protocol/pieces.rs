@@ -3,16 +3,12 @@
 //!
 //! Every piece but the last says `more`. Only a peer whose `hello` says that it takes pieces gets more than one.
 
-use super::blobs::ArtifactsReport;
-use super::caches::CachesReport;
 use super::cutter::Cutter;
 use super::observer::Head;
-use super::operator::{
-    BuildReport, JobReport, RunnersReport, SecretsReport, StatusReport, ToOperator, TokensReport, WhyReport,
-};
+use super::operator::{BuildReport, JobReport, StatusReport, ToOperator, WhyReport};
 
 /// An answer that may be sent in several messages.
-trait Pieces: Sized {
+pub(super) trait Pieces: Sized {
     /// Cuts the answer into pieces of about `max` bytes each. A piece is longer by at most its first entry and the
     /// fields that every piece has.
     fn cut(self, max: usize) -> Vec<Self>;
@@ -28,90 +24,6 @@ pub fn cut_heads(heads: Vec<Head>, max: usize) -> Vec<Vec<Head>> {
         pieces.add(&head).push(head.clone());
     }
     pieces.done
-}
-
-impl Pieces for RunnersReport {
-    fn cut(mut self, max: usize) -> Vec<Self> {
-        let runners = std::mem::take(&mut self.runners);
-        let mut pieces = Cutter::new(self.clone(), self, max);
-        for runner in runners {
-            pieces.add(&runner).runners.push(runner);
-        }
-        pieces.finish(|piece| &mut piece.more)
-    }
-
-    fn join(&mut self, next: Self) {
-        self.runners.extend(next.runners);
-        self.more = next.more;
-    }
-}
-
-impl Pieces for TokensReport {
-    fn cut(mut self, max: usize) -> Vec<Self> {
-        let tokens = std::mem::take(&mut self.tokens);
-        let mut pieces = Cutter::new(self.clone(), self, max);
-        for token in tokens {
-            pieces.add(&token).tokens.push(token);
-        }
-        pieces.finish(|piece| &mut piece.more)
-    }
-
-    fn join(&mut self, next: Self) {
-        self.tokens.extend(next.tokens);
-        self.more = next.more;
-    }
-}
-
-impl Pieces for ArtifactsReport {
-    fn cut(mut self, max: usize) -> Vec<Self> {
-        let (artifacts, removed) = (std::mem::take(&mut self.artifacts), std::mem::take(&mut self.removed));
-        let mut pieces = Cutter::new(self.clone(), self, max);
-        for artifact in artifacts {
-            pieces.add(&artifact).artifacts.push(artifact);
-        }
-        for artifact in removed {
-            pieces.add(&artifact).removed.push(artifact);
-        }
-        pieces.finish(|piece| &mut piece.more)
-    }
-
-    fn join(&mut self, next: Self) {
-        self.artifacts.extend(next.artifacts);
-        self.removed.extend(next.removed);
-        self.more = next.more;
-    }
-}
-
-impl Pieces for CachesReport {
-    fn cut(mut self, max: usize) -> Vec<Self> {
-        let caches = std::mem::take(&mut self.caches);
-        let mut pieces = Cutter::new(self.clone(), self, max);
-        for cache in caches {
-            pieces.add(&cache).caches.push(cache);
-        }
-        pieces.finish(|piece| &mut piece.more)
-    }
-
-    fn join(&mut self, next: Self) {
-        self.caches.extend(next.caches);
-        self.more = next.more;
-    }
-}
-
-impl Pieces for SecretsReport {
-    fn cut(mut self, max: usize) -> Vec<Self> {
-        let secrets = std::mem::take(&mut self.secrets);
-        let mut pieces = Cutter::new(self.clone(), self, max);
-        for secret in secrets {
-            pieces.add(&secret).secrets.push(secret);
-        }
-        pieces.finish(|piece| &mut piece.more)
-    }
-
-    fn join(&mut self, next: Self) {
-        self.secrets.extend(next.secrets);
-        self.more = next.more;
-    }
 }
 
 impl Pieces for WhyReport {
@@ -278,9 +190,9 @@ pub(crate) mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::blobs::{ArtifactReport, RemovedArtifact};
+    use super::super::blobs::{ArtifactReport, ArtifactsReport, RemovedArtifact};
     use super::super::cutter::length;
-    use super::super::operator::{AttemptReport, NetworkReport, RunnerReport, ScheduleReport, WhyLine};
+    use super::super::operator::{AttemptReport, NetworkReport, RunnerReport, RunnersReport, ScheduleReport, WhyLine};
     use super::*;
 
     fn attempt(number: u32, text: usize) -> AttemptReport {

@@ -46,7 +46,7 @@ pub(super) struct Assignment {
     pub(super) recipe: Arc<Recipe>,
 }
 
-/// What a slot has of a repository, when it asks for more.
+/// The commits and facts that a slot has of a repository, when it asks for more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct HeldSource {
     /// Commits with their whole trees.

@@ -83,7 +83,7 @@ fn files_are_placed_whole_with_their_times_and_bits_and_through_no_link() {
     assert!(placing.finish(0).unwrap_err().to_string().contains("a directory is in the way"));
 }
 
-/// What is in the way is removed, whatever it is, and nothing through a link.
+/// Anything in the way is removed, whatever it is, and nothing through a link.
 #[test]
 fn a_directory_that_replaces_makes_room_for_each_entry() {
     let (directory, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -68,7 +68,7 @@ pub(super) fn of_parent(task: &PlacedTask, parent: &TaskSpec) -> Result<Take, Mi
     })
 }
 
-/// What a task takes, while its `take` is read.
+/// The artifacts that a task takes, while its `take` is read.
 struct Taking<'a> {
     task: &'a PlacedTask,
     names: &'a Names<'a>,

@@ -104,7 +104,7 @@ impl Mirrors {
             let plan = self.plan_of(&mirror, commit, context).map_err(Fault::Mirror)?;
             let plan = match plan.map(|plan| with_facts(plan, &mirror, commit)) {
                 Ok(Ok(plan)) => Ok(plan),
-                // Whoever has it is asked for it, and sends more this time.
+                // A peer that has it is asked for it, and sends more this time.
                 Ok(Err(WithoutFacts::Unsent { .. })) if coming == Coming::Earlier => return Ok(None),
                 Ok(Err(without)) => Err(without.problem()),
                 Err(mistake) => Err(mistake),
@@ -141,7 +141,7 @@ impl Mirrors {
 pub(crate) enum WithoutFacts {
     /// Nothing, or too little, was sent.
     Unsent { task: TaskName },
-    /// Whoever sent the source could not get the submodules.
+    /// The sender of the source could not get the submodules.
     Submodules { task: TaskName, problems: Vec<String> },
 }
 

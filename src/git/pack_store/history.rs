@@ -16,7 +16,7 @@ use crate::model::{CommitId, Depth, FactsId, SourceNeeds};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownFacts {
     pub id: FactsId,
-    /// What a tree can have with them.
+    /// The facts by which a tree can have them.
     pub enough_for: SourceNeeds,
     /// Whether they say how files are written.
     pub has_attributes: bool,

@@ -153,7 +153,7 @@ fn a_tree_has_the_submodules_of_a_clone() {
         scene.send(submodules);
         scene.assert_is_a_clone(submodules);
     }
-    // Whatever a task did in a submodule is undone.
+    // A task's changes in a submodule are undone.
     let inner = scene.place.join("lib/outer x/deep/inner");
     fs::write(inner.join("left"), "").unwrap();
     fs::write(inner.join(".git/hooks/post-checkout"), "").unwrap();

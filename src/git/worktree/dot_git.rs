@@ -203,7 +203,7 @@ fn alternate(path: &[u8]) -> Vec<u8> {
 }
 
 impl Commit<'_> {
-    /// What is to be remembered of a file that was written.
+    /// Returns what is to be remembered of a file that was written.
     fn known(&self, path: &str, content: &[u8]) -> Known {
         if path != INDEX {
             return Known::Whole(content.to_vec());

@@ -61,7 +61,7 @@ pub struct WorkTree {
     is_planned: bool,
     /// When the tree was last handed over, by the file system's own clock.
     handed_over: Time,
-    /// What the facts of its source said at the last checkout.
+    /// The facts of its source at the last checkout.
     past: Option<((CommitId, TreeSource), PastFiles)>,
 }
 

@@ -14,7 +14,7 @@ use crate::git::objects::{Objects, commit_id, of_its_type};
 use crate::git::pack_store::facts_notes;
 use crate::model::{CommitId, Depth, FactsId, SourceNeeds, Submodules};
 
-/// What a tree gets beside the files of its commit.
+/// Things that a tree gets beside the files of its commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TreeSource {
     pub needs: SourceNeeds,

@@ -53,7 +53,7 @@ pub(super) enum DownloadError {
     Lost(LossReason),
 }
 
-/// What receives the blobs: a writer for each of them.
+/// A receiver of blobs: it has a writer for each of them.
 pub(super) trait Places {
     type Writer: Write + 'static;
 
@@ -64,7 +64,7 @@ pub(super) trait Places {
     fn end(&mut self, at: usize, writer: Self::Writer) -> io::Result<()>;
 }
 
-/// What interrupted one try.
+/// The reason why one try ended early.
 enum Interruption {
     SessionEnded,
     Refused(String),
@@ -247,7 +247,7 @@ impl<'a, P: Places> Download<'a, P> {
 
     fn take(&mut self, piece: BlobBytes) -> Result<(), Interruption> {
         let BlobBytes { blob, form, offset, last, bytes } = piece;
-        // What comes behind the end of a blob was asked for before the end was known.
+        // A piece behind the end of a blob was asked for before the end was known.
         let Some(asked) = self.answered(blob, Some(offset)).filter(|asked| asked.at == self.at) else { return Ok(()) };
         let (at, wanted) = (asked.at, self.wanted[asked.at]);
         let is_other_form = self.open.as_ref().is_some_and(|(known, _)| *known != form);

@@ -69,7 +69,7 @@ pub(crate) fn keep_artifacts(
     }
 }
 
-/// What is collected by which rules.
+/// The rules by which files are collected, and their tree.
 pub(super) struct Collecting<'a> {
     pub(super) rules: &'a [ArtifactRule],
     /// The work tree.

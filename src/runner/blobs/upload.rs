@@ -53,7 +53,7 @@ pub(super) struct Upload<'a> {
     pub(super) patience: Option<Duration>,
 }
 
-/// What interrupted one try.
+/// The reason why one try ended early.
 enum Interruption {
     SessionEnded,
     Refused { reason: String, cause: RefusedCause },

@@ -25,7 +25,7 @@ pub(crate) struct AttemptServices {
     variables: Vec<(OsString, OsString)>,
 }
 
-/// What the services of an attempt leave.
+/// The logs and fates that the services of an attempt leave.
 #[derive(Default)]
 pub(crate) struct ServicesEnd {
     pub(crate) records: Vec<ServiceRecord>,

@@ -57,7 +57,7 @@ pub(super) struct Body<'a, L: Link> {
     read: u64,
 }
 
-/// What of a body is left.
+/// The rest of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
     Bytes(u64),

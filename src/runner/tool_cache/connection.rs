@@ -17,7 +17,7 @@ use super::tool::{Asked, Name, Status, asked};
 use crate::blobs::sum_of;
 use crate::model::CacheScope;
 
-/// What an attempt may read and write, and who it is.
+/// The rights of an attempt in the cache, and its name.
 #[derive(Debug, Clone)]
 pub(crate) struct Rights {
     pub(super) repo: String,
@@ -52,7 +52,7 @@ impl Rights {
     }
 }
 
-/// What was asked of a tool cache so far.
+/// Counts of what was asked of a tool cache so far.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) reads: AtomicU64,

@@ -150,7 +150,7 @@ impl DiskTier {
         index.add(place, bytes);
         let gone = index.evict(self.limit);
         for place in &gone {
-            // Whoever reads it has it open.
+            // A reader of it has it open.
             fs::remove_file(self.path(*place)).ok();
         }
         if !gone.is_empty() {

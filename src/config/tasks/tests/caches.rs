@@ -54,7 +54,7 @@ fn a_cache_that_makes_no_sense_is_refused() {
     assert!(line_error(&format!("cache = [{many}]")).contains("a task has at most 16 caches"));
 }
 
-/// What another task left in a kept path would be saved, also what an untrusted one left.
+/// Files that another task left in a kept path would be saved, also those of an untrusted one.
 #[test]
 fn a_path_is_kept_or_cached_and_a_container_has_no_home_to_cache() {
     let with = |line: &str, path: &str| {

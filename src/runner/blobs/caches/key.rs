@@ -146,7 +146,7 @@ mod tests {
         assert!(cell.family != first.family && cell.about.contains("\nmatrix cell os=linux\n"));
         let image = Recipe { image: Some("rust:1".into()), ..plain.clone() };
         assert_ne!(key(tree.path(), &["Cargo.lock"], "test", &image).family, first.family);
-        // Where a file ends and the next begins is in the key.
+        // The boundaries between files are in the key.
         write("sub/Cargo.lock", "2");
         assert_eq!(of("test").key, first.key);
         fs::rename(tree.path().join("sub/Cargo.lock"), tree.path().join("sub/x.lock")).unwrap();

@@ -328,7 +328,7 @@ mod tests {
         assert!(why.contains("disk has 0 MiB to spare") && !target.exists(), "{why}");
         assert_eq!(restored(place.path(), &both, 7), Ok(0));
         assert_eq!(fs::read(target.join("sub/b")).unwrap(), b"two!");
-        // What the commit has stays, and so does what is beside the cache's own.
+        // Files of the commit stay, and so do those beside the cache's own.
         fs::write(target.join("a"), "of the commit").unwrap();
         fs::remove_dir_all(target.join("sub")).unwrap();
         assert_eq!(restored(place.path(), &both, 7), Ok(0));
