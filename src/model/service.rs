@@ -25,7 +25,7 @@ pub fn is_service_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-'))
 }
 
-/// What became of one service of an attempt. It is on the wire and in the store as it is, so a field is only ever
+/// The fate of one service of an attempt. It is on the wire and in the store as it is, so a field is only ever
 /// added, with a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

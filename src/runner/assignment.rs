@@ -96,7 +96,7 @@ pub(super) struct AttemptResult {
     pub(super) left: Option<Box<Leavings>>,
 }
 
-/// What few attempts leave. It stands in a box, so that the result of all others is small.
+/// Things that few attempts leave. They stand in a box, so that the result of all others is small.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Leavings {
     pub(super) outputs: Outputs,

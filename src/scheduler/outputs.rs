@@ -1,6 +1,6 @@
-//! What comes ahead of an attempt's result and counts only with it: its outputs, which are recorded before the result,
-//! and why it may not have its secrets. The dispatcher reads the outputs that a lease needs from the store, so no job
-//! holds any.
+//! Things that come ahead of an attempt's result and count only with it: its outputs, which are recorded before the
+//! result, and why it may not have its secrets. The dispatcher reads the outputs that a lease needs from the store, so
+//! no job holds any.
 
 use super::Scheduler;
 use super::state::LiveJob;

@@ -64,7 +64,7 @@ struct Crowd {
     cpu: Sample,
 }
 
-/// What all runners know.
+/// The facts that all runners know.
 struct Shared {
     address: Address,
     token: String,

@@ -228,7 +228,7 @@ fn a_cache_that_rotted_is_never_restored() {
     rot(world.data().join("blobs"));
     let log = again();
     assert!(log.contains(" could not be restored: ") && log.ends_with("\n0\n"), "{log}");
-    // What is damaged is set aside: the next build finds no cache, and saves one.
+    // A damaged blob is set aside: the next build finds no cache, and saves one.
     let log = again();
     assert!(log.contains("surveil: there is no cache ") && log.contains("\nsurveil: saved cache "), "{log}");
     assert!(again().ends_with("\n100000\n"));

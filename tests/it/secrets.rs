@@ -103,7 +103,7 @@ echo "not a variable $TOKEN" >> "$SURVEIL_ENV"
 
     let log = world.log_of(&build, "deploy");
     assert!(log.contains("plain ***\n***\n"), "{log}");
-    // What is printed in parts is one stream to the runner.
+    // Text that is printed in parts is one stream to the runner.
     assert!(log.contains("\n***\n***\nall of it is here\n"), "{log}");
     assert!(log.contains("line 1 of SURVEIL_ENV is neither NAME=VALUE nor NAME<<WORD: `not a variable ***`"), "{log}");
     assert_eq!(world.log_of(&build, "after"), "out: ***, token: none\n");

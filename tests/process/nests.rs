@@ -31,7 +31,7 @@ in_both_tiers! {
         wait_for_line(&mut reader, "ready");
         let before = survivors(&slot.mark).len();
         assert!(before >= 2, "{before}");
-        // What the task leaves is ended with it, and nothing else.
+        // Processes that the task leaves are ended with it, and nothing else.
         assert_eq!(run(&mut task, &slot.shell("setsid sleep 1000 & sleep 1000 & exit 3")), Exit::Code(3));
         assert_eq!(survivors(&slot.mark).len(), before);
         assert_eq!(run(&mut task, &slot.shell("exit 0")), Exit::Code(0), "one command after the other");

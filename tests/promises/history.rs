@@ -188,7 +188,7 @@ pub(crate) enum Fact {
     },
 }
 
-/// What was found of the artifact of an attempt.
+/// The state in which the artifact of an attempt was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FilesFound {
     /// The attempt has no artifact.

@@ -1,6 +1,6 @@
-//! What attempts leave beside their outcome: outputs and artifacts, of which the dispatcher hears just before the
-//! result, and that a task may not have the secrets that it asks for. What belongs to an attempt depends on its number
-//! alone, so a result that is sent again brings the same.
+//! Things that attempts leave beside their outcome: outputs and artifacts, of which the dispatcher hears just before
+//! the result, and that a task may not have the secrets that it asks for. What belongs to an attempt depends on its
+//! number alone, so a result that is sent again brings the same.
 
 use surveil::model::reason::{ErrorReason, SecretDenial};
 use surveil::model::recipe::WantedSecret;
@@ -17,7 +17,7 @@ use crate::written_tasks::dice_of;
 /// The name of the secret.
 const SECRET: &str = "KEY";
 
-/// What an attempt has left.
+/// Things that an attempt has left.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Left {
     outputs: Outputs,
@@ -78,7 +78,7 @@ impl Left {
         }
     }
 
-    /// What a runner brings for an attempt that it does not hold.
+    /// Things that a runner brings for an attempt that it does not hold.
     fn lie(attempt: AttemptId) -> Self {
         let outputs = vec![("LIE".into(), "1".into())];
         Self { outputs, artifacts: vec![artifact(attempt, "lie")], denied: true }

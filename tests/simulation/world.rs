@@ -96,7 +96,7 @@ pub(crate) struct World {
     pub(crate) twisted: Twisted,
     /// The files of further tasks that attempts wrote. They lie beside the results until those are answered.
     pub(crate) files: BTreeMap<AttemptId, WrittenFile>,
-    /// What else attempts left.
+    /// Other things that attempts left.
     pub(crate) left: BTreeMap<AttemptId, Left>,
 }
 

@@ -71,7 +71,7 @@ fn a_text_that_is_no_manifest_is_refused() {
 }
 
 proptest! {
-    /// Whatever is read, no entry has a place outside of the root, or that of another one.
+    /// No entry has, whatever is read, a place outside of the root, or that of another one.
     #[test]
     fn what_is_read_is_safe(paths in prop::collection::vec("[./a-c]{0,6}", 0..6)) {
         let entries: Vec<Entry> = paths.iter().map(|path| file(path)).collect();

@@ -1,4 +1,4 @@
-//! What the tasks of a file want of the commit's source beside its tree, found without reading the file as a whole. An
+//! Wishes of a file's tasks about the commit's source beside its tree, found without reading the file as a whole. An
 //! observer and `surveil submit` have to know it before the dispatcher has read the file.
 //!
 //! Every table that may hold keys of a task counts, used or not. Mistakes are passed over: the dispatcher tells them.

@@ -141,7 +141,7 @@ fn get(
         return Err(why.to_owned());
     }
     let written = module.url.as_deref().unwrap_or_default();
-    // What the person's own configuration says comes first, as for git: the URL may have moved.
+    // The person's own configuration comes first, as for git: the URL may have moved.
     let own = url_in(&at.git_dir, &module.name);
     let mut why = String::new();
     for url in own.as_deref().into_iter().chain([written]) {

@@ -52,7 +52,7 @@ const SETTINGS: &str = "\tfilemode = true
 \tfetch = +refs/heads/*:refs/remotes/origin/*
 ";
 
-/// What the `.git` of a tree holds, as far as it was written by this process.
+/// The content of a tree's `.git`, as far as it was written by this process.
 #[derive(Debug, Default)]
 pub(super) struct DotGit {
     /// The permissions of its directories; `None` if it is not known what it holds.
@@ -71,7 +71,7 @@ struct Written {
     content: Known,
 }
 
-/// What is remembered of the content of a file.
+/// The part that is remembered of a file's content.
 #[derive(Debug, PartialEq, Eq)]
 enum Known {
     Whole(Vec<u8>),
@@ -108,7 +108,7 @@ impl DotGit {
     ) -> Result<bool, GitError> {
         let mut before = std::mem::take(self);
         if before.mode.is_none() {
-            // Whatever it is, it goes with all that is in it.
+            // It goes, whatever it is, with all that is in it.
             match remove(tree, DOT_GIT, FileType::Directory) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(commit.failed("remove", "")(errno)),

@@ -1,6 +1,6 @@
-//! What the facts of a source say of a tree: the history that its repository shows, as the file `shallow`, which says
-//! where history ends, and as tags; and the attributes of the watched repository. The objects themselves are those of
-//! the store.
+//! Reads from the facts of a source what a tree shows: the history that its repository shows, as the file `shallow`,
+//! which says where history ends, and as tags; and the attributes of the watched repository. The objects themselves are
+//! those of the store.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write;
@@ -76,7 +76,7 @@ impl PastFiles {
             path: objects.directory().to_owned(),
             missing: format!("blob {id} with its facts"),
         })?;
-        // What goes with the whole history was found when it was sent.
+        // Things that go with the whole history were found when it was sent.
         let is_whole = (needs.history, facts.history) == (Depth::FULL, Depth::FULL);
         let (ends, is_cut, commits) = if is_whole {
             let is_cut = !facts.shallow.is_empty();

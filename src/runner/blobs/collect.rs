@@ -18,10 +18,10 @@ pub(crate) struct ArtifactLimits {
     pub(crate) bytes: u64,
 }
 
-/// Why an artifact could not be collected.
+/// The reason why an artifact or a cache could not be collected.
 #[derive(Debug)]
 pub(super) enum CollectError {
-    /// The task, or its globs, are to blame.
+    /// The task, its globs or a limit are to blame. In words for people.
     Problem(String),
     Cancelled,
 }

@@ -38,7 +38,7 @@ pub(crate) fn take_artifacts(
     }
     let arranged = arrange(&taking.names, manifests, in_the_way).map_err(Outcome::CouldNotStart)?;
     taking.check_room(&arranged)?;
-    // What a kept path has left in the way gives way: the commit and the artifacts decide what is there.
+    // Files that a kept path has left in the way give way: the commit and the artifacts decide what is there.
     let root = TreeDirectory::open_replacing(tree).map_err(|error| not_written(".", &error))?;
     taking.files(&root, &arranged)?;
     place_others(&root, &arranged).map_err(|(path, error)| not_written(&path, &error))?;

@@ -40,7 +40,7 @@ pub(super) enum UploadError {
     Lost(LossReason),
 }
 
-/// What is sent for an attempt.
+/// A file that is sent for an attempt.
 pub(super) struct Upload<'a> {
     pub(super) attempt: AttemptId,
     pub(super) open: OpenFile<'a>,

@@ -29,7 +29,7 @@ pub(crate) struct SpoolWriter {
     is_line_over: bool,
     /// Bytes that were ever written.
     printed: u64,
-    /// What hides the secrets of the attempt, if it has some, and what is hidden of the last piece.
+    /// The masker of the attempt's secrets, if it has some, and the masked form of the last piece.
     masker: Option<Box<(Masker, Vec<u8>)>>,
 }
 

@@ -178,7 +178,7 @@ impl<'a, L: Link> Body<'a, L> {
     /// Reads more of the connection. The whole of the body has as much time as its bytes take at the slowest rate.
     fn more(&mut self) -> io::Result<()> {
         if self.allowed <= self.read {
-            // What was announced is all the time that there is for it; chunks get theirs when they are announced.
+            // The time is that for the announced bytes; chunks get theirs when they are announced.
             self.allowed = self.read + self.announced().max(PIECE_BYTES as u64);
             let seconds = (self.allowed - self.read) / BODY_RATE;
             self.link.allow(Some(BODY_TIME + Duration::from_secs(seconds)))?;

@@ -16,7 +16,7 @@ const TAIL_BYTES: u64 = 64 + 1 + 8 + 1;
 /// The longest line.
 const LINE_BYTES: u64 = 16 * 1024;
 
-/// What an entry is, and who wrote it.
+/// The identity of an entry, and its writer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct About {
     pub(super) repo: String,

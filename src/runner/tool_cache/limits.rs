@@ -32,7 +32,7 @@ pub(super) const SMALL_BYTES: u64 = 128 << 10;
 pub(super) const PIECE_BYTES: usize = 64 * 1024;
 /// The most entries, because the list of them is in memory: about 100 bytes each.
 pub(super) const ENTRIES: usize = 200_000;
-/// What is removed at a time when the cache is full: a sixteenth, so that it is seldom.
+/// The part that is removed at a time when the cache is full: a sixteenth, so that it is seldom.
 pub(super) const EVICTED_SHARE: u64 = 16;
 /// Time after which a use of an entry is noted on the disk again, in milliseconds. The order of uses then survives a
 /// restart of the runner, at little cost.

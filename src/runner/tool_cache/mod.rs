@@ -55,7 +55,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) temporary: &'a Path,
     /// The variables that it inherits.
     pub(super) inherited: &'a [(OsString, OsString)],
-    /// What it sees of the machine; `None` for all.
+    /// The part of the machine that it sees; `None` for all.
     pub(super) view: Option<&'a View>,
 }
 

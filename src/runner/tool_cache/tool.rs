@@ -1,5 +1,5 @@
-//! What a request asks for. Each tool has its own paths and methods for the same few things; this is where they become
-//! one. Pure.
+//! Reads what a request asks for. Each tool has its own paths and methods for the same few things; this is where they
+//! become one. Pure.
 
 use subtle::ConstantTimeEq;
 
@@ -64,7 +64,7 @@ pub(super) struct Name {
     pub(super) is_of_content: bool,
 }
 
-/// What a request asks for.
+/// The thing that a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Asked {
     /// The bytes of an entry.

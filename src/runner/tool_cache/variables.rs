@@ -34,7 +34,7 @@ impl Files {
     }
 }
 
-/// What the variables depend on, besides the address.
+/// The facts on which the variables depend, besides the address.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Means<'a> {
     /// This very program, for Go's helper.

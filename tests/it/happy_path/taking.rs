@@ -138,8 +138,8 @@ run = "true"
     );
 }
 
-/// What a failed task left with `always` is there for those that run after a failure; what is optional and was not left
-/// is no obstacle; a task that a task wrote has the artifacts of that one.
+/// Artifacts that a failed task left with `always` are there for those that run after a failure; what is optional and
+/// was not left is no obstacle; a task that a task wrote has the artifacts of that one.
 #[test]
 fn artifacts_come_along_with_every_kind_of_need() {
     let world = World::new();

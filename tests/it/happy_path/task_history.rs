@@ -2,7 +2,7 @@
 
 use crate::harness::{Repository, World, until};
 
-/// What git says of the history.
+/// Returns what git says of the history.
 const LOOK: &str = "git rev-list --count HEAD; git tag; git describe --tags --always; git status --porcelain";
 
 /// A repository with two tags and some commits.

@@ -2,7 +2,7 @@
 
 use crate::harness::World;
 
-/// What git says in a tree at a commit, and traps for the next attempt. `$objects` is the runner's store.
+/// Prints what git says in a tree at a commit, and traps for the next attempt. `$objects` is the runner's store.
 const LOOK: &str = "\
 set -e
 git rev-parse HEAD

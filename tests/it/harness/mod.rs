@@ -163,7 +163,7 @@ impl World {
         self.start_command(name, self.command(arguments))
     }
 
-    /// What each process of this world has printed so far, by its name.
+    /// The lines that each process of this world has printed so far, by its name.
     pub(crate) fn said(&self) -> Vec<(String, Vec<u8>)> {
         self.records.borrow().iter().map(|record| record.so_far()).collect()
     }

@@ -84,7 +84,7 @@ fn whichever_role_dies_at_whichever_step_of_an_upload_the_artifact_of_the_attemp
             builds.push(build);
         }
     }
-    // What was readable once is as it was.
+    // Everything that was readable once is as it was.
     builds.iter().for_each(|build| is_as_it_was_left(&world, build, "test"));
     // The last upload has left nothing on its way.
     let arriving = fs::read_dir(world.data().join("blobs/arriving")).unwrap().count();

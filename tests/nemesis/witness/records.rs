@@ -192,7 +192,7 @@ impl Eyes {
         Ok(kept)
     }
 
-    /// What the attempts of a build left.
+    /// Artifacts that the attempts of a build left.
     pub(crate) fn artifacts(&self, build: BuildId) -> Result<Vec<(AttemptId, Vec<ArtifactRecord>)>, StoreError> {
         self.readers.open()?.artifacts(build)
     }

@@ -1,4 +1,4 @@
-//! What attempts leave beside their outcome, and tasks that ask for secrets.
+//! Things that attempts leave beside their outcome, and tasks that ask for secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ pub(in crate::promises) fn secrets(story: &[Entry], terms: &Terms) -> Result<(),
 
 #[derive(Default)]
 struct Leavings {
-    /// What each session told of an attempt. A restart forgets it.
+    /// The reports of each session about an attempt. A restart forgets them.
     told: BTreeMap<(SessionId, AttemptId), Told>,
     /// Attempts whose artifacts, or outputs, are recorded.
     artifacts: BTreeSet<AttemptId>,
@@ -95,7 +95,7 @@ impl Judge for Leavings {
 }
 
 impl Leavings {
-    /// What came with the result of an attempt, if that is this step's event.
+    /// The things that came with the result of an attempt, if that is this step's event.
     fn told_with(&self, step: &Step<'_>, attempt: AttemptId) -> Option<&Told> {
         let Event::AttemptFinished { session, attempt: of, .. } = step.event else { return None };
         self.told.get(&(*session, attempt)).filter(|_| *of == attempt)
@@ -125,7 +125,7 @@ impl Leavings {
     }
 }
 
-/// What an attempt left is recorded for its own job and build.
+/// Things that an attempt left are recorded for its own job and build.
 fn is_its(book: &Book, attempt: AttemptId, job: JobId, build: BuildId) -> Result<(), String> {
     let is_its = book.attempts.get(&attempt) == Some(&job) && book.jobs.get(&job).is_none_or(|it| it.build == build);
     demand(is_its, || format!("what {attempt} left is recorded for {job} of {build}"))

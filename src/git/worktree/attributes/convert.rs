@@ -1,5 +1,5 @@
-//! What a file's attributes make of its content in a work tree, by the rules of git's `convert_to_working_tree`. Filter
-//! programs are not run.
+//! Makes of a file's content what its attributes say, in a work tree, by the rules of git's `convert_to_working_tree`.
+//! Filter programs are not run.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ pub(crate) struct Conversion {
     pub(super) encoding: Option<Charset>,
 }
 
-/// What happens to the keyword `$Id$`. git has two ways that differ in odd cases, such as `$$Id$`.
+/// The treatment of the keyword `$Id$`. git has two ways that differ in odd cases, such as `$$Id$`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Ident {
     #[default]
@@ -24,7 +24,7 @@ pub(super) enum Ident {
     Whole,
 }
 
-/// What happens to line ends.
+/// The treatment of line ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Lines {
     #[default]

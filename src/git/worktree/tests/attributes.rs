@@ -160,7 +160,7 @@ fn a_file_is_written_anew_when_only_its_attributes_change() {
     for (at, wanted) in [(0, ["a\r\n", "b\r\n"]), (1, ["a\n", "b\n"]), (2, ["a\r\n", "b\n"]), (0, ["a\r\n", "b\r\n"])] {
         fixture.check_out(at);
         assert_eq!(["file", "sub/file"].map(|path| fs::read_to_string(fixture.at(path)).unwrap()), wanted);
-        // What a task made of it is undone to the same bytes.
+        // A task's changes of it are undone to the same bytes.
         fs::write(fixture.at("file"), "a").unwrap();
         fixture.check_out(at);
     }

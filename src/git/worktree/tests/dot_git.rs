@@ -3,7 +3,7 @@
 use super::*;
 use crate::git::tests::support::git_in;
 
-/// What the `.git` holds except for the index, and each entry's permissions.
+/// Returns the content of the `.git` except for the index, and each entry's permissions.
 fn dot_git_of(place: &Path) -> Vec<(PathBuf, char, Vec<u8>)> {
     let mut found = everything_in(&place.join(".git"));
     found.retain(|(path, ..)| path != Path::new("index"));
@@ -85,7 +85,7 @@ fn a_task_works_in_its_repository_as_in_any_other() {
     PackStore::open(&fixture.repo.beside("store"), fixture.commits[0]).unwrap().check(fixture.commits[1]).unwrap();
 }
 
-/// Whatever a task leaves, the next attempt finds the `.git` that a fresh tree has. Nothing is followed or executed.
+/// The next attempt finds, whatever a task leaves, the `.git` that a fresh tree has. Nothing is followed or executed.
 #[test]
 fn whatever_a_task_did_to_the_repository_is_undone() {
     let mut fixture = Fixture::varied();

@@ -3,24 +3,9 @@
 
 use crossbeam_channel::Receiver;
 
-use super::super::collect::{ArtifactLimits, hash};
+use super::super::collect::{ArtifactLimits, CollectError, hash};
 use super::places::CachePlaces;
 use crate::blobs::{Entry, EntryKind, Found, FoundKind, PathTrouble};
-use crate::error_chain::chain;
-
-/// Why a cache is not saved.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum NotCollected {
-    /// In words for people.
-    Problem(String),
-    Cancelled,
-}
-
-impl From<PathTrouble> for NotCollected {
-    fn from(trouble: PathTrouble) -> Self {
-        Self::Problem(chain(&trouble))
-    }
-}
 
 /// The files of a cache.
 #[derive(Debug)]
@@ -38,10 +23,10 @@ pub(super) fn collect(
     limits: ArtifactLimits,
     max_bytes: u64,
     cancelled: &Receiver<()>,
-) -> Result<Collected, NotCollected> {
+) -> Result<Collected, CollectError> {
     let (mut entries, mut left_out, mut announced) = (Vec::new(), Vec::new(), 0u64);
     for root in places.roots() {
-        root.directory.walk::<NotCollected>(&|directory| root.may_have_in(directory), &mut |found| {
+        root.directory.walk::<CollectError>(&|directory| root.may_have_in(directory), &mut |found| {
             let Found { path, mtime_ns, kind } = found;
             if !root.has(&path) {
                 return Ok(());
@@ -84,10 +69,10 @@ pub(super) fn collect(
     let mut bytes = 0;
     for entry in &mut entries {
         if cancelled.try_recv().is_ok() {
-            return Err(NotCollected::Cancelled);
+            return Err(CollectError::Cancelled);
         }
         if let EntryKind::File { blob, bytes: length, .. } = &mut entry.kind {
-            let found = hash(&|path| places.open(path), &entry.path).map_err(NotCollected::Problem)?;
+            let found = hash(&|path| places.open(path), &entry.path).map_err(CollectError::Problem)?;
             if found.1 != *length {
                 return problem(format!("`{}` changed while it was read", entry.path));
             }
@@ -98,8 +83,8 @@ pub(super) fn collect(
     Ok(Collected { entries, bytes, left_out })
 }
 
-fn problem<T>(text: String) -> Result<T, NotCollected> {
-    Err(NotCollected::Problem(text))
+fn problem<T>(text: String) -> Result<T, CollectError> {
+    Err(CollectError::Problem(text))
 }
 
 fn too_large(bytes: u64, of_dispatcher: u64, of_runner: u64) -> String {
@@ -129,8 +114,8 @@ mod tests {
         let places = CachePlaces::of(&rule, tree, &[]).unwrap();
         match collect(&places, LIMITS, max_bytes, &never()) {
             Ok(found) => Ok(found.entries.into_iter().map(|entry| entry.path).chain(found.left_out).collect()),
-            Err(NotCollected::Problem(why)) => Err(why),
-            Err(NotCollected::Cancelled) => panic!("nobody cancels it"),
+            Err(CollectError::Problem(why)) => Err(why),
+            Err(CollectError::Cancelled) => panic!("nobody cancels it"),
         }
     }
 

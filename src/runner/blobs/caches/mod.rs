@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::super::slot_common::{Common, SlotWork};
+use super::collect::CollectError;
 use super::routes::CacheOffer;
 use super::translate;
 use super::upload::{Upload, UploadError};
 use crate::blobs::{EntryKind, sum, write_manifest};
 use crate::model::{CacheRule, Outcome, SavedCache, visible};
-use collect::{Collected, NotCollected, collect};
+use collect::{Collected, collect};
 use key::{Named, key_of};
 use places::CachePlaces;
 use question::{Answer, Asking, NoAnswer, PATIENCE};
@@ -143,15 +144,15 @@ impl AttemptCaches<'_> {
             let key = one.named.key.short().to_owned();
             match self.save_one(one, say) {
                 Ok(()) => {}
-                Err(NotCollected::Cancelled) => return Outcome::Cancelled,
-                Err(NotCollected::Problem(why)) => say(&format!("surveil: cache {key} is not saved: {why}")),
+                Err(CollectError::Cancelled) => return Outcome::Cancelled,
+                Err(CollectError::Problem(why)) => say(&format!("surveil: cache {key} is not saved: {why}")),
             }
         }
         Outcome::Passed
     }
 
-    fn save_one(&self, unsaved: Unsaved, say: &mut dyn FnMut(&str)) -> Result<(), NotCollected> {
-        let problem = |why: String| Err(NotCollected::Problem(why));
+    fn save_one(&self, unsaved: Unsaved, say: &mut dyn FnMut(&str)) -> Result<(), CollectError> {
+        let problem = |why: String| Err(CollectError::Problem(why));
         let Unsaved { named: Named { family, key, about, .. }, places, max_bytes } = unsaved;
         let Common { artifact_limits, reports, .. } = self.common;
         let (attempt, cancelled) = (self.work.assignment.attempt, &self.work.cancelled);
@@ -164,7 +165,7 @@ impl AttemptCaches<'_> {
         if entries.is_empty() {
             return problem("there is nothing at its paths".to_owned());
         }
-        let failed = |error: std::io::Error| NotCollected::Problem(error.to_string());
+        let failed = |error: std::io::Error| CollectError::Problem(error.to_string());
         let mut text = Vec::new();
         write_manifest(&entries, &mut text).map_err(failed)?;
         let (manifest, _) = sum(text.as_slice()).map_err(failed)?;
@@ -186,7 +187,7 @@ impl AttemptCaches<'_> {
         };
         match upload.run() {
             Ok(()) => {}
-            Err(UploadError::Cancelled) => return Err(NotCollected::Cancelled),
+            Err(UploadError::Cancelled) => return Err(CollectError::Cancelled),
             Err(UploadError::Changed(why)) => return problem(why),
             Err(UploadError::Lost(reason)) => return problem(reason.to_string()),
         }
@@ -199,7 +200,7 @@ impl AttemptCaches<'_> {
             }
             Ok(Answer::Saved { reason: Some(reason) }) => problem(visible(&reason)),
             Ok(Answer::Found { .. }) => problem("the dispatcher did not answer the question".to_owned()),
-            Err(NoAnswer::Cancelled) => Err(NotCollected::Cancelled),
+            Err(NoAnswer::Cancelled) => Err(CollectError::Cancelled),
             Err(NoAnswer::Silent) => problem(silence()),
         }
     }

@@ -2,8 +2,8 @@
 //! standard input and output (`cmd/go/internal/cacheprog`), and takes results as files; the helper speaks HTTP to the
 //! runner.
 //!
-//! Whatever goes wrong with the runner is a miss for Go. Results stay in a directory of the attempt's own, so a second
-//! command of the attempt finds them there.
+//! Anything that goes wrong with the runner is a miss for Go. Results stay in a directory of the attempt's own, so a
+//! second command of the attempt finds them there.
 
 mod client;
 mod encoding;

@@ -168,7 +168,7 @@ fn go_finds_what_it_stored() {
     assert_eq!(told.matches(&hit).count(), 2, "{told}");
     assert_eq!(fs::read(&data).unwrap(), CONTENT);
     assert_eq!(endpoint.summary().unwrap(), "tool cache: 1 of 2 reads hit, 1 stored (74 bytes)");
-    // Whatever is at the address: a miss, and what is put stays with the command.
+    // Anything may be at the address: a miss, and what is put stays with the command.
     drop(endpoint);
     for address in [url.as_str(), "http://127.0.0.1:1/x", "nonsense", "http://[::1/"] {
         let directory = format!("away{}", address.len());
