@@ -29,6 +29,16 @@ impl LogPlace {
         let (repo, task, kind) = (build.source.repo.clone(), job.task.name.clone(), StreamKind::Log);
         Self { repo, build: build.id, task, number, kind }
     }
+
+    /// Returns the path in the directory of logs.
+    pub(crate) fn path(&self) -> String {
+        let Self { repo, build, task, number, kind } = self;
+        let extension = match kind {
+            StreamKind::Log => "log".to_owned(),
+            other => format!("{other}.log"),
+        };
+        format!("{repo}/{build}/{}.{number}.{extension}", task.file_stem())
+    }
 }
 
 impl DataDir {
@@ -67,15 +77,7 @@ impl DataDir {
     }
 
     pub(crate) fn log(&self, place: &LogPlace) -> PathBuf {
-        let LogPlace { repo, build, task, number, kind } = place;
-        let extension = match kind {
-            StreamKind::Log => "log".to_owned(),
-            other => format!("{other}.log"),
-        };
-        self.logs()
-            .join(repo.as_str())
-            .join(build.to_string())
-            .join(format!("{}.{number}.{extension}", task.file_stem()))
+        self.logs().join(place.path())
     }
 
     /// The operator's file, which need not exist.

@@ -12,7 +12,7 @@ use super::capacity::Capacity;
 use super::core::{Core, CoreHandle, ToCore};
 use super::data_dir::DataDir;
 use super::listening::Listening;
-use super::logs::{LogSender, Logs};
+use super::logs::{self, KeptLogs, LogSender, Logs, Syncing};
 use super::pools::{self, Local, Pools, Provider};
 use super::retention::{self, Keeper};
 use super::schedules::Schedules;
@@ -69,7 +69,9 @@ impl Dispatcher {
 
         let (core, core_inbox) = bounded(limits::CORE_CAPACITY);
         let (logs, logs_inbox) = bounded(limits::LOGS_CAPACITY);
-        let logs = LogSender::new(logs);
+        let (kept, keeping) = KeptLogs::new();
+        logs::bring_back(&data, &*store, &kept)?;
+        let logs = LogSender::new(logs, kept);
         let (spawn, spawn_inbox) = bounded(pools::CAPACITY);
         let local: Box<dyn Provider> = Box::new(Local::new(address, authority.clone(), &data, descriptors));
         let pools = Pools::start(BTreeMap::from([(PoolId::LOCAL, local)]), spawn_inbox, core.clone())?;
@@ -94,9 +96,12 @@ impl Dispatcher {
         };
         let the_core = Core::new(scheduler, store, reader, data.clone(), logs, spawn, core_inbox);
         let mut pulses = vec![the_core.pulse.clone()];
+        let syncing = Syncing::new(keeping, handle.clone(), &data)
+            .map_err(|source| DispatcherError::DataDir { path: data.logs(), source })?;
         let logs_thread = Logs::new(data, core.clone());
         let mut threads = vec![start_core(the_core, said)?];
         threads.push(fatal::start("logs", move || logs_thread.run(&logs_inbox))?);
+        threads.push(fatal::start("kept-logs", move || syncing.run())?);
         // These two threads turn time into events, and do nothing more: `heartbeat` asks which runners have fallen
         // silent, `redistribute` which leases have expired. The core decides.
         for (name, interval_ms, event) in [

@@ -38,6 +38,7 @@ mod runner;
 mod schedule;
 pub mod secret;
 mod service;
+mod short_log;
 mod snapshot;
 mod step;
 mod stream;
@@ -88,6 +89,7 @@ pub use service::{
     FailureParts, MAX_LAST_LINES, MAX_SERVICE_NAME_CHARS, MAX_SERVICES, PORT_VARIABLE, ServiceFailure, ServiceRecord,
     is_service_name, variable_of_service,
 };
+pub use short_log::ShortLog;
 pub use snapshot::{AcceptedHead, Snapshot, WholeBuild};
 pub use step::StepRecord;
 pub use stream::{StreamId, StreamKind, StreamNameError, StreamSummary};

@@ -6,14 +6,33 @@ use super::error::StoreError;
 use super::reader::{Readers, Rule};
 use crate::model::{
     ArtifactRemoval, AttemptId, BuildId, CacheEntry, Credential, CredentialId, ObservedRefs, Record, RepoName, Secret,
-    SecretUse, Snapshot, WallTime,
+    SecretUse, ShortLog, Snapshot, WallTime,
 };
 
 /// The one writer of a store. A second one is refused for as long as it lives.
 pub trait Store: Debug + Send {
     /// Makes the records durable, all or none, in order. When it returns they have been synced. After an error that
     /// [`StoreError::is_transient`] the same records may be tried again; after any other the process should end.
-    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError>;
+    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        self.commit_with(records, &[])
+    }
+
+    /// Like [`Store::commit`], and keeps the bytes of these short streams in the same transaction.
+    fn commit_with(&mut self, records: &[Record], logs: &[ShortLog]) -> Result<(), StoreError>;
+
+    /// Whether the process that last had this store ran in the present boot of the machine. Then everything that it
+    /// wrote to files is there, synced or not. False if it is not known.
+    fn is_of_this_boot(&self) -> bool;
+
+    /// Returns the number of the newest short log that is kept; 0 if there is none. Later ones have greater numbers.
+    fn last_short_log(&self) -> Result<i64, StoreError>;
+
+    /// Returns the next short logs with numbers above `after`, with their numbers. There are none when it is empty.
+    fn short_logs(&self, after: i64) -> Result<Vec<(i64, ShortLog)>, StoreError>;
+
+    /// Removes some of the short logs with numbers up to this one, because their files are durable. Returns whether
+    /// there may be more of them. Durable on return.
+    fn forget_short_logs(&mut self, up_to: i64) -> Result<bool, StoreError>;
 
     /// Returns unfinished builds with what belongs to them, and what else a dispatcher starts from.
     fn snapshot(&self) -> Result<Snapshot, StoreError>;

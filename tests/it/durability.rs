@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use surveil::git::Watched;
-use surveil::model::CommitId;
+use surveil::model::{CommitId, ShortLog};
 
 use crate::harness::{PATIENCE, Process, Repository, World, hello, text, until};
 use checker::{Shown, check};
@@ -32,7 +32,7 @@ const OPTIONS: [&str; 9] = [
     "-yy",
     "--seccomp-bpf",
     "-s",
-    "4000",
+    "9000",
     "-e",
     "trace=recvfrom,sendto,sendmsg,writev,pwrite64,fsync,fdatasync",
 ];
@@ -100,12 +100,13 @@ fn whatever_is_acknowledged_was_synced_before() {
     dispatcher.signal(rustix::process::Signal::TERM);
     assert_eq!(dispatcher.exit_code(), 0);
 
-    let Shown { submissions, results, packs, logs, syncs, broken } = check(&whole_trace(&world));
+    let Shown { submissions, results, packs, logs, short_logs, syncs, broken } = check(&whole_trace(&world));
     assert!(broken.is_empty(), "{} of them, such as {:#?}", broken.len(), &broken[..broken.len().min(5)]);
     assert_eq!((submissions, results, packs), (OBSERVERS * each, OBSERVERS * each, OBSERVERS * each));
-    assert_eq!(logs, (OBSERVERS * each).div_ceil(LOG_EVERY));
+    let printed = (OBSERVERS * each).div_ceil(LOG_EVERY);
+    assert_eq!((logs, short_logs), (printed / 2, printed.div_ceil(2)));
     let report = format!(
-        "{submissions} submissions with {packs} packs and {results} results, {logs} of them with logs, were \
+        "{submissions} submissions with {packs} packs and {results} results, {logs} of them with logs and {short_logs} with short ones, were \
          acknowledged after one of {syncs} syncs of the store\n"
     );
     if wanted > USUALLY {
@@ -170,12 +171,11 @@ fn submit(mut peer: Peer, path: &Path, commits: &[CommitId]) {
     }
 }
 
-/// Every n-th attempt prints something.
+/// Every n-th attempt prints something: in turns a line, and more than the store takes along.
 const LOG_EVERY: usize = 4;
 
 /// A runner whose attempts have all passed at once.
 fn execute(mut peer: Peer, count: usize) {
-    let output = b"done\n";
     peer.say(&json!({"type": "register", "slots": 8, "isolation": "subreaper"}), &[]);
     let (mut leased, mut done) = (0, 0);
     while done < count {
@@ -186,9 +186,11 @@ fn execute(mut peer: Peer, count: usize) {
                 let attempt = &message["attempt"];
                 let mut results = json!({"type": "results", "attempt": attempt, "outcome": "passed"});
                 if leased % LOG_EVERY == 0 {
-                    peer.say(&json!({"type": "log", "attempt": attempt, "offset": 0, "bytes": output.len()}), output);
+                    let lines = if leased % (2 * LOG_EVERY) == 0 { 1 } else { ShortLog::MAX_BYTES / 20 };
+                    let output = format!("this is attempt {attempt}\n").repeat(lines).into_bytes();
+                    peer.say(&json!({"type": "log", "attempt": attempt, "offset": 0, "bytes": output.len()}), &output);
                     (results["log_bytes"], results["log_crc32"]) =
-                        (output.len().into(), crc32fast::hash(output).into());
+                        (output.len().into(), crc32fast::hash(&output).into());
                 }
                 leased += 1;
                 peer.say(&results, &[]);

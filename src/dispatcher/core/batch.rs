@@ -7,7 +7,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::inbox::{NewCommit, NewOrder, RerunOrder, Seen, StartOrder, ToCore};
-use super::peers::{Arrival, Peers, Places};
+use super::peers::{Arrival, Peers};
+use super::places::Places;
 use super::rest::Rest;
 use super::watcher::{Watcher, changed_build};
 use crate::clock;
@@ -18,7 +19,7 @@ use crate::dispatcher::logs::LogSender;
 use crate::dispatcher::metrics::{self, Counters};
 use crate::dispatcher::watchdog::Pulse;
 use crate::model::reason::RefusalReason;
-use crate::model::{BuildId, Moment, ObservedRefs, PoolId, Record, RepoName, SessionId, SpawnId, WholeBuild};
+use crate::model::{BuildId, Moment, PoolId, Record, SessionId, ShortLog, SpawnId, WholeBuild};
 use crate::scheduler::{Effect, Event, Reply, RequestId, RunnerCommand, Scheduler};
 use crate::store::{Reader, Store, StoreError};
 
@@ -41,6 +42,8 @@ pub(crate) struct Core {
     /// The records of the batch, which are not durable yet. Its memory and that of `held` are used again by the next
     /// batch.
     records: Vec<Record>,
+    /// The short streams of the batch, whose files are not durable.
+    short_logs: Vec<ShortLog>,
     /// The source of the commit that is being handled, for the leases that follow from it.
     arrival: Option<Arrival>,
     /// The effects of the batch, held back until the records are durable.
@@ -80,6 +83,7 @@ impl Core {
             backlog: VecDeque::new(),
             inbox,
             records: Vec::new(),
+            short_logs: Vec::new(),
             arrival: None,
             held: Vec::new(),
             addressed: Vec::new(),
@@ -140,6 +144,10 @@ impl Core {
                 }
             }
             ToCore::Event(event) => self.handle(event),
+            ToCore::Ended { event, logs } => {
+                self.short_logs.extend(logs);
+                self.handle(event);
+            }
             ToCore::Join { peer, joined } => {
                 self.peers.by_session.insert(joined.session, peer);
                 self.handle(Event::RunnerJoined(*joined));
@@ -183,8 +191,8 @@ impl Core {
                 look(Seen { scheduler: &self.scheduler, counters: &self.counters, now: clock::now() });
             }
             ToCore::SaveSource { repo, source, refs } => {
-                self.save_source(&repo, &source)?;
-                self.save_refs(&repo, refs)?;
+                self.places.save_source((&self.pulse, &mut *self.store), &repo, &source)?;
+                self.places.save_refs((&self.pulse, &mut *self.store), &repo, refs)?;
             }
             ToCore::Forget { builds, rule, at, answer } => {
                 self.flush()?;
@@ -204,41 +212,6 @@ impl Core {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Notes where a repository is observed. A change is a move, or a second repository that goes on in the history of
-    /// the first: only a person can tell which.
-    fn save_source(&mut self, repo: &RepoName, source: &str) -> Result<(), StoreError> {
-        let was = self.pulse.excused(|| self.store.repo_source(repo))?;
-        if was.as_deref() == Some(source) {
-            return Ok(());
-        }
-        if let Some(was) = was {
-            log::warn!(
-                "the repository {repo} is observed at {source} now, and was at {was}: if these are two repositories, \
-                 observe one of them under another --name"
-            );
-        }
-        self.pulse.excused(|| self.store.set_repo_source(repo, source))?;
-        self.places.forget(repo);
-        Ok(())
-    }
-
-    /// Notes what an observer tells of the refs of a repository. A default branch that it cannot tell now stays.
-    fn save_refs(&mut self, repo: &RepoName, mut refs: ObservedRefs) -> Result<(), StoreError> {
-        let was = self.pulse.excused(|| self.store.observed_refs(repo))?;
-        refs.default_branch = refs.default_branch.or_else(|| was.default_branch.clone());
-        if refs == was {
-            return Ok(());
-        }
-        if let (Some(was), Some(now)) = (&was.default_branch, &refs.default_branch)
-            && was != now
-        {
-            log::info!("the default branch of {repo} is {now} now, and was {was}");
-        }
-        self.pulse.excused(|| self.store.set_observed_refs(repo, &refs))?;
-        self.places.forget(repo);
-        Ok(())
-    }
-
     fn take_commit(&mut self, commit: NewCommit, answer: Sender<Reply>) {
         let NewCommit { source, seen, plan, pack } = commit;
         self.arrival = Arrival::of(&source, pack);
@@ -251,7 +224,7 @@ impl Core {
     fn take_order(&mut self, order: NewOrder, answer: Sender<Reply>) -> Result<(), StoreError> {
         let NewOrder { source, plan, place } = order;
         if self.pulse.excused(|| self.store.repo_source(&source.repo))?.is_none() {
-            self.save_source(&source.repo, &place)?;
+            self.places.save_source((&self.pulse, &mut *self.store), &source.repo, &place)?;
         }
         // The same request may have come just before, over a connection that was lost.
         self.flush()?;
@@ -344,7 +317,7 @@ impl Core {
     fn commit(&mut self) -> Result<(), StoreError> {
         let mut said = false;
         loop {
-            match self.store.commit(&self.records) {
+            match self.store.commit_with(&self.records, &self.short_logs) {
                 Err(error) if error.is_transient() => {
                     if !std::mem::replace(&mut said, true) {
                         log::error!("{error}: nothing is accepted until this passes");
@@ -353,6 +326,8 @@ impl Core {
                 }
                 Err(error) => return Err(error),
                 Ok(()) => {
+                    self.logs.kept(&self.short_logs);
+                    self.short_logs.clear();
                     if said {
                         log::info!("{} takes records again", self.data.store().display());
                     }

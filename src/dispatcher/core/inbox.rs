@@ -10,7 +10,7 @@ use crate::dispatcher::data_dir::LogPlace;
 use crate::dispatcher::metrics::Counters;
 use crate::dispatcher::mirrors::TaskPlan;
 use crate::model::reason::NamedJobs;
-use crate::model::{AttemptId, BuildId, BuildSource, JobId, Moment, ObservedRefs, RepoName, WallTime};
+use crate::model::{AttemptId, BuildId, BuildSource, JobId, Moment, ObservedRefs, RepoName, ShortLog, WallTime};
 use crate::scheduler::{Event, Reply, RequestId, RunnerJoined, Scheduler};
 use crate::store::{Rule, Store, StoreError};
 
@@ -35,6 +35,8 @@ pub(crate) type ChangeStore = Box<dyn FnOnce(&mut dyn Store) -> Result<(), Store
 pub(crate) enum ToCore {
     /// An event whose reply nobody waits for.
     Event(Event),
+    /// An attempt has ended, and these are its streams that the store is to keep until their files are durable.
+    Ended { event: Event, logs: Vec<ShortLog> },
     /// A runner has registered; the core reaches it through `peer` from now on.
     Join { peer: Peer, joined: Box<RunnerJoined> },
     /// Asks for the places of the logs of attempts that a runner says it holds. Attempts without a lease are left out.

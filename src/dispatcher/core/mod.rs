@@ -8,6 +8,7 @@ mod batch;
 mod handle;
 mod inbox;
 mod peers;
+mod places;
 mod rest;
 mod watcher;
 

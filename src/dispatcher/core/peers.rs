@@ -1,16 +1,14 @@
 //! The runners as the core knows them: the way to each, its grants, and the commits that it has.
 
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::dispatcher::grants::{Grant, Grants, RepoPlace, StoredBytes};
+use crate::dispatcher::grants::{Grant, Grants, StoredBytes};
 use crate::dispatcher::limits;
 use crate::dispatcher::session::RunnerOutbox;
 use crate::model::{AttemptId, BuildSource, CommitId, Outcome, RepoName, SessionId};
 use crate::scheduler::{Lease, RunnerCommand};
-use crate::store::StoreError;
 
 /// A runner's session, as the core reaches it.
 pub(crate) struct Peer {
@@ -36,30 +34,6 @@ pub(super) struct Arrival {
 impl Arrival {
     pub(super) fn of(source: &BuildSource, pack: Option<Vec<u8>>) -> Option<Self> {
         Some(Self { repo: source.repo.clone(), before: source.trigger.before()?, commit: source.commit, pack: pack? })
-    }
-}
-
-/// The places from which observers read the repositories, and their default branches, as far as they were asked for.
-/// The store has all of them, so they are known after a restart, too.
-#[derive(Default)]
-pub(super) struct Places(FxHashMap<RepoName, RepoPlace>);
-
-impl Places {
-    /// Returns the place of a repository. `read` gets it from the store if it was not asked for yet.
-    pub(super) fn of(
-        &mut self,
-        repo: &RepoName,
-        read: impl FnOnce() -> Result<RepoPlace, StoreError>,
-    ) -> Result<&RepoPlace, StoreError> {
-        Ok(match self.0.entry(repo.clone()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(read()?),
-        })
-    }
-
-    /// Forgets the place of a repository, because the store has another one.
-    pub(super) fn forget(&mut self, repo: &RepoName) {
-        self.0.remove(repo);
     }
 }
 

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use crc32fast::Hasher;
 
 use super::times::TimesFile;
+use crate::model::ShortLog;
 
 /// A log file that is open for writing.
 pub(super) struct LogFile {
     file: File,
     len: u64,
     hasher: Hasher,
+    /// The bytes, as long as they are few and none of them was synced.
+    short: Option<Vec<u8>>,
     times: TimesFile,
     /// The directory whose entry for this file has not been synced yet.
     unsynced_directory: Option<PathBuf>,
@@ -32,12 +35,18 @@ impl LogFile {
             }
             other => other,
         }?;
-        let (mut len, mut hasher, mut buffer) = (0, Hasher::new(), vec![0; 64 * 1024]);
-        while let count @ 1.. = file.read(&mut buffer)? {
-            hasher.update(&buffer[..count]);
-            len += count as u64;
+        let (mut len, mut hasher, mut short) = (0, Hasher::new(), Some(Vec::new()));
+        // Most files are new.
+        if file.metadata()?.len() > 0 {
+            let mut buffer = vec![0; 64 * 1024];
+            while let count @ 1.. = file.read(&mut buffer)? {
+                hasher.update(&buffer[..count]);
+                len += count as u64;
+                add_short(&mut short, &buffer[..count]);
+            }
         }
-        Ok(Self { file, len, hasher, times: TimesFile::of(path), unsynced_directory: (len == 0).then_some(directory) })
+        let unsynced_directory = (len == 0).then_some(directory);
+        Ok(Self { file, len, hasher, short, times: TimesFile::of(path), unsynced_directory })
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -51,6 +60,7 @@ impl LogFile {
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.hasher.update(bytes);
+        add_short(&mut self.short, bytes);
         self.len += bytes.len() as u64;
         Ok(())
     }
@@ -66,7 +76,13 @@ impl LogFile {
         self.times.clear()?;
         self.len = 0;
         self.hasher = Hasher::new();
+        self.short = Some(Vec::new());
         Ok(())
+    }
+
+    /// Returns the bytes if they are few enough for the store to keep them.
+    pub(super) fn short(&self) -> Option<&[u8]> {
+        self.short.as_deref()
     }
 
     /// Makes the file durable, its directory entry included.
@@ -81,6 +97,14 @@ impl LogFile {
             self.unsynced_directory = None;
         }
         Ok(())
+    }
+}
+
+/// Adds the next bytes of a stream that was short so far.
+fn add_short(short: &mut Option<Vec<u8>>, bytes: &[u8]) {
+    match short {
+        Some(before) if before.len() + bytes.len() <= ShortLog::MAX_BYTES => before.extend_from_slice(bytes),
+        _ => *short = None,
     }
 }
 
@@ -103,5 +127,25 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"hello world\0\xff");
         log.clear().unwrap();
         assert_eq!((log.len(), log.crc32()), (0, 0));
+    }
+
+    #[test]
+    fn the_bytes_of_a_short_log_are_known_and_those_of_a_longer_one_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app/b1/test.1.log");
+        let mut log = LogFile::open(&path).unwrap();
+        assert_eq!(log.short(), Some(&[][..]));
+        log.append(b"hello ").unwrap();
+        log.append(b"world").unwrap();
+        assert_eq!(log.short(), Some(&b"hello world"[..]));
+        let mut again = LogFile::open(&path).unwrap();
+        assert_eq!(again.short(), Some(&b"hello world"[..]));
+        again.append(&[b'x'; ShortLog::MAX_BYTES - 11]).unwrap();
+        assert_eq!(again.short().map(<[u8]>::len), Some(ShortLog::MAX_BYTES));
+        again.append(b"x").unwrap();
+        assert_eq!(again.short(), None);
+        assert_eq!(LogFile::open(&path).unwrap().short(), None);
+        again.clear().unwrap();
+        assert_eq!(again.short(), Some(&[][..]));
     }
 }

@@ -7,21 +7,29 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_channel::Sender;
 
 use super::inbox::ToLogs;
-use crate::model::{AttemptId, LogSummary, Outcome};
+use super::kept::KeptLogs;
+use crate::model::{AttemptId, LogSummary, Outcome, ShortLog};
 
 /// A sender to the `logs` thread. The thread ends when all senders are gone.
 #[derive(Clone)]
 pub(crate) struct LogSender {
     sender: Sender<ToLogs>,
     followers: Arc<AtomicUsize>,
+    kept: KeptLogs,
 }
 
 /// A follower of a log, until it is dropped.
 pub(crate) struct Following(Arc<AtomicUsize>);
 
 impl LogSender {
-    pub(crate) fn new(sender: Sender<ToLogs>) -> Self {
-        Self { sender, followers: Arc::default() }
+    /// `kept` learns of the short logs that the store keeps.
+    pub(crate) fn new(sender: Sender<ToLogs>, kept: KeptLogs) -> Self {
+        Self { sender, followers: Arc::default(), kept }
+    }
+
+    /// Notes that the store keeps these short logs from now on.
+    pub(crate) fn kept(&self, logs: &[ShortLog]) {
+        self.kept.note(logs);
     }
 
     /// Sends a message, and waits for room. Returns false if the thread has ended.
@@ -64,7 +72,7 @@ mod tests {
     #[test]
     fn an_end_is_told_where_there_may_be_a_log_or_somebody_follows() {
         let (sender, told) = bounded(8);
-        let logs = LogSender::new(sender);
+        let logs = LogSender::new(sender, KeptLogs::nowhere());
         let ends = |outcome: Outcome, log: &LogSummary| {
             logs.ended(AttemptId(1), &outcome, log);
             told.try_iter().any(|message| matches!(message, ToLogs::Ended { attempt: AttemptId(1) }))

@@ -15,7 +15,7 @@ use crate::dispatcher::core::ToCore;
 use crate::dispatcher::data_dir::{DataDir, LogPlace};
 use crate::dispatcher::limits;
 use crate::dispatcher::session::RunnerOutbox;
-use crate::model::{AttemptId, StreamId, StreamKind};
+use crate::model::{AttemptId, ShortLog, StreamId, StreamKind};
 use crate::scheduler::Event;
 
 /// The state of the logs thread.
@@ -167,13 +167,13 @@ impl Logs {
     /// Passes a result on if all its streams are whole; else asks for the bytes that are missing.
     fn seal(&mut self, seal: Seal) {
         let Seal { session, attempt, mut streams, outcome, duration_ms, steps, execution, answer } = seal;
-        let mut is_whole = true;
+        let (mut is_whole, mut logs) = (true, Vec::new());
         for seal in &mut streams {
             let stream = StreamId { attempt, kind: seal.kind.clone() };
             if self.room.cut.contains(&stream) {
                 self.seal_cut(&stream, seal);
             } else {
-                is_whole &= self.is_whole(&stream, seal, &answer);
+                is_whole &= self.is_whole(&stream, seal, &answer, &mut logs);
             }
         }
         if is_whole {
@@ -181,7 +181,7 @@ impl Logs {
             let log = log.unwrap_or_default();
             let event = Event::AttemptFinished { session, attempt, outcome, log, duration_ms, steps, execution };
             // A core that is gone has ended the dispatcher; the runner delivers the result again to the next one.
-            drop(self.core.send(ToCore::Event(event)));
+            drop(self.core.send(ToCore::Ended { event, logs }));
         }
     }
 
@@ -200,13 +200,25 @@ impl Logs {
         summary.missing = Some(format!("{before}{why}"));
     }
 
-    /// Returns true if a stream is whole, and makes it durable then. Otherwise asks for the missing bytes.
-    fn is_whole(&mut self, stream: &StreamId, seal: &StreamSeal, answer: &RunnerOutbox) -> bool {
+    /// Returns true if a stream is whole. Then it is made durable, or it is short, and added to those that are recorded
+    /// with the outcome. Otherwise asks for the missing bytes.
+    fn is_whole(
+        &mut self,
+        stream: &StreamId,
+        seal: &StreamSeal,
+        answer: &RunnerOutbox,
+        logs: &mut Vec<ShortLog>,
+    ) -> bool {
         let StreamSeal { place, summary, .. } = seal;
         let checked = self.open(stream, place).and_then(|open| {
             let (have, crc32) = (open.file.len(), open.file.crc32());
             if have == summary.bytes && crc32 == summary.crc32 {
-                open.file.sync()?;
+                match open.file.short() {
+                    Some(bytes) => {
+                        logs.push(ShortLog { build: place.build, path: place.path(), bytes: bytes.to_vec() });
+                    }
+                    None => open.file.sync()?,
+                }
                 return Ok(None);
             }
             if have >= summary.bytes {

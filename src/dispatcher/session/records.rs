@@ -12,7 +12,7 @@ use super::worker::Incoming;
 use crate::blobs::BlobStore;
 use crate::dispatcher::core::CoreHandle;
 use crate::dispatcher::data_dir::DataDir;
-use crate::dispatcher::logs::LogSender;
+use crate::dispatcher::logs::{KeptLogs, LogSender};
 use crate::dispatcher::mirrors::Mirrors;
 use crate::dispatcher::operations::Operations;
 use crate::dispatcher::session::credentials::Credentials;
@@ -48,7 +48,7 @@ impl Records {
             data,
             credentials: Credentials::new(Vec::new(), CoreHandle::absent()),
             core: CoreHandle::absent(),
-            logs: LogSender::new(bounded(1).0),
+            logs: LogSender::new(bounded(1).0, KeptLogs::nowhere()),
             reader,
             warnings: Warnings::default(),
             observers: Observers::none(),

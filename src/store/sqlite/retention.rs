@@ -7,7 +7,7 @@
 use rusqlite::{Connection, ToSql, Transaction};
 
 use super::tables::specs::Tasks;
-use super::tables::{artifacts, attempts, builds, execute, forgotten, jobs, meta};
+use super::tables::{artifacts, attempts, builds, execute, forgotten, jobs, meta, short_logs};
 use crate::model::{ArtifactRemoval, AttemptId, BuildId, WallTime};
 use crate::store::Rule;
 
@@ -69,6 +69,7 @@ fn delete(conn: &Connection, build: BuildId) -> rusqlite::Result<()> {
     for job in jobs::of_build(conn, build, &mut Tasks::default())? {
         delete_from("jobs WHERE id", &job.id)?;
     }
+    short_logs::delete_of(conn, build)?;
     for what in ["decisions WHERE build", "ranges WHERE build", "joined WHERE build", "builds WHERE id"] {
         delete_from(what, &build)?;
     }

@@ -48,11 +48,12 @@ const MIGRATIONS: &[&str] = &[
     TWENTIETH,
     TWENTYFIRST,
     TWENTYSECOND,
+    TWENTYTHIRD,
 ];
 
 /// The digest of the tables and indexes that the migrations make. To make them anew for each start, to compare with,
 /// would take longer than the rest of the start.
-const DEFINITIONS: u32 = 216_084_841;
+const DEFINITIONS: u32 = 1_512_035_117;
 
 /// The SQL of each table and index, by name.
 type Definitions = BTreeMap<String, Option<String>>;
@@ -320,6 +321,13 @@ CREATE TABLE caches (
     attempt INTEGER NOT NULL, build INTEGER NOT NULL, task TEXT NOT NULL, number INTEGER NOT NULL,
     saved_at INTEGER NOT NULL, used_at INTEGER NOT NULL, seal INTEGER NOT NULL,
     UNIQUE (repo, trusted, reference, key)
+) STRICT;
+";
+
+const TWENTYTHIRD: &str = "
+-- Short streams whose files are not durable yet. path: in the directory of logs.
+CREATE TABLE short_logs (
+    id INTEGER PRIMARY KEY, build INTEGER NOT NULL, path TEXT NOT NULL, bytes BLOB NOT NULL, seal INTEGER NOT NULL
 ) STRICT;
 ";
 

@@ -13,14 +13,17 @@ use super::lock::Lock;
 use super::tables::specs::Tasks;
 use super::tables::{
     Interned, attempts, builds, caches, credentials, ends, heads, jobs, meta, outcomes, patterns, repos, runners,
-    schedules, secrets,
+    schedules, secrets, short_logs,
 };
 use super::{check, connection, failure, reader, retention, schema, wal};
 use crate::model::{
     ArtifactRemoval, AttemptId, BuildId, CacheEntry, Credential, CredentialId, ObservedRefs, Record, RepoName, Secret,
-    SecretUse, Snapshot, WallTime, WholeBuild,
+    SecretUse, ShortLog, Snapshot, WallTime, WholeBuild,
 };
 use crate::store::{Readers, Rule, Store, StoreError};
+
+/// The most short logs that are read or removed at once, between other work.
+const SHORT_LOGS_AT_A_TIME: u32 = 1_000;
 
 /// Opens the store in the file at `path`, or makes it; refuses one that fails its check, has a newer schema, or is in
 /// use. Migrates an older one.
@@ -34,8 +37,10 @@ pub(super) struct Writer {
     pub(super) conn: Connection,
     path: PathBuf,
     interned: Interned,
+    /// The number of the newest short log. Numbers are not used again while this lives, also if the newest are forgotten.
+    last_short_log: i64,
     /// The last field, so that the lock is released after the file is closed.
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Writer {
@@ -58,15 +63,16 @@ impl Writer {
         // Only now may closing move the log into the file: a store that is refused keeps its log, as evidence.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
             .map_err(|e| failure::failed("open", path, e))?;
-        Ok(Self { conn, path: path.to_owned(), interned: Interned::default(), _lock: lock })
+        let last_short_log = short_logs::last(&conn).map_err(|e| failure::failed("open", path, e))?;
+        Ok(Self { conn, path: path.to_owned(), interned: Interned::default(), last_short_log, lock })
     }
 
     fn failed(&self, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError + use<'_> {
         move |e| failure::failed(doing, &self.path, e)
     }
 
-    fn try_commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
-        let written = self.write(records);
+    fn try_commit(&mut self, records: &[Record], logs: &[ShortLog]) -> Result<(), StoreError> {
+        let written = self.write(records, logs);
         if written.is_err() {
             // The failed transaction may have undone the rows that the remembered numbers stand for.
             self.interned = Interned::default();
@@ -83,7 +89,7 @@ impl Writer {
         if let StoreError::Failed { store, source, .. } = error { StoreError::Full { store, source } } else { error }
     }
 
-    fn write(&mut self, records: &[Record]) -> Result<(), StoreError> {
+    fn write(&mut self, records: &[Record], logs: &[ShortLog]) -> Result<(), StoreError> {
         let failed = |e| failure::failed("write to", &self.path, e);
         let tx = begin(&self.conn).map_err(failed)?;
         let mut batch = Batch::new(&tx, &mut self.interned).map_err(failed)?;
@@ -94,6 +100,10 @@ impl Writer {
             })?;
         }
         drop(batch);
+        for log in logs {
+            self.last_short_log += 1;
+            short_logs::insert(&tx, self.last_short_log, log).map_err(failed)?;
+        }
         tx.commit().map_err(failed)
     }
 
@@ -125,18 +135,36 @@ impl Writer {
 }
 
 impl Store for Writer {
-    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
-        if records.is_empty() {
+    fn commit_with(&mut self, records: &[Record], logs: &[ShortLog]) -> Result<(), StoreError> {
+        if records.is_empty() && logs.is_empty() {
             return Ok(());
         }
-        match self.try_commit(records) {
+        match self.try_commit(records, logs) {
             Err(StoreError::Full { .. }) => {
                 // A checkpoint shrinks the log, which may make room. Its error is ignored: then the disk is full.
                 drop(self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
-                self.try_commit(records)
+                self.try_commit(records, logs)
             }
             other => other,
         }
+    }
+
+    fn is_of_this_boot(&self) -> bool {
+        self.lock.same_boot
+    }
+
+    fn last_short_log(&self) -> Result<i64, StoreError> {
+        let newest = short_logs::last(&self.conn).map_err(self.failed("read short logs from"))?;
+        Ok(if newest > 0 { self.last_short_log } else { 0 })
+    }
+
+    fn short_logs(&self, after: i64) -> Result<Vec<(i64, ShortLog)>, StoreError> {
+        short_logs::after(&self.conn, after, SHORT_LOGS_AT_A_TIME).map_err(self.failed("read short logs from"))
+    }
+
+    fn forget_short_logs(&mut self, up_to: i64) -> Result<bool, StoreError> {
+        let deleted = short_logs::delete(&self.conn, up_to, SHORT_LOGS_AT_A_TIME);
+        Ok(deleted.map_err(self.failed("remove short logs from"))? == SHORT_LOGS_AT_A_TIME as usize)
     }
 
     fn snapshot(&self) -> Result<Snapshot, StoreError> {

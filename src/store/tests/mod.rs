@@ -12,6 +12,7 @@ mod passes;
 mod records;
 mod retention;
 mod secrets;
+mod short_logs;
 pub(super) mod values;
 
 use super::{Reader, Readers, Store};
@@ -50,6 +51,7 @@ macro_rules! over {
                 a_removed_artifact_of_a_finished_build_says_when_and_why_and_the_others_stay;
             caches: a_cache_is_written_once_in_each_scope;
             credentials: credentials_are_replaced_forgotten_and_there_after_a_restart;
+            short_logs: short_logs_are_kept_with_their_batch_until_they_are_forgotten_or_their_build_is;
             secrets: secrets_are_replaced_and_removed_by_name_and_repository;
             outputs: the_outputs_of_a_task_are_those_of_its_newest_attempt_and_go_with_its_build;
             records:

@@ -1,11 +1,12 @@
 //! S1, over the trace of a dispatcher: between reading a request and writing its acknowledgement, the write-ahead log
 //! was written to and then synced with success; and before that the data that came with the request was synced: a pack
 //! by the session that received it, as a note or with its index and their directory, and a log by the thread that
-//! writes logs. A plain function over text.
+//! writes logs, unless it is short: then its bytes are in the write-ahead log. A plain function over text.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
+use surveil::model::ShortLog;
 
 use super::trace::{self, Call, Moment};
 
@@ -15,7 +16,10 @@ pub(crate) struct Shown {
     pub(crate) submissions: usize,
     pub(crate) results: usize,
     pub(crate) packs: usize,
+    /// Those with a sync of their own.
     pub(crate) logs: usize,
+    /// Those that are in the store.
+    pub(crate) short_logs: usize,
     /// Successful syncs of the write-ahead log.
     pub(crate) syncs: usize,
     /// Early acknowledgements, and other faults.
@@ -43,6 +47,8 @@ enum Companion {
     None,
     /// Any log, by any thread.
     Log,
+    /// No sync of its own: these bytes are in the frames of the write-ahead log.
+    ShortLog(Vec<u8>),
     /// By the session's own thread: a note of the pack, or these files, the last one first.
     Pack(Vec<&'static str>),
 }
@@ -54,7 +60,10 @@ struct Connection {
     /// Payload that is yet to come.
     skip: usize,
     has_pack: bool,
-    logged: Vec<u64>,
+    /// The output of each attempt, as far as the trace has it, and its length.
+    logged: HashMap<u64, (Vec<u8>, usize)>,
+    /// The attempt to which the payload belongs that is to come.
+    logs: Option<u64>,
 }
 
 /// The pack and its index before the directory in which they are found from then on; the last is the first.
@@ -101,8 +110,11 @@ impl Checker {
         connection.unread.extend(bytes);
         loop {
             let payload = connection.skip.min(connection.unread.len());
-            connection.unread.drain(..payload);
+            let passed: Vec<u8> = connection.unread.drain(..payload).collect();
             connection.skip -= payload;
+            if let Some(output) = connection.logs.and_then(|attempt| connection.logged.get_mut(&attempt)) {
+                output.0.extend(passed);
+            }
             let Some(end) = connection.unread.iter().position(|byte| *byte == b'\n') else { break };
             let line: Vec<u8> = connection.unread.drain(..=end).collect();
             match serde_json::from_slice::<Value>(&line) {
@@ -121,10 +133,13 @@ impl Checker {
             Some("pack") => {
                 connection.skip = number(&message["bytes"]);
                 connection.has_pack = true;
+                connection.logs = None;
             }
             Some("log") => {
                 connection.skip = number(&message["bytes"]);
-                connection.logged.push(message["attempt"].as_u64().unwrap());
+                let attempt = message["attempt"].as_u64().unwrap();
+                connection.logs = Some(attempt);
+                connection.logged.entry(attempt).or_default().1 += connection.skip;
             }
             Some("dispatch") => {
                 let has_pack = std::mem::take(&mut connection.has_pack);
@@ -133,9 +148,18 @@ impl Checker {
                 self.ask(commit_key(message), call, waits_for);
             }
             Some("results") => {
-                let has_log = connection.logged.iter().any(|attempt| Some(*attempt) == message["attempt"].as_u64());
-                self.shown.logs += usize::from(has_log);
-                self.ask(attempt_key(message), call, if has_log { Companion::Log } else { Companion::None });
+                let output = message["attempt"].as_u64().and_then(|attempt| connection.logged.remove(&attempt));
+                let waits_for = match output {
+                    None => Companion::None,
+                    Some((bytes, length)) if length <= ShortLog::MAX_BYTES => Companion::ShortLog(bytes),
+                    Some(_) => Companion::Log,
+                };
+                match &waits_for {
+                    Companion::ShortLog(_) => self.shown.short_logs += 1,
+                    Companion::Log => self.shown.logs += 1,
+                    _ => {}
+                }
+                self.ask(attempt_key(message), call, waits_for);
             }
             _ => {}
         }
@@ -159,7 +183,7 @@ impl Checker {
         }
         for request in self.requests.values_mut().filter(|request| request.read < call.begun) {
             match &mut request.waits_for {
-                Companion::None => {}
+                Companion::None | Companion::ShortLog(_) => {}
                 Companion::Log => {
                     if call.on.ends_with(".log") {
                         request.waits_for = Companion::None;
@@ -188,8 +212,15 @@ impl Checker {
         if call.numbers.last() == Some(&0) {
             return;
         }
-        for request in self.requests.values_mut().filter(|request| request.waits_for == Companion::None) {
-            request.written.get_or_insert(call.ended);
+        for request in self.requests.values_mut().filter(|request| request.read < call.begun) {
+            if let Companion::ShortLog(bytes) = &request.waits_for
+                && call.data.windows(bytes.len()).any(|frame| frame == bytes)
+            {
+                request.waits_for = Companion::None;
+            }
+            if request.waits_for == Companion::None {
+                request.written.get_or_insert(call.ended);
+            }
         }
     }
 

@@ -14,6 +14,10 @@ const SYNC: &str = "10<core> fdatasync(7</d/surveil.db-wal>) = 0";
 const SEND: &str = r#"10<core> sendto(9<TCP:[a->b]>, "{\"type\":\"ok\",\"repo\":\"r\",\"branch\":\"main\",\"commit\":\"c\"}\n", 60, MSG_DONTWAIT, NULL, 0) = 60"#;
 const READ_RESULT: &str = r#"11<s2-read> recvfrom(8<TCP:[a->c]>, "{\"type\":\"log\",\"attempt\":7,\"offset\":0,\"bytes\":2}\nx\n{\"type\":\"results\",\"attempt\":7}\n", 4096, 0, NULL, NULL) = 83"#;
 const SYNC_LOG: &str = "13<logs> fdatasync(15</d/logs/r/b1/t.1.log>) = 0";
+const READ_LONG_RESULT: &str = r#"11<s2-read> recvfrom(8<TCP:[a->c]>, "{\"type\":\"log\",\"attempt\":7,\"offset\":0,\"bytes\":4097}\n", 4096, 0, NULL, NULL) = 51
+11<s2-read> recvfrom(8<TCP:[a->c]>, "x"..., 4097, 0, NULL, NULL) = 4097
+11<s2-read> recvfrom(8<TCP:[a->c]>, "{\"type\":\"results\",\"attempt\":7}\n", 4096, 0, NULL, NULL) = 31"#;
+const WRITE_LOG: &str = r#"10<core> pwrite64(7</d/surveil.db-wal>, "\0\0x\n\0"..., 4096, 56) = 4096"#;
 const SEND_RESULT: &str =
     r#"10<core> sendto(8<TCP:[a->c]>, "{\"type\":\"ok\",\"attempt\":7}\n", 26, MSG_DONTWAIT, NULL, 0) = 26"#;
 
@@ -35,8 +39,10 @@ fn an_acknowledgement_behind_its_sync_passes() {
     assert_eq!(shown, Shown { submissions: 1, packs: 1, syncs: 1, ..Shown::default() });
     let noted = judge(&[READ_PACK, SYNC_NOTE, WRITE, SYNC, SEND]);
     assert_eq!(noted, shown);
-    let shown = judge(&[READ_RESULT, SYNC_LOG, WRITE, SYNC, SEND_RESULT]);
+    let shown = judge(&[READ_LONG_RESULT, SYNC_LOG, WRITE, SYNC, SEND_RESULT]);
     assert_eq!(shown, Shown { results: 1, logs: 1, syncs: 1, ..Shown::default() });
+    let shown = judge(&[READ_RESULT, WRITE, WRITE_LOG, SYNC, SEND_RESULT]);
+    assert_eq!(shown, Shown { results: 1, short_logs: 1, syncs: 1, ..Shown::default() });
 }
 
 #[test]
@@ -72,7 +78,11 @@ fn what_came_along_is_synced_before_the_store_is_written_to() {
     // The files of the previous pack, which are synced later.
     let earlier = [SYNC_PACK, SYNC_INDEX].map(|line| line.replace("incoming-1/", ""));
     is_noticed(&[READ_PACK, &earlier[0], &earlier[1], SYNC_PLACE, WRITE, SYNC, SEND], "\".pack\"");
-    is_noticed(&[READ_RESULT, WRITE, SYNC, SEND_RESULT], "Log");
+    is_noticed(&[READ_LONG_RESULT, WRITE, SYNC, SEND_RESULT], "Log");
+    is_noticed(&[READ_LONG_RESULT, WRITE_LOG, SYNC, SEND_RESULT], "Log");
+    is_noticed(&[READ_RESULT, WRITE, SYNC, SEND_RESULT], "ShortLog");
+    is_noticed(&[READ_RESULT, SYNC_LOG, WRITE, SYNC, SEND_RESULT], "ShortLog");
+    is_noticed(&[READ_RESULT, WRITE_LOG, SEND_RESULT], "the store is not synced");
 }
 
 #[test]

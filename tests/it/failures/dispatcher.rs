@@ -50,6 +50,37 @@ fn a_killed_dispatcher_goes_on_where_it_stopped_and_nothing_runs_twice() {
     assert!(said.stdout == copy, "who followed the log missed nothing and saw nothing twice");
 }
 
+/// S15. After a power cut, files of short logs may be empty or missing. The lock's file names the boot of the machine in
+/// which the last dispatcher ran.
+#[test]
+fn a_short_log_that_a_power_cut_took_from_the_disk_is_made_anew() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let one = |name: &str, words: &str| format!("[task.{name}]\nrun = \"echo {words}\"\n");
+    let tasks = [one("empty", "one line"), one("missing", "another line"), one("whole", "a third line")];
+    let commit = repository.commit_tasks(&tasks.concat());
+    let dispatcher = world.dispatcher(&[]);
+    let _rest = (world.observer(&[&repository], &[]), world.runner("w1", &[]));
+    world.expect(&commit, "passed");
+    dispatcher.kill();
+    let (logs, lock) = (world.data().join("logs/app/b1"), world.data().join("surveil.lock"));
+    std::fs::write(logs.join("empty.1.log"), "").unwrap();
+    std::fs::remove_file(logs.join("missing.1.log")).unwrap();
+
+    // In the same boot nothing can have been lost, and nothing is looked at.
+    world.dispatcher(&[]).kill();
+    assert!(!logs.join("missing.1.log").exists());
+
+    let text = std::fs::read_to_string(&lock).unwrap();
+    std::fs::write(&lock, format!("{} another-boot\n", text.split(' ').next().unwrap())).unwrap();
+    let dispatcher = world.dispatcher(&[]);
+    dispatcher.says("2 short logs had not reached the disk");
+    let build = world.expect(&commit, "passed");
+    for (name, words) in [("empty", "one line\n"), ("missing", "another line\n"), ("whole", "a third line\n")] {
+        assert_eq!(world.log_of(&build, name), words);
+    }
+}
+
 /// S1, S2: an announcement that was acknowledged is recorded, however soon the dispatcher dies.
 #[test]
 fn a_commit_that_was_accepted_survives_a_kill_at_the_same_moment() {

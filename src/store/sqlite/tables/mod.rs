@@ -30,6 +30,7 @@ pub(super) mod repos;
 pub(super) mod runners;
 pub(super) mod schedules;
 pub(super) mod secrets;
+pub(super) mod short_logs;
 pub(super) mod specs;
 pub(super) mod steps;
 
