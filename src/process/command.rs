@@ -45,7 +45,8 @@ impl fmt::Debug for Command {
 /// Callbacks about the progress of a command.
 #[derive(Default)]
 pub struct ProgressCallbacks<'a> {
-    /// Called by a thread of the supervisor once the process runs, and before its end is known.
+    /// Called by a thread of the supervisor once the process runs, and before its end is known; not for most of those
+    /// that run for a few milliseconds only.
     pub started: Option<Box<dyn FnOnce() + Send>>,
     /// Called if the command has not ended after `LASTING`.
     pub lasting: Option<&'a mut dyn FnMut()>,

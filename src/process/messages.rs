@@ -55,7 +55,7 @@ pub(super) enum Report {
     Ready,
     /// Answers `Serve`: the kernel refused, with this error number.
     Refused(i32),
-    /// The command's process executes its program now. Also answers `Nest`.
+    /// The command's process executes its program. Not sent for most short commands. Also answers `Nest`.
     Started,
     /// The command and all its descendants are gone, or it never started. Answers `Probe` by an exit code, 0 for yes.
     Ended(Ended),

@@ -50,6 +50,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause if the looks enforce a limit.
 const LIMITED_PAUSE: Duration = Duration::from_millis(200);
 
+/// A command that is over sooner counts as short. Nobody waits for the news that it has started, and the runner has a
+/// good part of its work with that.
+const SHORT: Duration = Duration::from_millis(3);
+
 /// Time in which a listening socket of this machine takes a connection, unless its queue is full.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -233,7 +237,11 @@ fn run(
     // Only the command holds its output now.
     drop((output, group));
     family.adopt(running.leader);
-    let watched = report(socket, &Report::Started).and_then(|()| running.watch(socket, family));
+    // A command that could end the runner is told of at once, so that its attempts are counted.
+    let is_kept_apart = guarding.is_some() || family.isolation() == Isolation::PidNamespace;
+    let told_at = running.started.checked_add(SHORT).filter(|_| is_kept_apart);
+    let told = told_at.map_or_else(|| report(socket, &Report::Started), |_| Ok(()));
+    let watched = told.and_then(|()| running.watch(socket, family, told_at));
     // An error of the watch is returned only after the sweep, so that no process is left behind it.
     let leftovers = match family.sweep() {
         Ok(leftovers) => leftovers,
@@ -322,14 +330,20 @@ struct Running {
 }
 
 impl Running {
-    /// Waits until the leader has ended or its grace is over.
-    fn watch(&self, socket: &UnixStream, family: &mut Family) -> Result<WatchEnd, ProcessError> {
+    /// Waits until the leader has ended or its grace is over. Tells the runner of the start at `told_at`, if the leader
+    /// has not ended by then.
+    fn watch(
+        &self,
+        socket: &UnixStream,
+        family: &mut Family,
+        mut told_at: Option<Instant>,
+    ) -> Result<WatchEnd, ProcessError> {
         let mut stopped = None;
         let mut deadline = self.times_out;
         let mut pause = FIRST_LOOK;
         let mut next_look = self.started.checked_add(pause);
         loop {
-            let wake = deadline.into_iter().chain(next_look).min();
+            let wake = deadline.into_iter().chain(next_look).chain(told_at).min();
             let to_read = family.wait(socket, wake).map_err(ProcessError::Talk)?;
             if next_look.is_some_and(|next| clock::instant() >= next) {
                 if family.look_at_memory(self.memory) {
@@ -344,6 +358,10 @@ impl Running {
             family.reap();
             if family.leader_end().is_some() {
                 return Ok(stopped.map_or(WatchEnd::EndedByItself, WatchEnd::Stopped));
+            }
+            if told_at.is_some_and(|at| clock::instant() >= at) {
+                report(socket, &Report::Started)?;
+                told_at = None;
             }
             if to_read {
                 match messages::receive_order(socket).map_err(ProcessError::Talk)? {

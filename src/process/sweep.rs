@@ -72,6 +72,10 @@ impl Family {
         Self { isolation, child_news, leader: None, leader_end: None, killed: 0, memory_bytes: 0, cpu: Duration::ZERO }
     }
 
+    pub(super) fn isolation(&self) -> Isolation {
+        self.isolation
+    }
+
     /// Records that this process of a new command was started.
     pub(super) fn adopt(&mut self, leader: Pid) {
         self.leader = Some(leader);

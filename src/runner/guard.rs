@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::blobs::HomeDirectory;
 use super::canonical::CanonicalPaths;
@@ -13,10 +14,16 @@ use super::error::RunnerError;
 use super::layout::Layout;
 use super::limit_notes::exceeded;
 use super::temporary::Temporary;
+use crate::clock;
 use crate::config::{RunnerSettings, data_dir};
 use crate::error_chain::chain;
 use crate::model::{Ability, CacheRule, ExecutionRecord, Isolation, Recipe, Tier, TierOffer, TierRange};
 use crate::process::{Enforcement, Given, Guard, Supervisor, Usage, View};
+use crate::threads;
+
+/// Time in which hidden files are looked up once for all attempts that begin. What appears meanwhile might as well have
+/// appeared after the look.
+const LOOK_EVERY: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_millis(20) };
 
 /// The file that every data directory of a dispatcher has.
 const DATABASE: &str = "surveil.db";
@@ -139,6 +146,8 @@ pub(super) struct AttemptGuard {
     hidden: BTreeSet<PathBuf>,
     home: Option<PathBuf>,
     paths: CanonicalPaths,
+    /// The guards that were made in the last moment.
+    recent: Mutex<Vec<(Instant, Arc<Guard>)>>,
 }
 
 impl AttemptGuard {
@@ -161,6 +170,7 @@ impl AttemptGuard {
             hidden,
             home: std::env::home_dir(),
             paths: CanonicalPaths::default(),
+            recent: Mutex::default(),
         }
     }
 
@@ -197,14 +207,8 @@ impl AttemptGuard {
     pub(super) fn view(&self, tree: &Path, places: &Places, recipe: &Recipe, sources: Sources<'_>) -> io::Result<View> {
         let Sources { objects, own_home, homes } = sources;
         let is_sealed = self.tier(recipe) == Tier::Sealed;
-        let containers = CONTAINER_SERVICES.iter().filter(|_| is_sealed).map(Path::new);
-        let hidden = self.hidden.iter().map(PathBuf::as_path).chain(containers);
         let by_landlock = matches!(self.means, Means::Landlock);
-        // A mount covers a directory by whatever path it was named. Landlock goes by the paths.
-        let canonical = |path: &Path| if by_landlock { path.canonicalize().ok() } else { self.paths.of(path) };
-        let mut hidden: Vec<PathBuf> = hidden.filter_map(canonical).collect();
-        hidden.sort();
-        hidden.dedup();
+        let guard = self.guard(is_sealed, !recipe.network);
         let mut given =
             vec![Given::in_place(places.told.clone()), Given::in_place(tree.to_owned()), Given::to_read(objects)];
         if !by_landlock {
@@ -215,9 +219,9 @@ impl AttemptGuard {
         if places.temporary != Path::new("/tmp") {
             given.push(Given::in_place(places.temporary.clone()));
         }
-        if let Some(home) = self.home.as_ref().filter(|_| !by_landlock).and_then(|home| canonical(home)) {
+        if let Some(home) = self.home.as_ref().filter(|_| !by_landlock).and_then(|home| self.canonical(home)) {
             let mut shown = &home;
-            if is_sealed || hidden.iter().any(|above| home.starts_with(above)) {
+            if is_sealed || guard.hidden.iter().any(|above| home.starts_with(above)) {
                 fs::create_dir_all(&own_home)?;
                 given.push(Given { at: home.clone(), ..Given::in_place(own_home.clone()) });
                 shown = &own_home;
@@ -231,9 +235,31 @@ impl AttemptGuard {
         } else {
             homes.clear();
         }
-        let guard = Guard { hidden, is_sealed, is_offline: !recipe.network, ..self.means.guard() };
-        let guard = Arc::new(guard);
         Ok(View { guard, given })
+    }
+
+    /// Returns the guard with what is there now of the hidden files, or was a moment ago.
+    fn guard(&self, is_sealed: bool, is_offline: bool) -> Arc<Guard> {
+        let now = clock::instant();
+        let mut recent = threads::lock(&self.recent);
+        recent.retain(|(at, _)| now.saturating_duration_since(*at) < LOOK_EVERY);
+        let known = recent.iter().find(|(_, guard)| (guard.is_sealed, guard.is_offline) == (is_sealed, is_offline));
+        if let Some((_, guard)) = known {
+            return guard.clone();
+        }
+        let containers = CONTAINER_SERVICES.iter().filter(|_| is_sealed).map(Path::new);
+        let hidden = self.hidden.iter().map(PathBuf::as_path).chain(containers);
+        let mut hidden: Vec<PathBuf> = hidden.filter_map(|path| self.canonical(path)).collect();
+        hidden.sort();
+        hidden.dedup();
+        let guard = Arc::new(Guard { hidden, is_sealed, is_offline, ..self.means.guard() });
+        recent.push((now, guard.clone()));
+        guard
+    }
+
+    /// A mount covers a directory by whatever path it was named. Landlock goes by the paths.
+    fn canonical(&self, path: &Path) -> Option<PathBuf> {
+        if matches!(self.means, Means::Landlock) { path.canonicalize().ok() } else { self.paths.of(path) }
     }
 }
 

@@ -213,9 +213,11 @@ impl Commit<'_> {
     }
 
     /// For `map_err`: wraps the kernel's error with the action and a path in the `.git`.
-    fn failed(&self, action: &'static str, path: &str) -> impl FnOnce(Errno) -> GitError {
-        let path = self.root.join(OsStr::from_bytes(DOT_GIT)).join(path);
-        move |errno| GitError::Io { action, path, source: errno.into() }
+    fn failed<'a>(&'a self, action: &'static str, path: &'a str) -> impl FnOnce(Errno) -> GitError + 'a {
+        move |errno| {
+            let path = self.root.join(OsStr::from_bytes(DOT_GIT)).join(path);
+            GitError::Io { action, path, source: errno.into() }
+        }
     }
 }
 
