@@ -186,7 +186,7 @@ fn execute(mut peer: Peer, count: usize) {
                 let attempt = &message["attempt"];
                 let mut results = json!({"type": "results", "attempt": attempt, "outcome": "passed"});
                 if leased % LOG_EVERY == 0 {
-                    let lines = if leased % (2 * LOG_EVERY) == 0 { 1 } else { ShortLog::MAX_BYTES / 20 };
+                    let lines = if leased % (2 * LOG_EVERY) == 0 { 1 } else { ShortLog::MAX_BYTES / 10 };
                     let output = format!("this is attempt {attempt}\n").repeat(lines).into_bytes();
                     peer.say(&json!({"type": "log", "attempt": attempt, "offset": 0, "bytes": output.len()}), &output);
                     (results["log_bytes"], results["log_crc32"]) =
