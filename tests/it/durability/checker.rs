@@ -157,7 +157,7 @@ impl Checker {
                 match &waits_for {
                     Companion::ShortLog(_) => self.shown.short_logs += 1,
                     Companion::Log => self.shown.logs += 1,
-                    _ => {}
+                    Companion::None | Companion::Pack(_) => {}
                 }
                 self.ask(attempt_key(message), call, waits_for);
             }
