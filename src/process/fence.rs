@@ -18,7 +18,7 @@ use landlock::{
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::mounts::reduce_capabilities;
+use super::mounts::{control_groups, reduce_capabilities};
 use super::{Guard, View};
 
 /// The oldest interface that keeps files from being cut short, too.
@@ -57,10 +57,13 @@ impl Fence {
         // Devices are made by root alone, and no build needs to.
         let usual = all & !(AccessFs::MakeBlock | AccessFs::MakeChar);
         let is_root = rustix::process::geteuid().is_root();
-        let mut beside = Vec::new();
-        list_beside(Path::new("/"), &self.hidden, is_root, &mut beside);
+        // Control groups may be read.
+        let groups = control_groups()?;
+        let mut beside = groups.clone();
+        list_beside(Path::new("/"), &[&self.hidden[..], &groups].concat(), is_root, &mut beside);
         for path in beside {
-            let is_kernel = is_root && KERNEL_DIRECTORIES.map(Path::new).contains(&path.as_path());
+            let is_kernel =
+                is_root && KERNEL_DIRECTORIES.iter().any(|of| path.starts_with(of)) || groups.contains(&path);
             rules = grant(rules, &path, if is_kernel { AccessFs::from_read(KNOWN) } else { usual })?;
         }
         for given in &view.given {

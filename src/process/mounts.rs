@@ -121,6 +121,9 @@ impl Mounts {
             hide_disks(Path::new("/dev"), DEVICE_DEPTH)?;
             protect_kernel()?;
         }
+        for point in control_groups()? {
+            make_read_only(&point)?;
+        }
         if is_sealed {
             seal()?;
         }
@@ -333,17 +336,26 @@ fn protect_kernel() -> io::Result<()> {
         rustix::mount::mount_bind(path, path)?;
         change(path, MountFlags::RDONLY)?;
     }
-    for path in mount_points(Path::new("/sys"))? {
+    for path in mount_points(|point, _| point.starts_with("/sys"))? {
         unless_gone(change(&path, MountFlags::RDONLY))?;
     }
     Ok(())
 }
 
-/// The mount points at and below a directory, the outermost first.
-fn mount_points(top: &Path) -> io::Result<Vec<PathBuf>> {
+/// Where control groups are mounted. A command of the runner's user could leave its own there, and lift its limits.
+pub(super) fn control_groups() -> io::Result<Vec<PathBuf>> {
+    mount_points(|_, file_system| file_system.starts_with("cgroup"))
+}
+
+/// The mount points for which `is_wanted` is true, given the path and the kind of file system; the outermost first.
+fn mount_points(is_wanted: impl Fn(&Path, &str) -> bool) -> io::Result<Vec<PathBuf>> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
-    Ok(points.filter(|point| point.starts_with(top) && point.exists()).collect())
+    let points = mounts.lines().filter_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let point = unescaped(before.split(' ').nth(4)?);
+        (is_wanted(&point, after.split(' ').next()?) && point.exists()).then_some(point)
+    });
+    Ok(points.collect())
 }
 
 /// Returns a field of proc_pid_mountinfo(5), in which blanks and a few others are three octal digits behind `\`.
@@ -368,19 +380,23 @@ fn unescaped(field: &str) -> PathBuf {
 
 /// Makes everything read-only that is mounted by now, except for what is this process's own.
 fn seal() -> io::Result<()> {
-    for point in mount_points(Path::new("/"))? {
-        if OWN_MOUNT_POINTS.iter().any(|own| point == Path::new(own)) {
-            continue;
-        }
-        match change(&point, MountFlags::RDONLY) {
-            // Another mount covers it, or its user alone may look at it.
-            Err(error)
-                if matches!(error.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::INVAL | Errno::ACCESS)) => {
-            }
-            changed => unless_gone(changed)?,
-        }
+    for point in mount_points(|point, _| !OWN_MOUNT_POINTS.iter().any(|own| point == Path::new(own)))? {
+        make_read_only(&point)?;
     }
     Ok(())
+}
+
+/// Makes a mount read-only, if this process sees it.
+fn make_read_only(point: &Path) -> io::Result<()> {
+    match change(point, MountFlags::RDONLY) {
+        // Another mount covers it, or its user alone may look at it.
+        Err(error)
+            if matches!(error.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::INVAL | Errno::ACCESS)) =>
+        {
+            Ok(())
+        }
+        changed => unless_gone(changed),
+    }
 }
 
 /// Takes the other capabilities from what this process executes. This process keeps them, so that its commands may not

@@ -127,6 +127,12 @@ fn limits_of_attempts(groups: Result<Groups, String>) -> Option<Arc<Groups>> {
             let enforced = [("memory", memory), ("processes", processes), ("cpus", cpus)];
             let words: Vec<&str> = enforced.iter().filter(|(_, has)| *has).map(|(word, _)| *word).collect();
             log::info!("limits of attempts are enforced by control groups: {}", words.join(", "));
+            if !groups.keeps_limits() {
+                log::warn!(
+                    "control groups are mounted without `nsdelegate`, so a task can lift its limits in a namespace of its \
+                     own: mount -o remount,nsdelegate /sys/fs/cgroup"
+                );
+            }
             Some(Arc::new(groups))
         }
         Err(why) => {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use surveil::model::Isolation;
-use surveil::process::{Command, Exit, Given, Guard, Supervisor, View};
+use surveil::process::{Command, Exit, Given, Guard, Limits, Supervisor, View};
 
 use crate::harness::{Slot, program};
 
@@ -22,8 +22,9 @@ const OBJECT: &str = "work/stores/app.git/objects/object";
 const ESCAPED: &str = "escaped";
 
 /// A machine with a runner's work directory, a dispatcher's data directory, and processes that are not the task's.
-struct Machine {
-    slot: Slot,
+pub(crate) struct Machine {
+    pub(crate) slot: Slot,
+    pub(crate) limits: Limits,
     place: tempfile::TempDir,
     view: View,
     /// Stands for the runner and for another attempt.
@@ -83,7 +84,7 @@ impl Machine {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        Some(Self { slot, place, view, outsider })
+        Some(Self { slot, limits: Limits::default(), place, view, outsider })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -93,7 +94,7 @@ impl Machine {
     fn command(&self, script: &str) -> Command {
         let mut command = self.slot.shell(script);
         command.directory = self.path("work/trees/app/slot0");
-        command.view = Some(self.view.clone());
+        (command.view, command.limits) = (Some(self.view.clone()), self.limits);
         let variables = [
             ("WORK", self.path("work")),
             ("DATA", self.path("data")),
@@ -108,7 +109,7 @@ impl Machine {
     }
 
     #[track_caller]
-    fn withstands(&mut self, tries: &[(&str, &str)]) {
+    pub(crate) fn withstands(&mut self, tries: &[(&str, &str)]) {
         for (name, script) in tries {
             let output = self.run(&format!("exec 2>&1\n{script}\nexit 0"));
             let shown = format!("{name}, {:?}: {output}", self.view.guard);
@@ -152,7 +153,7 @@ fn home() -> PathBuf {
 
 /// Both tiers with the means that work here, each with a machine. If there is none, that is said; what is in force then
 /// is tested with whole runners.
-fn machines() -> Vec<Machine> {
+pub(crate) fn machines() -> Vec<Machine> {
     let tiers = [false, true].into_iter().flat_map(|is_sealed| [(false, is_sealed), (true, is_sealed)]);
     let means =
         |(user_namespace, is_sealed)| Guard { user_namespace, is_sealed, is_offline: is_sealed, ..Guard::default() };
@@ -160,7 +161,7 @@ fn machines() -> Vec<Machine> {
 }
 
 /// A machine on which Landlock is the means, if the kernel has it.
-fn fenced(isolation: Isolation) -> Option<Machine> {
+pub(crate) fn fenced(isolation: Isolation) -> Option<Machine> {
     Machine::guarded(&Guard { by_landlock: true, ..Guard::default() }, isolation)
 }
 

@@ -46,6 +46,7 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) fn new(tier: Isolation) -> Self {
+        crate::groups::detected();
         let place = tempfile::tempdir().unwrap();
         let mark = format!("SURVEIL_TEST_MARK={}", place.path().display());
         Self { supervisor: Supervisor::new(program(), tier), tier, mark, place }

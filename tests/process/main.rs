@@ -6,6 +6,7 @@ mod harness;
 mod deaths;
 mod endings;
 mod escapes;
+mod groups;
 mod leftovers;
 mod limits;
 mod nests;
