@@ -20,6 +20,7 @@ use observer::heard_by_observer;
 pub use crate::blobs::fuzz::manifest;
 pub use crate::cli::fuzz::archive;
 pub use crate::dispatcher::fuzz::{first_bytes, log_in_pieces, uploads};
+pub use crate::git::fuzz::{facts, modules_file};
 pub use git::{objects, pack};
 
 /// Parses a task file, which any commit may bring.
@@ -127,5 +128,7 @@ mod tests {
         each_seed("manifests", manifest);
         each_seed("archives", archive);
         each_seed("blobs", uploads);
+        each_seed("modules", modules_file);
+        each_seed("facts", facts);
     }
 }

@@ -60,6 +60,8 @@ pub(crate) use objects::{EntryKind, Objects, entries};
 pub use pack_store::{KnownFacts, PackStore};
 pub use program::fetch_mirror;
 pub use receiver::Receiver;
+#[cfg(any(test, fuzzing))]
+pub(crate) use submodules::fuzz;
 pub use tree_changes::MAX_CHANGED_PATHS;
 pub use uncommitted::UncommittedWork;
 pub use watched::{Absence, BranchSelection, Head, Range, RefGlob, SubmodulePlaces, Watched};

@@ -4,6 +4,9 @@
 //!
 //! A submodule that cannot be had is no error of the repository: it is told in a sentence, without credentials.
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/git_submodules.rs"]
+pub(crate) mod fuzz;
 mod modules_file;
 mod place;
 
@@ -145,13 +148,12 @@ fn get(
     let own = url_in(&at.git_dir, &module.name);
     let mut why = String::new();
     for url in own.as_deref().into_iter().chain([written]) {
-        if let Some(fault) = place::fault(url) {
-            why = fault.to_owned();
-            continue;
-        }
-        let Some(url) = place::resolve(&at.base, url) else {
-            why = "its URL leads above that of the repository".to_owned();
-            continue;
+        let url = match place::resolve(&at.base, url) {
+            Ok(url) => url,
+            Err(fault) => {
+                why = fault.to_owned();
+                continue;
+            }
         };
         if at.chain.iter().any(|known| *known == (url.clone(), commit)) {
             return Err("it contains itself".to_owned());

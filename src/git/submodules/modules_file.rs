@@ -12,14 +12,17 @@ pub(super) struct Described {
 /// The most submodules of one file.
 pub(super) const MODULES_MAX: usize = 1_000;
 
+/// The characters that git takes for blanks, beside the end of a line.
+const BLANKS: [char; 3] = [' ', '\t', '\r'];
+
 /// Returns the submodules of a file; `None` if git would not read it.
 pub(super) fn parse(content: &[u8]) -> Option<Vec<Described>> {
-    let text = str::from_utf8(content).ok()?;
+    let text = str::from_utf8(content).ok()?.replace("\r\n", "\n");
     let mut found: Vec<Described> = Vec::new();
     let mut current: Option<usize> = None;
-    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(&text);
     loop {
-        rest = rest.trim_start();
+        rest = rest.trim_start_matches(|c| c == '\n' || BLANKS.contains(&c));
         let Some(first) = rest.chars().next() else { return Some(found) };
         match first {
             '#' | ';' => rest = rest.split_once('\n').map_or("", |(_, after)| after),
@@ -46,7 +49,8 @@ pub(super) fn parse(content: &[u8]) -> Option<Vec<Described>> {
                 let after = after.trim_start_matches([' ', '\t']);
                 let (value, after) = match after.strip_prefix('=') {
                     Some(after) => value(after)?,
-                    None => (String::new(), after.split_once('\n').map_or("", |(_, after)| after)),
+                    None if after.is_empty() => (String::new(), after),
+                    None => (String::new(), after.strip_prefix('\n')?),
                 };
                 rest = after;
                 let Some(module) = current.map(|at| &mut found[at]) else { continue };
@@ -68,7 +72,7 @@ fn section(text: &str) -> Option<(Option<String>, &str)> {
     if let Some(after) = after.strip_prefix(']') {
         return Some((None, after));
     }
-    let mut rest = after.trim_start_matches([' ', '\t']).strip_prefix('"')?.chars();
+    let mut rest = after.trim_start_matches(BLANKS).strip_prefix('"')?.chars();
     let mut name = String::new();
     loop {
         match rest.next()? {
@@ -84,7 +88,7 @@ fn section(text: &str) -> Option<(Option<String>, &str)> {
 
 /// Reads a value behind its equals sign, and returns the text of the lines behind it.
 fn value(text: &str) -> Option<(String, &str)> {
-    let mut rest = text.trim_start_matches([' ', '\t']).chars();
+    let mut rest = text.trim_start_matches(BLANKS).chars();
     let (mut value, mut is_quoted) = (String::new(), false);
     // Blanks at the end do not count, unless they are quoted.
     let mut kept = 0;
@@ -111,7 +115,7 @@ fn value(text: &str) -> Option<(String, &str)> {
             }
             Some(c) => {
                 value.push(c);
-                if is_quoted || !c.is_whitespace() {
+                if is_quoted || !BLANKS.contains(&c) {
                     kept = value.len();
                 }
             }
@@ -129,7 +133,7 @@ mod tests {
     use super::*;
     use crate::git::tests::support::Repo;
 
-    const PARTS: [&str; 20] = [
+    const PARTS: [&str; 24] = [
         "[submodule \"a\"]\n",
         "[submodule \"a b\"] ",
         "[Submodule \"q\\\"x\\\\\"]\n",
@@ -150,6 +154,10 @@ mod tests {
         "[submodule x]\n",
         "= 3\n",
         "path = \"open\n",
+        "path = c\r\n",
+        "url = \"d\" \r\n\r\n",
+        "url = e\u{a0}\n",
+        "url f\n",
     ];
 
     proptest! {
@@ -186,7 +194,7 @@ mod tests {
                 expected.sort();
                 prop_assert_eq!(ours, expected, "{:?}", text);
             } else {
-                prop_assert!(parts.iter().any(|part| ["url = a\\qb\n", "[submodule x]\n", "= 3\n", "path = \"open\n"].contains(part)), "{:?}", text);
+                prop_assert!(parts.iter().any(|part| ["url = a\\qb\n", "[submodule x]\n", "= 3\n", "path = \"open\n", "url f\n"].contains(part)), "{:?}", text);
             }
         }
     }

@@ -2,9 +2,19 @@
 
 use crate::git::credentials::without_secrets;
 
-/// Returns the URL that `.gitmodules` means, given the URL of the repository that it is in: git's rules for `./` and
-/// `../`. `None` for a relative URL that leads above the repository's.
-pub(super) fn resolve(base: &str, url: &str) -> Option<String> {
+/// Returns the URL that `.gitmodules` means, given the URL of the repository that it is in; or why it is never given to
+/// git.
+pub(super) fn resolve(base: &str, url: &str) -> Result<String, &'static str> {
+    if let Some(why) = fault(url) {
+        return Err(why);
+    }
+    let url = absolute(base, url).ok_or("its URL leads above that of the repository")?;
+    // `../:x` beside `host:y` would name a program.
+    fault(&url).map_or(Ok(url), Err)
+}
+
+/// Follows git's rules for `./` and `../`. `None` for a URL that leads above the repository's.
+fn absolute(base: &str, url: &str) -> Option<String> {
     if !url.starts_with("./") && !url.starts_with("../") {
         return Some(url.to_owned());
     }
@@ -36,7 +46,7 @@ pub(super) fn resolve(base: &str, url: &str) -> Option<String> {
 }
 
 /// Why a URL is never given to git; `None` if it may be.
-pub(super) fn fault(url: &str) -> Option<&'static str> {
+fn fault(url: &str) -> Option<&'static str> {
     let lower = url.to_ascii_lowercase();
     if url.is_empty() {
         return Some("it has no URL");
@@ -44,7 +54,7 @@ pub(super) fn fault(url: &str) -> Option<&'static str> {
     if url.starts_with('-') {
         return Some("its URL would be taken for an option");
     }
-    if url.contains("::") {
+    if names_program(url) {
         return Some("its URL names a program to be executed");
     }
     if url.chars().any(char::is_control) || ["%0a", "%0d", "%00"].iter().any(|it| lower.contains(it)) {
@@ -54,6 +64,11 @@ pub(super) fn fault(url: &str) -> Option<&'static str> {
         return Some("its URL is longer than 4,096 bytes");
     }
     None
+}
+
+/// Whether git would execute a program by the name before the `::` of this URL (gitremote-helpers(7)).
+fn names_program(url: &str) -> bool {
+    url.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "+-.".contains(c)).starts_with("::")
 }
 
 /// Returns a URL as people are shown it: its host, or the path, without credentials.
@@ -78,7 +93,7 @@ mod tests {
             ("https://h/app", "https://other/x", Some("https://other/x")),
             ("https://h", "../../x", None),
         ] {
-            assert_eq!(resolve(base, url).as_deref(), expected, "{base} {url}");
+            assert_eq!(resolve(base, url).ok().as_deref(), expected, "{base} {url}");
         }
     }
 
@@ -87,11 +102,11 @@ mod tests {
         for url in ["", "-uevil", "ext::sh -c x", "fd::3", "https://h/a\nb", "https://h/%0ahost=x", &"x".repeat(5000)] {
             assert!(fault(url).is_some(), "{url}");
         }
-        for url in
-            ["https://h/x", "ssh://h/x", "git@h:x.git", "../x", "/srv/x", "file:///srv/x", "[::1]".trim_matches(']')]
-        {
-            assert_eq!(fault(url).is_some(), url.contains("::"), "{url}");
+        for url in ["https://h/x", "ssh://[::1]:22/x", "git@h:x.git", "../x", "/srv/x", "file:///srv/a::b", "../:x"] {
+            assert_eq!(fault(url), None, "{url}");
         }
+        // What it is beside makes the last one the name of a program.
+        assert!(resolve("host:app", "../:x").is_err() && resolve("https://h/app", "../:x").is_ok());
         for path in ["", "/a", "../a", "a/../b", "a//b", ".", "a/.git", "a/.GIT/b", "a\nb"] {
             assert!(path_fault(path).is_some(), "{path}");
         }

@@ -1,8 +1,9 @@
 //! Submodules in the work tree of a task: `submodules`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
-use crate::harness::{Repository, World};
+use crate::harness::{Repository, WebServer, World, text};
 
 const TASKS: &str = "[task.with]\nrun = 'cat lib/file; git submodule status; git status --porcelain'\nsubmodules = true\n\
                      [task.without]\nrun = 'ls lib; git status --porcelain'\n";
@@ -56,5 +57,112 @@ fn a_submodule_that_cannot_be_fetched_makes_an_errored_build_that_says_why() {
     let _roles = world.roles(&[&repository]);
     let problem = world.expect(&commit, "errored").problem.unwrap();
     assert!(problem.contains("submodule lib") && problem.contains("127.0.0.1"), "{problem}");
+    assert!(!problem.contains("secret"), "{problem}");
+}
+
+/// Repositories `srv/team/app.git` and `srv/team/lib.git`, the first with the second one as its submodule at this URL.
+/// Returns the commit of `app`.
+fn served(world: &World, url: &str) -> String {
+    let library = world.repository("lib");
+    library.write("file", "of the library\n");
+    let commit = library.commit("first");
+    let app = world.repository("app");
+    app.write(".gitmodules", &format!("[submodule \"lib\"]\n\tpath = lib\n\turl = {url}\n"));
+    fs::create_dir(app.path.join("lib")).unwrap();
+    app.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},lib")]);
+    let head = app.commit_tasks(TASKS);
+    for name in ["app", "lib"] {
+        let bare = world.path(&format!("srv/team/{name}.git"));
+        world.git().run(&["clone", "--quiet", "--bare", text(&world.path(name)), text(&bare)]);
+    }
+    head
+}
+
+/// A dispatcher, a runner, and an observer of a repository by its URL, with these variables.
+fn roles_of(world: &World, url: &str, variables: &[(&str, &str)]) -> [crate::harness::Process; 3] {
+    let dispatcher = world.dispatcher(&[]);
+    let mut command = world.command(&["observer", url]);
+    command.envs(variables.iter().copied());
+    [dispatcher, world.start_command("observer", command), world.runner("w1", &[])]
+}
+
+#[test]
+fn submodules_come_by_http_also_from_a_relative_url_and_from_one_that_has_moved() {
+    for (url, requested) in
+        [("../lib.git", "GET /team/lib.git/"), ("HOST/moved/team/lib.git", "GET /moved/team/lib.git/")]
+    {
+        let world = World::new();
+        let Some(server) = WebServer::new(&world, &world.path("srv")) else { return };
+        let host = format!("http://{}", server.address);
+        let commit = served(&world, &url.replace("HOST", &host));
+        let _roles = roles_of(&world, &format!("{host}/team/app.git"), &[]);
+        let build = world.expect(&commit, "passed");
+        assert!(world.log_of(&build, "with").starts_with("of the library\n"));
+        let requests = server.requests();
+        assert!(requests.iter().any(|line| line.starts_with(requested)), "{requests:?}");
+    }
+}
+
+#[test]
+fn nobody_is_shown_the_password_of_a_submodule_that_comes_by_http() {
+    for (password, verdict) in [("secret", "passed"), ("wrongsecret", "errored")] {
+        let world = World::new();
+        let Some(server) = WebServer::new(&world, &world.path("srv")) else { return };
+        let host = &server.address;
+        let url = format!("http://ada:{password}@{host}/private/team/lib.git");
+        let commit = served(&world, &url);
+        let _roles = roles_of(&world, &format!("http://ada:secret@{host}/private/team/app.git"), &[]);
+        let build = world.expect(&commit, verdict);
+        match verdict {
+            "passed" => assert!(world.log_of(&build, "with").starts_with("of the library\n")),
+            _ => {
+                let problem = build.problem.unwrap();
+                assert!(problem.contains("submodule lib") && problem.contains(host), "{problem}");
+                assert!(!problem.contains(password), "{problem}");
+            }
+        }
+        for (name, said) in world.said() {
+            let said = String::from_utf8_lossy(&said);
+            assert!(!said.contains("secret"), "{name}: {said}");
+        }
+    }
+}
+
+/// A stand-in for ssh: it says how it was called, and executes the command here.
+const SSH: &str = "#!/bin/sh
+echo \"$*\" >>\"$0.calls\"
+for word in \"$@\"; do last=$word; done
+case \"$*\" in *gone.example*) echo 'ssh: Could not resolve hostname gone.example: Name or service not known' >&2; exit 255;; esac
+exec sh -c \"$last\"
+";
+
+#[test]
+fn submodules_come_by_ssh_and_a_host_that_is_not_there_is_told_with_the_reason() {
+    let world = World::new();
+    let ssh = world.path("ssh");
+    fs::write(&ssh, SSH).unwrap();
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+    let variables = [("GIT_SSH", text(&ssh)), ("GIT_SSH_VARIANT", "ssh")];
+    let app = format!("git@git.example:{}", text(&world.path("srv/team/app.git")));
+    let commit = served(&world, "../lib.git");
+    let roles = roles_of(&world, &app, &variables);
+    let build = world.expect(&commit, "passed");
+    assert!(world.log_of(&build, "with").starts_with("of the library\n"));
+    let calls = fs::read_to_string(world.path("ssh.calls")).unwrap();
+    assert!(
+        calls.lines().any(|call| call.contains(" git@git.example ") && call.contains("/srv/team/lib.git")),
+        "{calls}"
+    );
+    drop(roles);
+
+    let world = World::new();
+    let commit = served(&world, "ssh://git:secret@gone.example/team/lib.git");
+    let app = format!("git@git.example:{}", text(&world.path("srv/team/app.git")));
+    let _roles = roles_of(&world, &app, &variables);
+    let problem = world.expect(&commit, "errored").problem.unwrap();
+    assert!(
+        problem.contains("submodule lib") && problem.contains("Could not resolve hostname gone.example"),
+        "{problem}"
+    );
     assert!(!problem.contains("secret"), "{problem}");
 }

@@ -11,6 +11,7 @@ mod process;
 mod repository;
 mod signs;
 mod volume;
+mod web;
 mod wire;
 
 use std::cell::{Cell, RefCell};
@@ -32,6 +33,7 @@ pub(crate) use process::Process;
 pub(crate) use repository::Repository;
 pub(crate) use signs::{Gate, Tally};
 pub(crate) use volume::Volume;
+pub(crate) use web::WebServer;
 pub(crate) use wire::{Wire, hello};
 
 use namespace::Namespace;

@@ -53,7 +53,7 @@ const ROLE: &[&str] = &[
 
 /// Outside packages that belong to some rooms alone, or to a folder of a room.
 const PACKAGES: &[(&str, &[&str])] = &[
-    ("git2", &["git", "fuzz/git"]),
+    ("git2", &["git", "fuzz/git", "fuzz/git_submodules"]),
     ("gix_glob", &["git"]),
     ("flate2", &["git", "fuzz/git"]),
     ("blake3", &["blobs"]),
