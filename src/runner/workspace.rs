@@ -15,6 +15,7 @@ use super::layout::Layout;
 use super::limits::{OPEN_REPOS, PACK_CAPACITY};
 use super::routes::Piece;
 use super::shared_repos::{Changing, SharedRepo, SharedRepos};
+use crate::clock;
 use crate::error_chain::chain;
 use crate::git::{CommitText, GitError, PackStore, TreeSource, Watched, WorkTree};
 use crate::model::reason::LossReason;
@@ -194,7 +195,12 @@ impl Workspace {
         let (commit, keep, source) = (assignment.commit, &assignment.recipe.keep, tree_source(open, assignment));
         // A task may have left files that cannot be removed, so a failure is no proof of a bad commit: it is tried
         // again in a fresh tree.
-        let Err(first) = open.tree.check_out_with(commit, keep, source) else { return Ok(()) };
+        let begun = clock::instant();
+        let Err(first) = open.tree.check_out_with(commit, keep, source) else {
+            let (whole, repositories) = (begun.elapsed(), open.tree.repositories_took());
+            log::debug!("attempt {}: checked out in {whole:.1?}, .git in {repositories:.1?}", assignment.attempt);
+            return Ok(());
+        };
         if is_the_commits_fault(&first) {
             return Err(Outcome::CouldNotStart(chain(&first)));
         }

@@ -22,6 +22,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, OFlags, open};
 use rustix::io::Errno;
@@ -36,6 +37,7 @@ use self::stamp::Time;
 use super::error::GitError;
 use super::objects::{Objects, commit_id, incomplete};
 use super::pack_store::PackStore;
+use crate::clock;
 use crate::model::CommitId;
 
 pub use self::past::TreeSource;
@@ -63,6 +65,7 @@ pub struct WorkTree {
     handed_over: Time,
     /// The facts of its source at the last checkout.
     past: Option<((CommitId, TreeSource), PastFiles)>,
+    repositories_took: Duration,
 }
 
 impl WorkTree {
@@ -99,6 +102,7 @@ impl WorkTree {
             is_planned: false,
             handed_over: Time::default(),
             past: None,
+            repositories_took: Duration::ZERO,
         })
     }
 
@@ -136,6 +140,11 @@ impl WorkTree {
     /// Whether the watched repository has less history than the last checkout asked for.
     pub fn is_history_cut(&self) -> bool {
         self.past.as_ref().is_some_and(|(_, past)| past.is_cut)
+    }
+
+    /// The part of the last checkout that went into the `.git` of the tree, and those of its submodules.
+    pub fn repositories_took(&self) -> Duration {
+        self.repositories_took
     }
 
     /// The directory.
@@ -225,7 +234,7 @@ impl WorkTree {
         let modules_before = self.past.as_ref().map(|(_, past)| past.modules.clone()).unwrap_or_default();
         let mut plan = if self.is_planned && is_same { before.take() } else { None };
         self.is_planned = false;
-        let mut has_touched = false;
+        let (mut has_touched, mut repositories_took) = (false, Duration::ZERO);
         let mut past = self.past.take().filter(|(of, _)| *of == (commit, source));
         self.store.database().with(|objects| {
             let odb = objects.odb()?;
@@ -251,7 +260,9 @@ impl WorkTree {
             let mut pass = Pass { objects, odb: &odb, handed_over, commit, root, path, has_touched: false };
             let passed = pass.run(self.above.as_fd(), self.name(), planned, keep);
             let is_changed = pass.has_touched;
+            let begun = clock::instant();
             let passed = passed.and_then(|()| self.bring_repositories((objects, past), commit, planned, is_changed));
+            repositories_took = begun.elapsed();
             has_touched |= is_changed || matches!(passed, Ok(true));
             // `with` may run this again on a fresh handle, which must not continue from half a plan.
             if passed.is_err() {
@@ -261,7 +272,7 @@ impl WorkTree {
         })?;
         self.plan = plan.unwrap_or_default();
         self.is_planned = true;
-        self.past = past;
+        (self.past, self.repositories_took) = (past, repositories_took);
         Ok(has_touched)
     }
 
