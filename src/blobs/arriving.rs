@@ -3,12 +3,18 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+
+use rustix::fs::Advice;
 
 use super::content::{Form, Unpacking};
 use super::store::{BlobStore, PART, make_private};
 use crate::model::BlobId;
+
+/// Bytes that are written to the disk early. Fewer at a time are not worth the call.
+const EARLY_BYTES: u64 = 256 * 1024;
 
 /// A blob of which the next piece is awaited.
 pub struct Arriving {
@@ -17,6 +23,8 @@ pub struct Arriving {
     path: PathBuf,
     file: File,
     stored: u64,
+    /// The part of it for which the kernel has begun to write to the disk.
+    early: u64,
     bytes: u64,
     unpacking: Unpacking<io::Sink>,
 }
@@ -76,7 +84,7 @@ impl BlobStore {
         if stored != offset {
             return Err(ArrivingError::Gap { id, stored, offset });
         }
-        Ok(Arriving { id, path, file, stored, bytes, unpacking })
+        Ok(Arriving { id, path, file, stored, early: stored, bytes, unpacking })
     }
 }
 
@@ -102,7 +110,21 @@ impl Arriving {
             return Err(self.wrong());
         }
         self.stored += piece.len() as u64;
+        self.write_early();
         Ok(self.stored)
+    }
+
+    /// Lets the kernel begin to write to the disk, so that less is left when all blobs are synced. The advice drops
+    /// pages that are on the disk, and begins to write those that are not.
+    fn write_early(&mut self) {
+        let Some(length) = NonZeroU64::new(self.stored - self.early).filter(|length| length.get() >= EARLY_BYTES)
+        else {
+            return;
+        };
+        if let Err(error) = rustix::fs::fadvise(&self.file, self.early, Some(length), Advice::DontNeed) {
+            log::debug!("blob {} is not written early: {error}", self.id);
+        }
+        self.early = self.stored;
     }
 
     /// Ends the blob behind its last piece. It is whole if its bytes are those of its name.

@@ -96,12 +96,20 @@ impl BlobStore {
     /// Returns whether a blob is there. If it is, the next sweep leaves it.
     pub fn renew(&self, id: BlobId) -> io::Result<bool> {
         let _renewing = threads::lock(&self.renewing);
-        let Some(StoredBlob { file, .. }) = self.read(id)? else { return Ok(false) };
-        let now = system_time(clock::wall());
-        if now.duration_since(file.metadata()?.modified()?).is_ok_and(|age| age > RENEW_AFTER) {
-            file.set_modified(now)?;
+        for form in [Form::Plain, Form::Packed] {
+            let path = self.path(id, form);
+            let meta = match fs::metadata(&path) {
+                Ok(meta) => meta,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let now = system_time(clock::wall());
+            if now.duration_since(meta.modified()?).is_ok_and(|age| age > RENEW_AFTER) {
+                File::open(&path)?.set_modified(now)?;
+            }
+            return Ok(true);
         }
-        Ok(true)
+        Ok(false)
     }
 
     /// Returns how much of a blob has arrived for this owner, and is no blob of the store yet.

@@ -35,6 +35,8 @@ pub(super) enum BlobWork {
         attempt: AttemptId,
         manifests: Vec<BlobId>,
     },
+    /// The attempt has ended: what has arrived for it and was not settled is of no use.
+    Clear(AttemptId),
     /// A question whose answer waits for the disk.
     Ask(Box<dyn FnOnce() -> ToRunner + Send>),
 }
@@ -105,6 +107,11 @@ impl Receiving {
                 BlobWork::Have(attempt, blobs) => (attempt, self.lacking(attempt, &blobs)),
                 BlobWork::Piece { attempt, blob, piece, bytes } => (attempt, self.take(attempt, blob, &piece, &bytes)),
                 BlobWork::Settle { attempt, manifests } => (attempt, self.settle(attempt, &manifests)),
+                BlobWork::Clear(attempt) => {
+                    self.current.remove(&attempt);
+                    self.store.clear(&attempt.to_string());
+                    continue;
+                }
                 BlobWork::Ask(answer) => {
                     self.outbox.send(&Frame::new(&answer()));
                     continue;

@@ -283,6 +283,12 @@ impl RunnerSession {
         let execution = execution.map(|reported| translate::execution(*reported));
         let session = self.session.id;
         let grant = self.grants.of(attempt);
+        if grant.is_some()
+            && let Some(blobs) = &self.blobs
+        {
+            // If the thread has ended meanwhile, a sweep removes it in a day.
+            drop(blobs.send(BlobWork::Clear(attempt)));
+        }
         let artifacts = translate::left_artifacts(artifacts)?;
         let outcome = if grant.is_some() { self.with_artifacts(outcome, &artifacts) } else { outcome };
         if !artifacts.is_empty()
