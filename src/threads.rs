@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, Scope};
 
 use rustix::process::Resource;
 
@@ -65,6 +65,34 @@ pub fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 's
 /// Starts a thread with room for deep recursion or large buffers on its stack.
 pub fn spawn_large<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'static) -> io::Result<Thread<T>> {
     start(name, LARGE_STACK_BYTES, body)
+}
+
+/// Starts a thread that ends with a scope, and may borrow what lives longer.
+pub fn spawn_scoped<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    body: impl FnOnce() + Send + 'scope,
+) -> io::Result<()> {
+    debug_assert!(name.len() <= 15, "{name}");
+    let permit = Permit::take(STACK_BYTES as u64)?;
+    let counted = move || {
+        body();
+        drop(permit);
+    };
+    // The scope waits for its end, and passes a panic on.
+    Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn_scoped(scope, counted)?;
+    Ok(())
+}
+
+/// Executes `body` on this thread and on another one at once, and waits for both. If there is no room for another
+/// thread, this one does all the work.
+pub fn on_two(name: &str, body: &(dyn Fn() + Sync)) {
+    std::thread::scope(|scope| {
+        if let Err(error) = spawn_scoped(scope, name, body) {
+            log::debug!("no thread {name}: {error}");
+        }
+        body();
+    });
 }
 
 fn start<T: Send + 'static>(

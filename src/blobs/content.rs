@@ -16,6 +16,8 @@ const MAX_WINDOW_LOG: u32 = 23;
 
 /// Bytes that are decompressed at once: as many as a block of zstd may have.
 const DECODED_BYTES: usize = 128 * 1024;
+/// Bytes that are summed up at once.
+const SUMMED_BYTES: usize = 128 * 1024;
 
 /// The form in which a blob is stored and sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,11 +138,16 @@ impl<W: Write + 'static> Unpacking<W> {
 }
 
 /// Returns the name of all bytes of a reader, and their number.
-pub fn sum(mut reader: impl Read) -> io::Result<(BlobId, u64)> {
+pub fn sum(reader: impl Read) -> io::Result<(BlobId, u64)> {
+    sum_with(reader, &mut Vec::new())
+}
+
+/// Like [`sum`], with a buffer that may be used again.
+pub fn sum_with(mut reader: impl Read, buffer: &mut Vec<u8>) -> io::Result<(BlobId, u64)> {
     let mut summing = Summing::new(io::sink(), u64::MAX);
-    let mut buffer = vec![0; 128 * 1024];
+    buffer.resize(SUMMED_BYTES, 0);
     loop {
-        match reader.read(&mut buffer) {
+        match reader.read(buffer) {
             Ok(0) => break,
             Ok(count) => summing.write_all(&buffer[..count])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -163,7 +170,11 @@ pub fn pack_pays(part: &[u8]) -> bool {
     zstd::bulk::compress(part, LEVEL).is_ok_and(|packed| packed.len() + part.len() / 20 < part.len())
 }
 
-/// Returns a reader of the compressed form. The same bytes have the same form, so that sending it can be resumed.
-pub fn packing<'a>(reader: impl BufRead + 'a) -> io::Result<impl Read + 'a> {
-    read::Encoder::with_buffer(reader, LEVEL)
+/// Returns a reader of the compressed form of so many bytes. The same bytes have the same form, so that sending it can
+/// be resumed. If there are more bytes or fewer, reading fails.
+pub fn packing<'a>(reader: impl BufRead + 'a, bytes: u64) -> io::Result<impl Read + 'a> {
+    let mut encoder = read::Encoder::with_buffer(reader, LEVEL)?;
+    // A short blob then needs little memory, which takes longer to get than the blob to compress.
+    encoder.set_pledged_src_size(Some(bytes))?;
+    Ok(encoder)
 }

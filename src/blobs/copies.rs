@@ -1,10 +1,10 @@
 //! A bounded directory of copies of blobs that are stored elsewhere, so that they need not be sent again. `AB/REST` is
 //! the copy of the blob of that name. Nothing is synced, and nothing is believed: a copy is verified whenever it is
-//! read, so a power cut, a bad disk or another process can only make it useless. The copies that were used longest ago
-//! are removed first.
+//! read, so a power cut, a bad disk or another process can only make it useless. For the same reason a copy can be made
+//! of a file that is not read again. The copies that were used longest ago are removed first.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +24,8 @@ const RENEW_AFTER: Duration = Duration::from_secs(60 * 60);
 const PIECE_BYTES: usize = 128 * 1024;
 /// The part of the limit that a removal leaves, in tenths, so that it is not done again at once.
 const LEFT_TENTHS: u64 = 9;
+/// The part of the limit that one owner's files may have, so that a large artifact does not push out everything else.
+const LARGEST_PART: u64 = 2;
 
 /// Copies of blobs in a directory of this process. Clones share one.
 #[derive(Debug, Clone)]
@@ -32,6 +34,15 @@ pub struct BlobCopies {
     limit: u64,
     /// The number of the next file that is written.
     next: Arc<AtomicU64>,
+}
+
+/// A copy that is open for reading.
+#[derive(Debug)]
+pub struct StoredCopy {
+    id: BlobId,
+    path: PathBuf,
+    file: File,
+    length: u64,
 }
 
 /// A copy that is being written. If it is dropped, nothing of it stays.
@@ -56,24 +67,56 @@ impl BlobCopies {
         Self { root: Arc::new(root), limit, next: Arc::default() }
     }
 
+    /// Whether files of so many bytes are worth a copy.
+    #[must_use]
+    pub fn takes(&self, bytes: u64) -> bool {
+        bytes <= self.limit / LARGEST_PART
+    }
+
     /// Whether there is a copy of this length. If there is, it was just used.
     #[must_use]
     pub fn has(&self, id: BlobId, bytes: u64) -> bool {
-        let Ok(file) = OpenOptions::new().append(true).open(self.path(id)) else { return false };
-        let Ok(meta) = file.metadata() else { return false };
+        self.find(id).is_some_and(|copy| copy.length == bytes)
+    }
+
+    /// Opens a copy, which was just used then. One that cannot be opened is none.
+    #[must_use]
+    pub fn find(&self, id: BlobId) -> Option<StoredCopy> {
+        let path = self.path(id);
+        let file = File::open(&path).ok()?;
+        let meta = file.metadata().ok()?;
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(clock::wall().0.max(0).unsigned_abs());
         let is_old = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age > RENEW_AFTER);
         if meta.modified().is_ok_and(is_old) {
             // It goes a little sooner if this fails.
             file.set_modified(now).ok();
         }
-        meta.len() == bytes
+        Some(StoredCopy { id, path, file, length: meta.len() })
     }
 
-    /// Returns the length of a copy, if there is one.
+    /// Returns a blob of at most `limit` bytes from its copy.
     #[must_use]
-    pub fn length(&self, id: BlobId) -> Option<u64> {
-        fs::metadata(self.path(id)).ok().map(|meta| meta.len())
+    pub fn text(&self, id: BlobId, limit: u64) -> Option<Vec<u8>> {
+        let copy = self.find(id).filter(|copy| copy.length <= limit)?;
+        let (mut text, length) = (Vec::new(), copy.length);
+        let is_sound = copy.read(length, &mut text, &mut Vec::new()).unwrap_or(false);
+        is_sound.then_some(text)
+    }
+
+    /// Makes a copy of a blob that is in memory.
+    pub fn keep_text(&self, id: BlobId, text: &[u8]) -> io::Result<()> {
+        let mut copy = self.begin()?;
+        copy.write_all(text)?;
+        self.keep(id, copy)
+    }
+
+    /// Makes a copy of a file that has the bytes of this blob.
+    pub fn keep_file(&self, id: BlobId, mut file: &File) -> io::Result<()> {
+        let mut copy = self.begin()?;
+        file.seek(SeekFrom::Start(0))?;
+        // The kernel copies, and shares the blocks if the file system can.
+        io::copy(&mut file, &mut copy.file)?;
+        self.keep(id, copy)
     }
 
     /// Begins a copy.
@@ -106,41 +149,6 @@ impl BlobCopies {
         Ok(())
     }
 
-    /// Writes a blob of so many bytes from its copy. Returns false if there is none, or if its bytes are not those of
-    /// its name: what was written then is of no use, and the copy is removed.
-    pub fn read(&self, id: BlobId, bytes: u64, to: &mut dyn Write) -> io::Result<bool> {
-        let path = self.path(id);
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        // One that grew is found by one byte more.
-        let mut summing = Summing::new(to, bytes.saturating_add(1));
-        let mut buffer = vec![0; PIECE_BYTES.min(usize::try_from(bytes).unwrap_or(PIECE_BYTES) + 1)];
-        let mut left = bytes.saturating_add(1);
-        while left > 0 {
-            match file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => {
-                    let taken = count.min(usize::try_from(left).unwrap_or(count));
-                    summing.write_all(&buffer[..taken])?;
-                    left -= taken as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A part of the disk that cannot be read is damage like any other.
-                Err(_) => break,
-            }
-        }
-        let (_, found, length) = summing.finish();
-        if (found, length) == (id, bytes) {
-            return Ok(true);
-        }
-        log::warn!("the copy of blob {id} was damaged on the disk, and is removed");
-        fs::remove_file(&path)?;
-        Ok(false)
-    }
-
     /// Removes the copies that were used longest ago, if all of them are too many. Returns the bytes that this freed.
     pub fn shrink(&self) -> io::Result<u64> {
         let mut copies = Vec::new();
@@ -162,7 +170,11 @@ impl BlobCopies {
             if total - freed <= left {
                 break;
             }
-            fs::remove_file(&path)?;
+            match fs::remove_file(&path) {
+                // Another slot is removing copies, too.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
             freed += bytes;
         }
         Ok(freed)
@@ -172,6 +184,42 @@ impl BlobCopies {
         let name = id.to_string();
         let (directory, rest) = name.split_at(2);
         self.root.join(directory).join(rest)
+    }
+}
+
+impl StoredCopy {
+    /// Writes the blob, which has so many bytes. Returns false if the bytes are not those of its name: what was written
+    /// then is of no use, and the copy is removed. An error is one of the writer. `buffer` may be used again.
+    pub fn read(mut self, bytes: u64, to: &mut dyn Write, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        // One that grew is found by one byte more.
+        let mut left = bytes.saturating_add(1);
+        let mut summing = Summing::new(to, left);
+        buffer.resize(PIECE_BYTES, 0);
+        while left > 0 {
+            match self.file.read(buffer) {
+                Ok(0) => break,
+                Ok(count) => {
+                    let taken = count.min(usize::try_from(left).unwrap_or(count));
+                    summing.write_all(&buffer[..taken])?;
+                    left -= taken as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A part of the disk that cannot be read is damage like any other.
+                Err(_) => break,
+            }
+        }
+        let (_, found, length) = summing.finish();
+        if (found, length) == (self.id, bytes) {
+            return Ok(true);
+        }
+        log::warn!("the copy of blob {} was damaged on the disk, and is removed", self.id);
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                log::warn!("could not remove {}: {error}", self.path.display());
+            }
+            Ok(()) | Err(_) => {}
+        }
+        Ok(false)
     }
 }
 

@@ -21,6 +21,8 @@ pub struct TreeDirectory {
     pub(super) root: OwnedFd,
     /// Whether something that is in the way of an entry is removed.
     pub(super) replaces: bool,
+    /// Whether files are written under their own names, which nothing has.
+    pub(super) adds: bool,
 }
 
 /// Something that was found in a directory.
@@ -37,6 +39,7 @@ pub struct Found {
 pub enum FoundKind {
     File {
         executable: bool,
+        bytes: u64,
     },
     /// A symbolic link and its target; `None` if that is not UTF-8.
     Link {
@@ -61,7 +64,13 @@ impl TreeDirectory {
     /// Opens the directory at `path`. The path itself may have symbolic links.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { root: rustix::fs::open(path, flags, Mode::empty())?, replaces: false })
+        Ok(Self { root: rustix::fs::open(path, flags, Mode::empty())?, replaces: false, adds: false })
+    }
+
+    /// Opens the directory at `path`, to write files in places where nothing is. Nobody reads them before all of them
+    /// are there, so each is written under its own name, which is quicker than a rename.
+    pub fn open_adding(path: &Path) -> io::Result<Self> {
+        Ok(Self { adds: true, ..Self::open(path)? })
     }
 
     /// Opens the directory at `path`, to write entries that take the place of what is there, whatever it is.
@@ -82,7 +91,7 @@ impl TreeDirectory {
     }
 
     /// Opens the directory in which the last name of a path stands; `None` for the root.
-    fn parent<'p>(&self, path: &'p str) -> io::Result<(Option<OwnedFd>, &'p str)> {
+    pub(super) fn parent<'p>(&self, path: &'p str) -> io::Result<(Option<OwnedFd>, &'p str)> {
         let Some((above, name)) = path.rsplit_once('/') else { return Ok((None, path)) };
         let mut at: Option<OwnedFd> = None;
         for name in above.split('/') {
@@ -122,7 +131,10 @@ fn walk_directory<E: From<PathTrouble>>(
         let found = |kind: FoundKind| Found { path: below.clone(), mtime_ns: mtime_ns(&stat), kind };
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             _ if !is_text => FoundKind::BadName,
-            FileType::RegularFile => FoundKind::File { executable: stat.st_mode & 0o100 != 0 },
+            FileType::RegularFile => FoundKind::File {
+                executable: stat.st_mode & 0o100 != 0,
+                bytes: u64::try_from(stat.st_size).unwrap_or(0),
+            },
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(directory, &*name, Vec::new());
                 let target = target.map_err(|error| trouble(&below, error.into()))?;

@@ -22,10 +22,10 @@ mod store;
 mod tests;
 
 pub use arriving::{Arriving, ArrivingError};
-pub use content::{Form, Unpacking, pack_pays, packing, sum, sum_of};
-pub use copies::{BlobCopies, CopyWriter};
+pub use content::{Form, Unpacking, pack_pays, packing, sum, sum_of, sum_with};
+pub use copies::{BlobCopies, CopyWriter, StoredCopy};
 pub use directory::{Found, FoundKind, PathTrouble, TreeDirectory};
 pub use manifest::{Entry, EntryKind, ManifestError, read_manifest, stays_inside, write_manifest};
 pub use merging::{Clash, merge};
-pub use place::Placing;
+pub use place::{Placer, Placing};
 pub use store::{ARRIVING, Arrived, BlobStore, StoredBlob, Swept};

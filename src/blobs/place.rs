@@ -4,40 +4,74 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use super::directory::{DIRECTORY, MAX_DEPTH, TreeDirectory, names};
 
-const NEW_FILE: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
+/// Open for reading, too, so that a copy can be made of it.
+const NEW_FILE: OFlags = OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
 
 /// A file that is being written. If it is dropped, nothing of it stays.
 #[derive(Debug)]
 pub struct Placing {
-    parent: OwnedFd,
+    parent: Arc<OwnedFd>,
     name: String,
-    /// The name that it has meanwhile.
-    unfinished: String,
-    file: File,
+    /// The name that it has meanwhile, if that is another one.
+    unfinished: Option<String>,
+    file: Arc<File>,
     replaces: bool,
     is_finished: bool,
+}
+
+/// Begins files in directories of which the last one stays open: most files of a manifest lie beside the one before.
+#[derive(Debug, Default)]
+pub struct Placer<'a> {
+    last: Option<(&'a TreeDirectory, &'a str, Arc<OwnedFd>)>,
+}
+
+impl<'a> Placer<'a> {
+    /// Begins a file at a checked path, like [`TreeDirectory::begin_file`].
+    pub fn begin(&mut self, tree: &'a TreeDirectory, path: &'a str, executable: bool) -> io::Result<Placing> {
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let known = self.last.as_ref().filter(|(of, at, _)| std::ptr::eq(*of, tree) && *at == above);
+        let parent = match known {
+            Some((.., parent)) => parent.clone(),
+            None => {
+                let parent = Arc::new(tree.make_parent(path)?.0);
+                self.last = Some((tree, above, parent.clone()));
+                parent
+            }
+        };
+        tree.begin_in(parent, name, executable)
+    }
 }
 
 impl TreeDirectory {
     /// Begins a file at a checked path, and makes the directories above it.
     pub fn begin_file(&self, path: &str, executable: bool) -> io::Result<Placing> {
         let (parent, name) = self.make_parent(path)?;
+        self.begin_in(Arc::new(parent), name, executable)
+    }
+
+    fn begin_in(&self, parent: Arc<OwnedFd>, name: &str, executable: bool) -> io::Result<Placing> {
         let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
+        let begun = |parent, unfinished, file: OwnedFd| {
+            let (name, file) = (name.to_owned(), Arc::new(file.into()));
+            Placing { parent, name, unfinished, file, replaces: self.replaces, is_finished: false }
+        };
+        if self.adds {
+            let file = rustix::fs::openat(&parent, name, NEW_FILE, mode)?;
+            return Ok(begun(parent, None, file));
+        }
         for number in 0.. {
             let unfinished = format!(".surveil-{}-{number}", std::process::id());
             match rustix::fs::openat(&parent, &unfinished, NEW_FILE, mode) {
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
-                Ok(file) => {
-                    let (name, file) = (name.to_owned(), file.into());
-                    return Ok(Placing { parent, name, unfinished, file, replaces: self.replaces, is_finished: false });
-                }
+                Ok(file) => return Ok(begun(parent, Some(unfinished), file)),
             }
         }
         unreachable!("some number is free")
@@ -65,6 +99,12 @@ impl TreeDirectory {
         Ok(())
     }
 
+    /// Removes a file or link at a checked path.
+    pub fn remove(&self, path: &str) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        Ok(rustix::fs::unlinkat(parent.as_ref().unwrap_or(&self.root), name, AtFlags::empty())?)
+    }
+
     /// Opens the directory in which the last name of a path stands. Makes those that are missing.
     fn make_parent<'p>(&self, path: &'p str) -> io::Result<(OwnedFd, &'p str)> {
         let mut at = self.root.try_clone()?;
@@ -86,7 +126,11 @@ fn make_and_open(parent: BorrowedFd<'_>, name: &str, replaces: bool) -> io::Resu
     match rustix::fs::openat(parent, name, DIRECTORY, Mode::empty()) {
         Ok(directory) => Ok((directory, is_made)),
         Err(Errno::NOTDIR | Errno::LOOP) if replaces => {
-            rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
+            match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+                // Another thread that needs the directory may have been quicker.
+                Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => {}
+                Err(error) => return Err(error.into()),
+            }
             make_and_open(parent, name, false)
         }
         Err(error) => Err(in_the_way(name, error)),
@@ -128,26 +172,34 @@ fn times(mtime_ns: i64) -> Timestamps {
 
 impl Placing {
     /// Gives the file its name, in place of a file or link that has it.
-    pub fn finish(mut self, mtime_ns: i64) -> io::Result<()> {
-        rustix::fs::futimens(&self.file, &times(mtime_ns))?;
-        let rename =
-            |placing: &Self| rustix::fs::renameat(&placing.parent, &placing.unfinished, &placing.parent, &placing.name);
-        match rename(&self) {
+    pub fn finish(self, mtime_ns: i64) -> io::Result<()> {
+        self.finish_open(mtime_ns).map(drop)
+    }
+
+    /// Like [`Placing::finish`]. Returns the file, open for reading.
+    pub fn finish_open(mut self, mtime_ns: i64) -> io::Result<Arc<File>> {
+        rustix::fs::futimens(&*self.file, &times(mtime_ns))?;
+        let Some(unfinished) = &self.unfinished else {
+            self.is_finished = true;
+            return Ok(self.file.clone());
+        };
+        let rename = || rustix::fs::renameat(&*self.parent, unfinished, &*self.parent, &self.name);
+        match rename() {
             Ok(()) => {}
             Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) if self.replaces => {
                 remove(self.parent.as_fd(), self.name.as_str(), 0)?;
-                rename(&self)?;
+                rename()?;
             }
             Err(error) => return Err(in_the_way(&self.name, error)),
         }
         self.is_finished = true;
-        Ok(())
+        Ok(self.file.clone())
     }
 }
 
 impl Write for Placing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        (&*self.file).write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -159,7 +211,8 @@ impl Drop for Placing {
     fn drop(&mut self) {
         if !self.is_finished {
             // The error is ignored: the file is useless, and its name says whose it is.
-            let _ = rustix::fs::unlinkat(&self.parent, &self.unfinished, AtFlags::empty());
+            let name = self.unfinished.as_ref().unwrap_or(&self.name);
+            let _ = rustix::fs::unlinkat(&*self.parent, name, AtFlags::empty());
         }
     }
 }

@@ -92,7 +92,7 @@ pub(crate) struct RunnerFlags {
     /// Most bytes that the cache for tasks with `tool_cache` takes in the work directory; 0 for none
     #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::TOOL_CACHE_BYTES), help_heading = "Limits")]
     pub(crate) tool_cache_size: Bytes,
-    /// Most bytes of copies of cached files to keep in the work directory
+    /// Most bytes of copies of files of caches and taken artifacts to keep in the work directory
     #[arg(long, value_name = "SIZE", default_value_t = Bytes(defaults::CACHE_BYTES), help_heading = "Limits")]
     pub(crate) cache_size: Bytes,
     /// Take no job if the work directory has less free space than this

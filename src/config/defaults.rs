@@ -76,7 +76,7 @@ pub const ARTIFACT_FILES: u64 = 250_000;
 pub const ARTIFACT_BYTES: u64 = 50 << 30;
 /// The most bytes that a runner's tool cache takes: as much as ccache takes by itself.
 pub const TOOL_CACHE_BYTES: u64 = 5 << 30;
-/// Bytes of copies of cached files that a runner keeps: the caches of some projects.
+/// Bytes of copies of files that a runner keeps: the caches of some projects, and what their tasks take.
 pub const CACHE_BYTES: u64 = 20 << 30;
 /// Free space below which a runner starts no attempt. A checkout and a small build fit into it, so that attempts rarely
 /// fail because of a full disk.

@@ -113,7 +113,7 @@ pub struct RunnerSettings {
     pub artifact_bytes: u64,
     /// The most bytes that the tool cache takes; 0 for none.
     pub tool_cache_bytes: u64,
-    /// The most bytes of copies of cached files that it keeps.
+    /// The most bytes of copies of files of caches and taken artifacts that it keeps.
     pub cache_bytes: u64,
     /// The least and the most of the tiers that it offers. `None`: all that the kernel permits.
     pub isolation: Option<TierRange>,

@@ -58,7 +58,9 @@ fn known(bytes: Vec<u8>, form: Form) -> Known {
     let mut sent = Vec::new();
     match form {
         Form::Plain => sent.clone_from(&bytes),
-        Form::Packed => drop(packing(bytes.as_slice()).expect("bytes can be read").read_to_end(&mut sent)),
+        Form::Packed => {
+            drop(packing(bytes.as_slice(), bytes.len() as u64).expect("bytes can be read").read_to_end(&mut sent))
+        }
     }
     Known { id, bytes, form, sent }
 }

@@ -222,7 +222,7 @@ impl Layout {
         self.root.join("tool-cache")
     }
 
-    /// Returns the directory of copies of cached files. It is made when it is needed.
+    /// Returns the directory of copies of files of caches and taken artifacts. It is made when it is needed.
     pub(super) fn caches(&self) -> PathBuf {
         self.root.join("caches")
     }

@@ -32,7 +32,7 @@ pub(super) struct Common {
     pub(super) log_limit: u64,
     pub(super) artifact_limits: ArtifactLimits,
     pub(super) tool_cache: Arc<DiskTier>,
-    /// Copies of cached files, so that they need not be sent again.
+    /// Copies of files of caches and of taken artifacts, so that they need not be sent again.
     pub(super) copies: BlobCopies,
     pub(super) min_free: u64,
     pub(super) grace_ms: u64,

@@ -7,6 +7,7 @@ mod content;
 mod dispatcher;
 mod fencing;
 mod full;
+mod full_caches;
 mod hostile;
 mod losses;
 mod mirrors;

@@ -23,7 +23,7 @@ fn a_copy_is_given_out_only_if_it_is_what_it_was() {
     assert!(!copies.has(BlobId([7; 32]), 5));
     let read = |id, bytes| {
         let mut to = Vec::new();
-        copies.read(id, bytes, &mut to).unwrap().then_some(to)
+        copies.find(id)?.read(bytes, &mut to, &mut Vec::new()).unwrap().then_some(to)
     };
     assert_eq!(read(BlobId([7; 32]), 5), None);
     let large = vec![7; 300_000];
@@ -40,6 +40,15 @@ fn a_copy_is_given_out_only_if_it_is_what_it_was() {
             assert_eq!(add(&copies, bytes), id);
         }
     }
+    let (text, other) = (add(&copies, b"text"), BlobId([7; 32]));
+    assert_eq!(copies.text(text, 4).as_deref(), Some(&b"text"[..]));
+    assert_eq!(copies.text(text, 3), None);
+    // A file may have become another one since it was read.
+    let file = place.path().join("file");
+    fs::write(&file, "text").unwrap();
+    copies.keep_file(other, &fs::File::open(&file).unwrap()).unwrap();
+    assert!(copies.has(other, 4));
+    assert_eq!((copies.text(other, 4), copies.has(other, 4)), (None, false));
     drop(copies.begin().unwrap());
     assert_eq!(fs::read_dir(place.path().join("copies/unfinished")).unwrap().count(), 0);
 }

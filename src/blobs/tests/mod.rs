@@ -18,7 +18,7 @@ fn id_of(bytes: &[u8]) -> BlobId {
 /// The compressed form of these bytes.
 fn packed(bytes: &[u8]) -> Vec<u8> {
     let mut form = Vec::new();
-    std::io::Read::read_to_end(&mut packing(bytes).unwrap(), &mut form).unwrap();
+    std::io::Read::read_to_end(&mut packing(bytes, bytes.len() as u64).unwrap(), &mut form).unwrap();
     form
 }
 

@@ -36,8 +36,8 @@ fn a_walk_tells_everything_in_the_order_of_a_manifest() {
         [
             ("a/empty".to_owned(), FoundKind::EmptyDirectory),
             ("a/link".to_owned(), link("../elsewhere")),
-            ("a/run".to_owned(), FoundKind::File { executable: true }),
-            ("a-b".to_owned(), FoundKind::File { executable: false }),
+            ("a/run".to_owned(), FoundKind::File { executable: true, bytes: 1 }),
+            ("a-b".to_owned(), FoundKind::File { executable: false, bytes: 1 }),
             ("fifo".to_owned(), FoundKind::Special("a FIFO")),
             ("to-a".to_owned(), link("a")),
             ("\u{fffd}".to_owned(), FoundKind::BadName),

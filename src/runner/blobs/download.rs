@@ -53,6 +53,17 @@ pub(super) enum DownloadError {
     Lost(LossReason),
 }
 
+impl DownloadError {
+    /// Returns the error with the place that the blob has in another list.
+    pub(super) fn of(self, places: &[usize]) -> Self {
+        match self {
+            Self::Missing { at, reason } => Self::Missing { at: places[at], reason },
+            Self::Write { at, error } => Self::Write { at: places[at], error },
+            Self::Cancelled | Self::Lost(_) => self,
+        }
+    }
+}
+
 /// A receiver of blobs: it has a writer for each of them.
 pub(super) trait Places {
     type Writer: Write + 'static;

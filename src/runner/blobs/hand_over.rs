@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crossbeam_channel::Receiver;
 
-use super::collect::{ArtifactLimits, CollectError, Collected};
+use super::collect::{ArtifactLimits, Collected};
+use super::hashing::CollectError;
 use super::keeping::{Collecting, collect_all};
 use super::placing::{InTheWay, arrange, place_others, sizes};
 use crate::blobs::{Entry, EntryKind, TreeDirectory};

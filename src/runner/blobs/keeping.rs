@@ -10,7 +10,8 @@ use std::path::Path;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::super::slot_common::SlotReport;
-use super::collect::{ArtifactLimits, CollectError, Collected, blobs_of, collect};
+use super::collect::{ArtifactLimits, Collected, blobs_of, collect};
+use super::hashing::CollectError;
 use super::upload::{Upload, UploadError};
 use crate::blobs::{TreeDirectory, sum, write_manifest};
 use crate::model::{ArtifactRecord, ArtifactRule, AttemptId, BlobId, Outcome};

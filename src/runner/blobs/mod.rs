@@ -5,7 +5,9 @@
 mod caches;
 mod collect;
 mod download;
+mod fetch;
 mod hand_over;
+mod hashing;
 mod keeping;
 mod line;
 mod line_request;

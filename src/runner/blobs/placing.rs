@@ -46,22 +46,15 @@ pub(super) fn place_others(root: &TreeDirectory, arranged: &[(Entry, usize)]) ->
     Ok(())
 }
 
-/// Writes a file that is there under another path once more.
-pub(super) fn place_copy(root: &TreeDirectory, from: &str, entry: &Entry) -> io::Result<()> {
-    let EntryKind::File { executable, .. } = entry.kind else { return Ok(()) };
-    let (mut file, _) = root.file(from)?;
-    let mut placing = root.begin_file(&entry.path, executable)?;
-    io::copy(&mut file, &mut placing)?;
-    placing.finish(entry.mtime_ns)
-}
-
 /// Formats a line about artifacts that were taken: `4 entries, 24 bytes`.
 pub(super) fn sizes(entries: &[Entry]) -> String {
-    let bytes: u64 = entries.iter().map(bytes_of).sum();
+    let bytes = total_bytes(entries);
     let noun = if entries.len() == 1 { "entry" } else { "entries" };
     format!("{} {noun}, {bytes} bytes", entries.len())
 }
 
-pub(super) fn bytes_of(entry: &Entry) -> u64 {
-    if let EntryKind::File { bytes, .. } = entry.kind { bytes } else { 0 }
+/// Returns the bytes of all files of these entries. A manifest may name any numbers.
+pub(super) fn total_bytes<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> u64 {
+    let bytes_of = |entry: &Entry| if let EntryKind::File { bytes, .. } = entry.kind { bytes } else { 0 };
+    entries.into_iter().map(bytes_of).fold(0, u64::saturating_add)
 }

@@ -1,20 +1,19 @@
-//! Puts the artifacts that an attempt takes into its work tree, before it starts: receives their manifests, then their
-//! files. An artifact that cannot be had is no fault of the runner: the attempt could not start, and says why.
+//! Puts the artifacts that an attempt takes into its work tree, before it starts: first their manifests are read, then
+//! their files are written. Files of which the runner has copies are not received again. An artifact that cannot be had
+//! is no fault of the runner: the attempt could not start, and says why.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
 use super::super::slot_common::{Common, SlotWork};
-use super::download::{Download, DownloadError, Places, WantedBlob};
-use super::placing::{InTheWay, arrange, bytes_of, place_copy, place_others, sizes};
-use crate::blobs::{Entry, EntryKind, Placing, TreeDirectory, read_manifest};
+use super::download::DownloadError;
+use super::fetch::{BlobSource, Fetch, WantedFile};
+use super::placing::{InTheWay, arrange, place_others, sizes, total_bytes};
+use crate::blobs::{Entry, EntryKind, TreeDirectory, read_manifest};
 use crate::error_chain::chain;
 use crate::model::reason::LossReason;
 use crate::model::{BlobId, Outcome, TakenArtifact};
 
-/// The longest manifest that is read.
-const MANIFEST_BYTES: u64 = 256 << 20;
 /// Artifacts that have a line of their own in the log.
 const MAX_LINES: usize = 20;
 
@@ -37,10 +36,10 @@ pub(crate) fn take_artifacts(
         lines.push(format!("surveil: took {} more artifacts", taken.len() - MAX_LINES));
     }
     let arranged = arrange(&taking.names, manifests, in_the_way).map_err(Outcome::CouldNotStart)?;
-    taking.check_room(&arranged)?;
+    let room = taking.room(&arranged)?;
     // Files that a kept path has left in the way give way: the commit and the artifacts decide what is there.
     let root = TreeDirectory::open_replacing(tree).map_err(|error| not_written(".", &error))?;
-    taking.files(&root, &arranged)?;
+    taking.files(&root, &arranged, room)?;
     place_others(&root, &arranged).map_err(|(path, error)| not_written(&path, &error))?;
     Ok(lines)
 }
@@ -65,13 +64,11 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    /// Receives the manifests, and returns the entries of each artifact.
+    /// Returns the entries of each artifact.
     fn manifests(&self, taken: &[TakenArtifact]) -> Result<Vec<Vec<Entry>>, Outcome> {
-        let wanted =
-            |artifact: &TakenArtifact| WantedBlob { blob: artifact.manifest, bytes: None, limit: MANIFEST_BYTES };
-        let wanted: Vec<WantedBlob> = taken.iter().map(wanted).collect();
-        let places = Texts(vec![Vec::new(); taken.len()]);
-        let Texts(texts) = self.download(&wanted, places, &|at| at, &|at| self.names[at].clone())?;
+        let ids: Vec<BlobId> = taken.iter().map(|artifact| artifact.manifest).collect();
+        let texts = self.source().manifests(&self.common.copies, &ids);
+        let texts = texts.map_err(|error| self.outcome(error, &|at| at, &|at| self.names[at].as_str()))?;
         let read = |(text, name): (Vec<u8>, &String)| {
             let mut entries = Vec::new();
             let read = read_manifest(text.as_slice(), &mut |entry| {
@@ -84,106 +81,59 @@ impl Taking<'_> {
         texts.into_iter().zip(&self.names).map(read).collect()
     }
 
-    /// Whether the disk has room for the files.
-    fn check_room(&self, arranged: &[(Entry, usize)]) -> Result<(), Outcome> {
-        let bytes: u64 = arranged.iter().map(|(entry, _)| bytes_of(entry)).sum();
-        match self.common.layout.free() {
-            Ok(free) if free.saturating_sub(self.common.min_free) < bytes => {
-                let (wanted, free, kept) = (bytes >> 20, free >> 20, self.common.min_free >> 20);
-                let text = format!(
-                    "the artifacts that it takes have {wanted} MiB, and free disk space is {free} MiB, of which {kept} MiB \
-                     are kept free"
-                );
-                Err(Outcome::Lost(LossReason::DiskFull { text }))
-            }
+    fn source(&self) -> BlobSource<'_> {
+        let (attempt, reports) = (self.work.assignment.attempt, &self.common.reports);
+        BlobSource { attempt, reports, cancelled: &self.work.cancelled, patience: None }
+    }
+
+    /// Returns the bytes that the disk has room for beside the files.
+    fn room(&self, arranged: &[(Entry, usize)]) -> Result<u64, Outcome> {
+        let bytes = total_bytes(arranged.iter().map(|(entry, _)| entry));
+        let Ok(free) = self.common.layout.free() else {
             // If it cannot be told, writing tells it.
-            Ok(_) | Err(_) => Ok(()),
-        }
+            return Ok(0);
+        };
+        free.saturating_sub(self.common.min_free).checked_sub(bytes).ok_or_else(|| {
+            let (wanted, free, kept) = (bytes >> 20, free >> 20, self.common.min_free >> 20);
+            let text = format!(
+                "the artifacts that it takes have {wanted} MiB, and free disk space is {free} MiB, of which {kept} MiB \
+                 are kept free"
+            );
+            Outcome::Lost(LossReason::DiskFull { text })
+        })
     }
 
-    /// Receives the files, each content once.
-    fn files(&self, root: &TreeDirectory, arranged: &[(Entry, usize)]) -> Result<(), Outcome> {
-        let mut of_blob: HashMap<BlobId, usize> = HashMap::new();
-        // The first entry of each content, and the others with the place of the first.
-        let (mut firsts, mut copies): (Vec<usize>, Vec<(usize, usize)>) = (Vec::new(), Vec::new());
-        let mut wanted = Vec::new();
-        for (at, (entry, _)) in arranged.iter().enumerate() {
-            let EntryKind::File { blob, bytes, .. } = entry.kind else { continue };
-            if let Some(first) = of_blob.get(&blob) {
-                copies.push((*first, at));
-                continue;
-            }
-            of_blob.insert(blob, at);
-            firsts.push(at);
-            wanted.push(WantedBlob { blob, bytes: Some(bytes), limit: bytes });
+    /// Writes the files.
+    fn files(&self, root: &TreeDirectory, arranged: &[(Entry, usize)], room: u64) -> Result<(), Outcome> {
+        let (mut files, mut artifacts) = (Vec::new(), Vec::new());
+        for (Entry { path, mtime_ns, kind }, artifact) in arranged {
+            let EntryKind::File { blob, bytes, executable } = *kind else { continue };
+            files.push(WantedFile { root, path, blob, bytes, executable, mtime_ns: *mtime_ns });
+            artifacts.push(*artifact);
         }
-        drop(of_blob);
-        let (of, path) = (|at: usize| arranged[firsts[at]].1, |at: usize| arranged[firsts[at]].0.path.clone());
-        self.download(&wanted, Files { root, arranged, firsts: &firsts }, &of, &path)?;
-        for (from, to) in copies {
-            let (from, to) = (&arranged[from].0, &arranged[to].0);
-            place_copy(root, &from.path, to).map_err(|error| not_written(&to.path, &error))?;
-        }
-        Ok(())
+        let fetch = Fetch { source: self.source(), copies: &self.common.copies, files: &files, room };
+        let fetched = fetch.run();
+        fetched.map(drop).map_err(|error| self.outcome(error, &|at| artifacts[at], &|at| files[at].path))
     }
 
-    /// Receives blobs. `of` has the artifact of each, and `path` its path.
-    fn download<P: Places>(
+    /// Returns the outcome of an attempt whose artifacts could not be had. `of` has the artifact of each place that the
+    /// error may name, and `path` its path.
+    fn outcome<'p>(
         &self,
-        wanted: &[WantedBlob],
-        places: P,
+        error: DownloadError,
         of: &dyn Fn(usize) -> usize,
-        path: &dyn Fn(usize) -> String,
-    ) -> Result<P, Outcome> {
-        let lines = (&self.common.reports, &self.work.cancelled);
-        let download = Download::new(self.work.assignment.attempt, lines, wanted, places);
-        download.run().map_err(|error| match error {
+        path: &dyn Fn(usize) -> &'p str,
+    ) -> Outcome {
+        match error {
             DownloadError::Cancelled => Outcome::Cancelled,
             DownloadError::Lost(reason) => Outcome::Lost(reason),
-            DownloadError::Write { at, error } => not_written(&path(at), &error),
+            DownloadError::Write { at, error } => not_written(path(at), &error),
             DownloadError::Missing { at, reason } => {
                 let name = &self.names[of(at)];
                 Outcome::CouldNotStart(format!(
                     "{name} is not there any more: {reason}; a rerun of that task makes it anew"
                 ))
             }
-        })
-    }
-}
-
-/// Manifests that are received into memory.
-struct Texts(Vec<Vec<u8>>);
-
-impl Places for Texts {
-    type Writer = Vec<u8>;
-
-    fn begin(&mut self, _at: usize) -> io::Result<Vec<u8>> {
-        Ok(Vec::new())
-    }
-
-    fn end(&mut self, at: usize, text: Vec<u8>) -> io::Result<()> {
-        self.0[at] = text;
-        Ok(())
-    }
-}
-
-/// Files that are received into the work tree.
-struct Files<'a> {
-    root: &'a TreeDirectory,
-    arranged: &'a [(Entry, usize)],
-    firsts: &'a [usize],
-}
-
-impl Places for Files<'_> {
-    type Writer = Placing;
-
-    fn begin(&mut self, at: usize) -> io::Result<Placing> {
-        let entry = &self.arranged[self.firsts[at]].0;
-        let executable = matches!(entry.kind, EntryKind::File { executable: true, .. });
-        self.root.begin_file(&entry.path, executable)
-    }
-
-    fn end(&mut self, at: usize, placing: Placing) -> io::Result<()> {
-        placing.finish(self.arranged[self.firsts[at]].0.mtime_ns)
+        }
     }
 }

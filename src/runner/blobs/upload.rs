@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 
 use super::super::limits::{BLOB_PATIENCE_MS, BLOB_RETRY, BLOB_TRIES};
 use super::super::slot_common::SlotReport;
-use super::collect::{OpenFile, hash};
+use super::hashing::{OpenFile, hash};
 use super::line::Line;
 use super::line_request::{NoLine, wait_for_line};
 use super::routes::{BlobAnswer, RefusedCause};
@@ -26,7 +26,9 @@ use crate::transport::Frame;
 /// Blobs that one question names.
 const ASKED_AT_ONCE: usize = 1000;
 /// Bytes at the beginning and in the middle of a file that decide whether it is compressed.
-const SAMPLE_BYTES: usize = 64 * 1024;
+const SAMPLE_BYTES: usize = 16 * 1024;
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 64 * 1024;
 /// Shorter blobs are not compressed: they take a block of the disk either way.
 const SMALL_BYTES: u64 = 512;
 
@@ -209,12 +211,12 @@ impl<'a> Try<'a> {
         };
         if size < SMALL_BYTES || !pack_pays(sample) {
             bytes.seek(SeekFrom::Start(offset)).map_err(unreadable)?;
-            let reader = BufReader::with_capacity(SAMPLE_BYTES, bytes);
+            let reader = BufReader::with_capacity(READ_BYTES, bytes);
             return self.send_pieces((blob, size), Form::Plain, offset, reader);
         }
-        let mut packed = packing(BufReader::with_capacity(SAMPLE_BYTES, bytes)).map_err(unreadable)?;
+        let mut packed = packing(BufReader::with_capacity(READ_BYTES, bytes), size).map_err(unreadable)?;
         io::copy(&mut packed.by_ref().take(offset), &mut io::sink()).map_err(unreadable)?;
-        let reader = BufReader::with_capacity(SAMPLE_BYTES, packed);
+        let reader = BufReader::with_capacity(READ_BYTES, packed);
         self.send_pieces((blob, size), Form::Packed, offset, reader)
     }
 
@@ -235,7 +237,9 @@ impl<'a> Try<'a> {
                     room => break room,
                 }
             };
-            let mut bytes = Vec::new();
+            // A byte more, so that the end is met without more memory.
+            let expected = usize::try_from(room.min(size.saturating_sub(offset) + 1)).unwrap_or_default();
+            let mut bytes = Vec::with_capacity(expected);
             reader.by_ref().take(room).read_to_end(&mut bytes).map_err(unreadable)?;
             let last = reader.fill_buf().map_err(unreadable)?.is_empty();
             let length = bytes.len() as u64;

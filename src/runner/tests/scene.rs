@@ -119,6 +119,14 @@ impl Scene {
         Self { directory, listener, settings }
     }
 
+    /// Removes the runner's copies of files, so that it asks for all of them again.
+    pub(super) fn forget_copies(&self) {
+        let copies = self.settings.work.join("caches");
+        // There are none if nothing came.
+        drop(fs::remove_dir_all(&copies));
+        assert!(!copies.exists());
+    }
+
     pub(super) fn start(&self) -> Running {
         let (stop, stopped) = bounded(4);
         let (end, ended) = bounded(1);

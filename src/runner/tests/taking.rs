@@ -62,7 +62,7 @@ impl Artifact {
     /// The large file in its zstd form.
     fn packed(&self) -> Form {
         let mut bytes = Vec::new();
-        packing(self.forms[&self.large].bytes.as_slice()).unwrap().read_to_end(&mut bytes).unwrap();
+        packing(self.forms[&self.large].bytes.as_slice(), LARGE as u64).unwrap().read_to_end(&mut bytes).unwrap();
         Form { zstd: true, bytes }
     }
 
@@ -164,6 +164,7 @@ fn files_are_exact_whatever_pieces_come() {
         });
         passes(&mut peer, first.unwrap(), &artifact);
         peer.record(attempt);
+        scene.forget_copies();
     }
     runner.end(Stop::Now).unwrap();
 }
@@ -197,6 +198,7 @@ fn bytes_that_are_wrong_are_asked_for_once_more_and_checked() {
             assert!(reason.unwrap().contains("does not arrive as the dispatcher has it"));
         }
         peer.record(attempt);
+        scene.forget_copies();
     }
     runner.end(Stop::Now).unwrap();
 }
@@ -223,6 +225,7 @@ fn an_attempt_whose_artifact_is_missing_could_not_start() {
         let text = "artifact `files` of task `build` is not there any more: it was removed; a rerun of that task makes it anew";
         assert_eq!((outcome.as_str(), reason.as_deref()), ("could_not_start", Some(text)));
         peer.record(attempt);
+        scene.forget_copies();
     }
     runner.end(Stop::Now).unwrap();
 }

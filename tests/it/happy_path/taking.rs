@@ -221,6 +221,31 @@ fn an_artifact_that_rotted_stops_the_task_that_takes_it() {
     assert!(world.log_of(&again, "package").ends_with("\nx100000\n"));
 }
 
+/// What a runner has taken once it has copies of: a later attempt has it, though the dispatcher has lost it.
+#[test]
+fn a_second_attempt_takes_what_the_runner_has_copies_of() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(
+        "[task.build]\nrun = 'head -c 300000 /dev/urandom > large; cp large same; sha256sum large same > sums'\n\
+         artifacts = ['large', 'same', 'sums']\n\
+         [task.package]\nneeds = ['build']\nrun = 'sha256sum --quiet -c sums && echo right'\n",
+    );
+    let _roles = world.roles(&[&repository]);
+    world.expect(&commit, "passed");
+    let copies = crate::happy_path::artifacts::files(&world.path("work-w1/caches"));
+    let lengths: Vec<u64> = copies.iter().map(|path| fs::metadata(path).unwrap().len()).collect();
+    assert_eq!(lengths.iter().filter(|length| **length == 300_000).count(), 1, "each content once: {lengths:?}");
+    for blob in crate::happy_path::artifacts::files(&world.data().join("blobs")) {
+        fs::remove_file(blob).unwrap();
+    }
+    world.surveil(&["rerun", "latest", "package"]).ok();
+    let again = world
+        .build_that("has run again", |build| build.finished_ms.is_some() && job(build, "package").attempts.len() == 2);
+    assert_eq!(again.state, "passed");
+    assert!(world.log_of(&again, "package").ends_with("\nright\n"));
+}
+
 /// The line is slow, and the dispatcher and the runner die in the middle. What the task finds is exact all the same.
 #[test]
 fn taking_goes_on_after_the_dispatcher_died_and_begins_anew_after_the_runner_did() {

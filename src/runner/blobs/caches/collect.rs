@@ -3,9 +3,11 @@
 
 use crossbeam_channel::Receiver;
 
-use super::super::collect::{ArtifactLimits, CollectError, hash};
+use super::super::collect::ArtifactLimits;
+use super::super::hashing::{CollectError, Hashing};
 use super::places::CachePlaces;
-use crate::blobs::{Entry, EntryKind, Found, FoundKind, PathTrouble};
+use crate::blobs::{BlobCopies, Entry, EntryKind, Found, FoundKind};
+use crate::model::BlobId;
 
 /// The files of a cache.
 #[derive(Debug)]
@@ -17,14 +19,16 @@ pub(super) struct Collected {
     pub(super) left_out: Vec<String>,
 }
 
-/// Collects what is in the places of a cache, within the limits of the runner and of the dispatcher.
+/// Collects what is in the places of a cache, within the limits of the runner and of the dispatcher. `copies` has the
+/// place of copies for so many bytes of files.
 pub(super) fn collect(
     places: &CachePlaces,
     limits: ArtifactLimits,
     max_bytes: u64,
+    copies: &dyn Fn(u64) -> Option<BlobCopies>,
     cancelled: &Receiver<()>,
 ) -> Result<Collected, CollectError> {
-    let (mut entries, mut left_out, mut announced) = (Vec::new(), Vec::new(), 0u64);
+    let (mut entries, mut left_out, mut bytes) = (Vec::new(), Vec::new(), 0u64);
     for root in places.roots() {
         root.directory.walk::<CollectError>(&|directory| root.may_have_in(directory), &mut |found| {
             let Found { path, mtime_ns, kind } = found;
@@ -36,15 +40,12 @@ pub(super) fn collect(
             }
             let entry = root.entry(&path);
             let kind = match kind {
-                FoundKind::File { executable } => {
-                    let meta = root.path.join(&path).symlink_metadata();
-                    let bytes = meta.map_err(|source| PathTrouble { path: path.clone(), source })?.len();
-                    announced = announced.saturating_add(bytes);
-                    if announced > max_bytes.min(limits.bytes) {
-                        return problem(too_large(announced, max_bytes, limits.bytes));
+                FoundKind::File { executable, bytes: length } => {
+                    bytes = bytes.saturating_add(length);
+                    if bytes > max_bytes.min(limits.bytes) {
+                        return problem(too_large(bytes, max_bytes, limits.bytes));
                     }
-                    // Its hash comes below, once it is known that all of them are few enough.
-                    EntryKind::File { blob: crate::model::BlobId([0; 32]), bytes, executable }
+                    EntryKind::File { blob: BlobId([0; 32]), bytes: length, executable }
                 }
                 FoundKind::Link { target: Some(target) } if root.holds_link(&path, &target) => {
                     EntryKind::Link { target }
@@ -66,19 +67,9 @@ pub(super) fn collect(
             Ok(())
         })?;
     }
-    let mut bytes = 0;
-    for entry in &mut entries {
-        if cancelled.try_recv().is_ok() {
-            return Err(CollectError::Cancelled);
-        }
-        if let EntryKind::File { blob, bytes: length, .. } = &mut entry.kind {
-            let found = hash(&|path| places.open(path), &entry.path).map_err(CollectError::Problem)?;
-            if found.1 != *length {
-                return problem(format!("`{}` changed while it was read", entry.path));
-            }
-            (*blob, bytes) = (found.0, bytes + found.1);
-        }
-    }
+    // They are read when it is known that all of them are few enough.
+    let (open, copies) = (|path: &str| places.open(path), copies(bytes));
+    Hashing { open: &open, copies: copies.as_ref(), cancelled }.run(&mut entries)?;
     entries.sort_by(|one, other| one.path.split('/').cmp(other.path.split('/')));
     Ok(Collected { entries, bytes, left_out })
 }
@@ -112,7 +103,7 @@ mod tests {
     fn collected(tree: &Path, max_bytes: u64) -> Result<Vec<String>, String> {
         let rule = CacheRule { key: Vec::new(), paths: vec!["target".into(), "a/b".into()] };
         let places = CachePlaces::of(&rule, tree, &[]).unwrap();
-        match collect(&places, LIMITS, max_bytes, &never()) {
+        match collect(&places, LIMITS, max_bytes, &|_| None, &never()) {
             Ok(found) => Ok(found.entries.into_iter().map(|entry| entry.path).chain(found.left_out).collect()),
             Err(CollectError::Problem(why)) => Err(why),
             Err(CollectError::Cancelled) => panic!("nobody cancels it"),

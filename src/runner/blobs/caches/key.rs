@@ -3,7 +3,8 @@
 use std::env::consts::{ARCH, OS};
 use std::path::Path;
 
-use super::super::collect::{Globs, hash};
+use super::super::collect::Globs;
+use super::super::hashing::hash;
 use super::places::CachePlaces;
 use crate::blobs::{Found, FoundKind, PathTrouble, TreeDirectory, sum};
 use crate::error_chain::chain;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::super::slot_common::{Common, SlotWork};
-use super::collect::CollectError;
+use super::hashing::CollectError;
 use super::routes::CacheOffer;
 use super::translate;
 use super::upload::{Upload, UploadError};
@@ -115,9 +115,8 @@ impl AttemptCaches<'_> {
         key: &str,
         say: &mut dyn FnMut(&str),
     ) -> Result<(), Stopped> {
-        let (Common { layout, copies, artifact_limits, min_free, .. }, asking) = (self.common, self.asking());
-        let room = layout.free().unwrap_or(0).saturating_sub(*min_free);
-        let restore = Restore { asking, copies, limits: *artifact_limits, room, places };
+        let (Common { copies, artifact_limits, .. }, asking) = (self.common, self.asking());
+        let restore = Restore { asking, copies, limits: *artifact_limits, room: self.room(), places };
         let what = if offer.is_exact { String::new() } else { format!("there is no cache {key} yet; as a start, ") };
         let (from, scope) = (visible(&offer.from), visible(&offer.scope));
         let of = format!("cache {} of {from}, {scope}", offer.key.short());
@@ -154,9 +153,11 @@ impl AttemptCaches<'_> {
     fn save_one(&self, unsaved: Unsaved, say: &mut dyn FnMut(&str)) -> Result<(), CollectError> {
         let problem = |why: String| Err(CollectError::Problem(why));
         let Unsaved { named: Named { family, key, about, .. }, places, max_bytes } = unsaved;
-        let Common { artifact_limits, reports, .. } = self.common;
+        let Common { artifact_limits, reports, copies, .. } = self.common;
         let (attempt, cancelled) = (self.work.assignment.attempt, &self.work.cancelled);
-        let Collected { entries, bytes, left_out } = collect(&places, *artifact_limits, max_bytes, cancelled)?;
+        // The next attempt here restores it, so the runner's own copies are made of the same bytes.
+        let copied = |bytes: u64| (copies.takes(bytes) && bytes <= self.room()).then(|| copies.clone());
+        let Collected { entries, bytes, left_out } = collect(&places, *artifact_limits, max_bytes, &copied, cancelled)?;
         if !left_out.is_empty() {
             let (some, count) = (left_out.iter().take(TOLD_PATHS).map(String::as_str), left_out.len());
             let some = some.collect::<Vec<_>>().join(", ");
@@ -169,6 +170,9 @@ impl AttemptCaches<'_> {
         let mut text = Vec::new();
         write_manifest(&entries, &mut text).map_err(failed)?;
         let (manifest, _) = sum(text.as_slice()).map_err(failed)?;
+        if let Err(error) = copies.keep_text(manifest, &text).and_then(|()| copies.shrink()) {
+            log::debug!("no copy of the manifest of a cache: {error}");
+        }
         let file = |entry: &crate::blobs::Entry| match entry.kind {
             EntryKind::File { blob, bytes, .. } => Some((blob, (entry.path.clone(), bytes))),
             EntryKind::Link { .. } | EntryKind::EmptyDirectory => None,
@@ -203,6 +207,11 @@ impl AttemptCaches<'_> {
             Err(NoAnswer::Cancelled) => Err(CollectError::Cancelled),
             Err(NoAnswer::Silent) => problem(silence()),
         }
+    }
+
+    /// The bytes that the disk has to spare.
+    fn room(&self) -> u64 {
+        self.common.layout.free().unwrap_or(0).saturating_sub(self.common.min_free)
     }
 
     fn asking(&self) -> Asking<'_> {

@@ -51,14 +51,14 @@ impl CachePlaces {
         let mut roots = Vec::new();
         for below in rule.home_paths() {
             if let Some(home) = homes.iter().find(|home| home.below == below) {
-                let directory = TreeDirectory::open(&home.path)?;
+                let directory = TreeDirectory::open_adding(&home.path)?;
                 let prefix = format!("{HOME}/{below}");
                 roots.push(Root { prefix, path: home.path.clone(), directory, below: Vec::new() });
             }
         }
         let below: Vec<String> = rule.tree_paths().map(str::to_owned).collect();
         if !below.is_empty() {
-            let directory = TreeDirectory::open(tree)?;
+            let directory = TreeDirectory::open_adding(tree)?;
             roots.push(Root { prefix: TREE.to_owned(), path: tree.to_owned(), directory, below });
         }
         Ok(Self { roots })

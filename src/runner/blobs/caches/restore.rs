@@ -1,23 +1,20 @@
-//! Restores a cache: receives what is not among the runner's copies, and then writes all of it. If anything is wrong,
-//! or missing, nothing stays: a part of a cache could be worse than none.
+//! Restores a cache: writes what is among the runner's copies, and receives the rest. If anything is wrong, or missing,
+//! nothing stays: a part of a cache could be worse than none.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
 use super::super::collect::ArtifactLimits;
-use super::super::download::{Download, DownloadError, Places, WantedBlob};
+use super::super::download::DownloadError;
+use super::super::fetch::{BlobSource, Fetch, WantedFile};
+use super::super::placing::total_bytes;
 use super::super::routes::CacheOffer;
 use super::places::{CachePlaces, Root};
 use super::question::{Asking, PATIENCE};
-use crate::blobs::{BlobCopies, CopyWriter, Entry, EntryKind, read_manifest};
+use crate::blobs::{BlobCopies, Entry, EntryKind, read_manifest};
 use crate::error_chain::chain;
 use crate::git::remove_directory;
-use crate::model::BlobId;
-
-/// The longest manifest that is read.
-const MAX_MANIFEST_BYTES: u64 = 256 << 20;
 
 /// Why a cache was not restored.
 #[derive(Debug)]
@@ -47,54 +44,29 @@ impl Restore<'_> {
     /// Restores a cache that the dispatcher has. Returns the number of bytes of its files that were received.
     pub(super) fn run(&self, offer: &CacheOffer) -> Result<u64, NotRestored> {
         let entries = self.entries(offer)?;
-        let files = files_of(&entries);
-        let lacking: Vec<(BlobId, u64)> = files
-            .iter()
-            .map(|(blob, bytes)| (*blob, *bytes))
-            .filter(|(blob, bytes)| !self.copies.has(*blob, *bytes))
-            .collect();
-        let received: u64 = lacking.iter().map(|(_, bytes)| bytes).sum();
-        let all: u64 = entries.iter().map(bytes_of).sum();
-        if received.saturating_add(all) > self.room {
-            let (needed, room) = ((received + all) >> 20, self.room >> 20);
+        let bytes = total_bytes(&entries);
+        let Some(room) = self.room.checked_sub(bytes) else {
+            let (needed, room) = (bytes >> 20, self.room >> 20);
             return Err(NotRestored::Problem(format!(
                 "it needs {needed} MiB, and the runner's disk has {room} MiB to spare"
             )));
-        }
-        self.receive(&lacking)?;
-        let made = self.missing_paths();
-        let placed = entries.iter().try_for_each(|entry| self.place(entry));
+        };
+        let missing = self.missing_paths();
+        let placed = self.place(&entries, room);
         if placed.is_err() {
-            made.into_iter().for_each(|path| remove(&path));
+            missing.iter().for_each(|path| remove(path));
+            // Such a directory is the attempt's own, and was new.
+            let own = self.places.roots().iter().filter(|root| root.below.is_empty());
+            own.flat_map(|root| entries_in(&root.path)).for_each(|path| remove(&path));
         }
-        if !lacking.is_empty()
-            && let Err(error) = self.copies.shrink()
-        {
-            log::warn!("could not remove old copies of cached files: {error}");
-        }
-        placed.map(|()| received)
+        placed
     }
 
     /// Returns the entries of a cache, all of them in its places.
     fn entries(&self, offer: &CacheOffer) -> Result<Vec<Entry>, NotRestored> {
-        let manifest = offer.manifest;
-        let mut text = Vec::new();
-        // Its length is not told: a copy is as long as it is.
-        let length = self.copies.length(manifest).filter(|bytes| *bytes <= MAX_MANIFEST_BYTES);
-        let has_copy = match length {
-            Some(bytes) => self.copies.read(manifest, bytes, &mut text).unwrap_or(false),
-            None => false,
-        };
-        if !has_copy {
-            let wanted = [WantedBlob { blob: manifest, bytes: None, limit: MAX_MANIFEST_BYTES }];
-            text = self.download(&wanted, Text(Vec::new()))?.0;
-            // If it cannot be kept, it is received again the next time.
-            let kept = self.copies.begin().and_then(|mut copy| {
-                io::Write::write_all(&mut copy, &text)?;
-                self.copies.keep(manifest, copy)
-            });
-            kept.unwrap_or_else(|error| log::debug!("no copy of a cache's manifest: {error}"));
-        }
+        let texts = self.source().manifests(self.copies, &[offer.manifest]);
+        let texts = texts.map_err(|error| not_received(error, &|_| "a manifest"))?;
+        let text = texts.into_iter().next().unwrap_or_default();
         let mut entries = Vec::new();
         let mut wrong = None;
         let read = read_manifest(text.as_slice(), &mut |entry| {
@@ -127,70 +99,70 @@ impl Restore<'_> {
         }
     }
 
-    /// Receives blobs into the runner's copies.
-    fn receive(&self, blobs: &[(BlobId, u64)]) -> Result<(), NotRestored> {
-        let wanted: Vec<WantedBlob> =
-            blobs.iter().map(|(blob, bytes)| WantedBlob { blob: *blob, bytes: Some(*bytes), limit: *bytes }).collect();
-        self.download(&wanted, Copies { copies: self.copies, wanted: &wanted }).map(drop)
-    }
-
-    fn download<P: Places>(&self, wanted: &[WantedBlob], places: P) -> Result<P, NotRestored> {
+    fn source(&self) -> BlobSource<'_> {
         let Asking { attempt, reports, cancelled } = self.asking;
-        let download = Download::new(attempt, (reports, cancelled), wanted, places).with_patience(PATIENCE);
-        download.run().map_err(|error| match error {
-            DownloadError::Cancelled => NotRestored::Cancelled,
-            DownloadError::Missing { reason, .. } => NotRestored::Problem(reason),
-            DownloadError::Write { error, .. } => NotRestored::of("the runner could not write it", &error),
-            DownloadError::Lost(reason) => NotRestored::Problem(reason.to_string()),
-        })
+        BlobSource { attempt, reports, cancelled, patience: Some(PATIENCE) }
     }
 
-    /// Returns the cached paths that are not there, which are removed again if the cache is not restored.
+    /// Returns the cached paths of the work tree that are not there, which are removed again if the cache is not
+    /// restored.
     fn missing_paths(&self) -> Vec<PathBuf> {
         let of_root = |root: &Root| -> Vec<PathBuf> {
-            match root.below.as_slice() {
-                // The directory is the attempt's own, and new.
-                [] => entries_in(&root.path),
-                below => below.iter().filter(|path| !root.is_taken(path)).map(|path| root.path.join(path)).collect(),
-            }
+            root.below.iter().filter(|path| !root.is_taken(path)).map(|path| root.path.join(path)).collect()
         };
         self.places.roots().iter().flat_map(of_root).collect()
     }
 
-    /// Writes one entry. What is there already stays: a file of the commit, or one that another task left.
-    fn place(&self, entry: &Entry) -> Result<(), NotRestored> {
-        let Some((root, below)) = self.places.locate(&entry.path) else { return Ok(()) };
-        if root.is_taken(below) {
-            return Ok(());
-        }
-        let failed = |error: io::Error| NotRestored::of(&format!("could not write `{below}`"), &error);
-        match &entry.kind {
-            EntryKind::Link { target } => root.directory.make_link(below, target, entry.mtime_ns).map_err(failed),
-            EntryKind::EmptyDirectory => root.directory.make_directory(below, entry.mtime_ns).map_err(failed),
-            EntryKind::File { blob, bytes, executable } => {
-                for is_second in [false, true] {
-                    let mut placing = root.directory.begin_file(below, *executable).map_err(failed)?;
-                    if self.copies.read(*blob, *bytes, &mut placing).map_err(failed)? {
-                        return placing.finish(entry.mtime_ns).map_err(failed);
-                    }
-                    if !is_second {
-                        // The copy was damaged, or went meanwhile.
-                        self.receive(&[(*blob, *bytes)])?;
-                    }
-                }
-                Err(NotRestored::Problem(format!("the runner's copy of `{below}` is damaged again and again")))
+    /// Writes the entries. What is there already stays: a file of the commit, or one that another task left. Returns
+    /// the number of bytes that were received. Copies have `room`.
+    fn place(&self, entries: &[Entry], room: u64) -> Result<u64, NotRestored> {
+        let (mut files, mut others) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let Some((root, path)) = self.places.locate(&entry.path).filter(|(root, path)| !root.is_taken(path)) else {
+                continue;
+            };
+            let Entry { mtime_ns, .. } = *entry;
+            match &entry.kind {
+                EntryKind::File { blob, bytes, executable } => files.push(WantedFile {
+                    root: &root.directory,
+                    path,
+                    blob: *blob,
+                    bytes: *bytes,
+                    executable: *executable,
+                    mtime_ns,
+                }),
+                EntryKind::Link { target } => others.push((root, path, Some(target), mtime_ns)),
+                EntryKind::EmptyDirectory => others.push((root, path, None, mtime_ns)),
             }
         }
+        let fetch = Fetch { source: self.source(), copies: self.copies, files: &files, room };
+        let placed = fetch.run().map_err(|error| not_received(error, &|at| files[at].path)).and_then(|received| {
+            for (root, path, link, mtime_ns) in &others {
+                let made = match link {
+                    Some(target) => root.directory.make_link(path, target, *mtime_ns),
+                    None => root.directory.make_directory(path, *mtime_ns),
+                };
+                made.map_err(|error| NotRestored::of(&format!("could not write `{path}`"), &error))?;
+            }
+            Ok(received)
+        });
+        if placed.is_err() {
+            // The error is ignored: most of them were not written. Directories are left.
+            files.iter().for_each(|file| drop(file.root.remove(file.path)));
+            others.iter().for_each(|(root, path, ..)| drop(root.directory.remove(path)));
+        }
+        placed
     }
 }
 
-fn bytes_of(entry: &Entry) -> u64 {
-    if let EntryKind::File { bytes, .. } = entry.kind { bytes } else { 0 }
-}
-
-/// Returns each blob of these entries once, with its length.
-fn files_of(entries: &[Entry]) -> BTreeMap<BlobId, u64> {
-    entries.iter().filter_map(|entry| Some((entry.blob()?, bytes_of(entry)))).collect()
+/// `path` has the path of each place that the error may name.
+fn not_received<'p>(error: DownloadError, path: &dyn Fn(usize) -> &'p str) -> NotRestored {
+    match error {
+        DownloadError::Cancelled => NotRestored::Cancelled,
+        DownloadError::Missing { reason, .. } => NotRestored::Problem(reason),
+        DownloadError::Write { at, error } => NotRestored::of(&format!("could not write `{}`", path(at)), &error),
+        DownloadError::Lost(reason) => NotRestored::Problem(reason.to_string()),
+    }
 }
 
 fn entries_in(directory: &std::path::Path) -> Vec<PathBuf> {
@@ -208,58 +180,21 @@ fn remove(path: &std::path::Path) {
     }
 }
 
-/// A manifest that is received into memory.
-struct Text(Vec<u8>);
-
-impl Places for Text {
-    type Writer = Vec<u8>;
-
-    fn begin(&mut self, _at: usize) -> io::Result<Vec<u8>> {
-        Ok(Vec::new())
-    }
-
-    fn end(&mut self, _at: usize, text: Vec<u8>) -> io::Result<()> {
-        self.0 = text;
-        Ok(())
-    }
-}
-
-/// Files that are received into the runner's copies.
-struct Copies<'a> {
-    copies: &'a BlobCopies,
-    wanted: &'a [WantedBlob],
-}
-
-impl Places for Copies<'_> {
-    type Writer = CopyWriter;
-
-    fn begin(&mut self, _at: usize) -> io::Result<CopyWriter> {
-        self.copies.begin()
-    }
-
-    fn end(&mut self, at: usize, copy: CopyWriter) -> io::Result<()> {
-        self.copies.keep(self.wanted[at].blob, copy)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::path::Path;
 
     use crossbeam_channel::{bounded, never};
 
     use super::*;
     use crate::blobs::{sum, write_manifest};
-    use crate::model::{AttemptId, CacheKey, CacheRule};
+    use crate::model::{AttemptId, BlobId, CacheKey, CacheRule};
 
     const LIMITS: ArtifactLimits = ArtifactLimits { files: 4, bytes: 1 << 20 };
 
     fn keep(copies: &BlobCopies, bytes: &[u8]) -> BlobId {
         let (id, _) = sum(bytes).unwrap();
-        let mut copy = copies.begin().unwrap();
-        copy.write_all(bytes).unwrap();
-        copies.keep(id, copy).unwrap();
+        copies.keep_text(id, bytes).unwrap();
         id
     }
 
@@ -340,6 +275,12 @@ mod tests {
         fs::write(place.path().join("copies").join(&name[..2]).join(&name[2..]), "tw0!").unwrap();
         assert_eq!(restored(place.path(), &both, 7), Err("asked".into()));
         assert!(!target.exists());
+        // Nor beside the files of the commit.
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("z"), "of the commit").unwrap();
+        assert_eq!(restored(place.path(), &both, 7), Err("asked".into()));
+        assert!(!target.join("a").exists() && !target.join("sub/b").exists() && target.join("z").exists());
+        fs::remove_dir_all(&target).unwrap();
         // Nothing is written through a link.
         std::os::unix::fs::symlink(place.path(), &target).unwrap();
         keep(&copies, b"two!");
