@@ -12,8 +12,7 @@ use super::quantity::Millis;
 use super::typed_place::holder;
 use super::{CliError, ExitCode, implicit_observer, interrupt};
 use crate::config::{
-    ObservedRepo, ObserverSettings, RepoLocation, default_runner_name, defaults, submodule_cache, without_credentials,
-    work_dir,
+    ObservedRepo, ObserverSettings, RepoLocation, default_runner_name, defaults, without_credentials, work_dir,
 };
 use crate::git::Watched;
 use crate::observer;
@@ -120,7 +119,7 @@ impl ObserverFlags {
             refs: self.refs.patterns(),
             backlog: self.refs.backlog(),
             interval_ms: self.interval.map_or(usual, |interval| interval.0),
-            submodules: submodule_cache(&work),
+            work,
         })
     }
 }

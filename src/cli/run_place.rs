@@ -7,8 +7,8 @@ use crossbeam_channel::Receiver;
 use super::CliError;
 use super::report::short;
 use super::typed_place::{place_of, tree_root};
-use crate::config::{CheckedTasks, ObservedRepo, check_directory, repo_name_from, submodule_cache};
-use crate::git::{CleanTree, CommitText, Difference, Local, RepositoryPlace, SubmodulePlaces, Watched};
+use crate::config::{CheckedTasks, ObservedRepo, check_directory, repo_name_from};
+use crate::git::{CleanTree, CommitText, Difference, Local, RepositoryPlace, SourcePlaces, Watched};
 use crate::model::{BuildSettings, Outcome, RefName, SourceNeeds, TaskSpec};
 use crate::runner::HandOver;
 
@@ -74,8 +74,7 @@ impl RunPlace {
         clean.bring(SourceNeeds::NOTHING)?;
         let CheckedTasks { tasks, settings, .. } = check_directory(clean.path())?;
         let needs = tasks.iter().map(|task| task.recipe.source_needs()).fold(SourceNeeds::NOTHING, SourceNeeds::and);
-        let cache = submodule_cache(work);
-        clean.take_facts(&source, needs, SubmodulePlaces { cache: &cache, base: None })?;
+        clean.take_facts(&source, needs, SourcePlaces { work, base: None })?;
         let text = source.describe(commit).ok();
         let origin = Origin { commit: commit.to_string(), text, ..Origin::of(local.root(), Some(local.place())) };
         let artifacts = HandOver::new(clean.beside("artifacts"));
@@ -104,8 +103,14 @@ impl RunPlace {
     pub(crate) fn make_ready(&mut self, task: &TaskSpec) -> Result<Result<Vec<String>, String>, CliError> {
         let Self::Clean(clean) = self else { return Ok(Ok(Vec::new())) };
         let CleanPlace { tree, artifacts } = &mut **clean;
-        tree.bring(task.recipe.source_needs())?;
-        Ok(artifacts.hand_on(task, tree.path(), &|path, is_directory| tree.in_the_way(path, is_directory)))
+        let needs = task.recipe.source_needs();
+        if let Some(why) = tree.lacks(needs) {
+            return Ok(Err(why));
+        }
+        tree.bring(needs)?;
+        let taken = artifacts.hand_on(task, tree.path(), &|path, is_directory| tree.in_the_way(path, is_directory));
+        let notes = tree.notes().map(|note| format!("surveil: {note}"));
+        Ok(taken.map(|lines| notes.chain(lines).collect()))
     }
 
     /// Keeps the artifacts of an attempt for the tasks that take them. Returns the outcome that counts. In the work

@@ -14,8 +14,8 @@ use super::submission::{Submission, as_observed, draw_id, held, named_value};
 use super::typed_place::known_place;
 use super::{CliError, ExitCode, Output, watch};
 use crate::clock;
-use crate::config::{MAX_TASK_FILE_BYTES, TASK_FILE, source_needs, submodule_cache, work_dir};
-use crate::git::{Local, SubmodulePlaces, Watched};
+use crate::config::{MAX_TASK_FILE_BYTES, TASK_FILE, source_needs, work_dir};
+use crate::git::{Local, SourcePlaces, Watched};
 use crate::model::SourceNeeds;
 use crate::protocol::operator::SubmitOrder;
 use crate::quoting::absolute;
@@ -77,8 +77,8 @@ pub(crate) fn run(flags: &SubmitFlags, mut out: Output) -> Result<ExitCode, CliE
     let text = watched.describe(named.commit)?;
     let tasks = watched.read_file(named.commit, TASK_FILE, MAX_TASK_FILE_BYTES)?;
     let needs = tasks.map_or(SourceNeeds::NOTHING, |text| source_needs(&text));
-    let cache = submodule_cache(&work_dir(None));
-    let facts = watched.facts(named.commit, needs, SubmodulePlaces { cache: &cache, base: None })?;
+    let work = work_dir(None);
+    let facts = watched.facts(named.commit, needs, SourcePlaces { work: &work, base: None })?;
     let order = SubmitOrder {
         id: draw_id()?,
         trigger: "manual".into(),

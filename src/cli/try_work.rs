@@ -17,9 +17,9 @@ use super::typed_place::known_place;
 use super::watch::{Followed, Until};
 use super::{CliError, ExitCode, Output, watch};
 use crate::clock;
-use crate::config::{MAX_TASK_FILE_BYTES, ObservedRepo, TASK_FILE, source_needs, submodule_cache, work_dir};
+use crate::config::{MAX_TASK_FILE_BYTES, ObservedRepo, TASK_FILE, source_needs, work_dir};
 use crate::error_chain::chain;
-use crate::git::{Facts, Local, SubmodulePlaces, UncommittedWork, Watched};
+use crate::git::{Facts, Local, SourcePlaces, UncommittedWork, Watched};
 use crate::model::{CommitId, EndingKind, JobStateKind, SourceNeeds};
 use crate::protocol::operator::{BuildReport, FromOperator, SubmitOrder};
 use crate::quoting::absolute;
@@ -138,8 +138,8 @@ impl Trial<'_> {
             work.warnings.iter().for_each(|warning| note(warning));
             let tasks = work.read_file(TASK_FILE, MAX_TASK_FILE_BYTES)?;
             let needs = tasks.map_or(SourceNeeds::NOTHING, |text| source_needs(&text));
-            let cache = submodule_cache(&work_dir(None));
-            let facts = work.facts(&watched, needs, SubmodulePlaces { cache: &cache, base: None })?;
+            let work_dir = work_dir(None);
+            let facts = work.facts(&watched, needs, SourcePlaces { work: &work_dir, base: None })?;
             let order = self.order(&work, facts.as_ref())?;
             self.made = Some((work, facts, order));
         }

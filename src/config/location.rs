@@ -24,12 +24,6 @@ pub fn work_dir(given: Option<PathBuf>) -> PathBuf {
     given.unwrap_or_else(|| own_directory(env::var_os("XDG_CACHE_HOME"), ".cache", env::home_dir(), "/var/cache"))
 }
 
-/// Returns the directory into which submodules are fetched, below a work directory.
-#[must_use]
-pub fn submodule_cache(work: &Path) -> PathBuf {
-    work.join("submodules")
-}
-
 /// Returns this user's configuration directory: `$XDG_CONFIG_HOME/surveil`, else `~/.config/surveil`. For a user
 /// without a home directory it is `/etc/surveil`.
 pub(super) fn config_dir(xdg: Option<OsString>) -> PathBuf {

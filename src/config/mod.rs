@@ -23,7 +23,7 @@ pub use error::ConfigError;
 pub use identity::{default_runner_name, own_facts};
 pub use image_tools::{BUILT_IN_IMAGE_TOOLS, ImageTool, ImageTools, Template, TemplateWord, placeholders, program_in};
 pub use joined::{JoinedFile, joined_file};
-pub use location::{data_dir, is_url, repo_name_from, submodule_cache, without_credentials, work_dir};
+pub use location::{data_dir, is_url, repo_name_from, without_credentials, work_dir};
 pub use logins::{LOCAL_LOGIN, Login, Logins, default_login_name, is_login_name};
 pub use pins::KnownPins;
 pub use quantity::{parse_duration_ms, parse_size};

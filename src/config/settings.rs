@@ -149,8 +149,8 @@ pub struct ObserverSettings {
     pub backlog: usize,
     /// Interval of polls. Only a poll decides what changed; a notification starts the next poll early.
     pub interval_ms: u64,
-    /// The directory into which submodules are fetched.
-    pub submodules: PathBuf,
+    /// The work directory, below which submodules and LFS objects are fetched.
+    pub work: PathBuf,
 }
 
 /// One repository to observe.

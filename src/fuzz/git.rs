@@ -1,5 +1,5 @@
-//! Fuzz entry points of packs: bytes taken as a pack, or objects described by the bytes, so that trees and commits
-//! occur that git would never write.
+//! Fuzz entry points of pointers of Git LFS, and of packs: bytes taken as a pack, or objects described by the bytes, so
+//! that trees and commits occur that git would never write.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,7 +14,7 @@ use flate2::write::ZlibEncoder;
 use git2::{ObjectFormat, Odb, Oid};
 use sha1::{Digest, Sha1};
 
-use crate::git::{EntryKind, Objects, PackStore, WorkTree, entries};
+use crate::git::{EntryKind, Objects, PackStore, PointerFile, WorkTree, entries};
 use crate::model::CommitId;
 
 /// Names that must not be written into a work tree, and some that may.
@@ -28,6 +28,24 @@ const MODES: [&[u8]; 12] = [
 ];
 /// Targets of links.
 const TARGETS: [&[u8]; 4] = [b"/", b"..", b"../../outside", b"a"];
+
+/// Reads the bytes as a pointer of Git LFS. One that is read is written as those very bytes.
+///
+/// # Panics
+///
+/// If an invariant is broken.
+pub fn lfs_pointer(bytes: &[u8]) {
+    match PointerFile::parse(bytes) {
+        Some(PointerFile::Plain(pointer)) => {
+            assert_eq!(pointer.to_string().as_bytes(), bytes);
+            assert!(pointer.size > 0 && i64::try_from(pointer.size).is_ok(), "{pointer:?}");
+            let name = pointer.oid.to_string();
+            assert!(name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()), "{name}");
+        }
+        Some(PointerFile::Extended) => assert!(bytes.len() <= 1024 && bytes.ends_with(b"\n")),
+        None => {}
+    }
+}
 
 /// Receives the bytes as a pack. For any bytes, no half-received pack is left, and no commit appears that did not
 /// arrive whole.

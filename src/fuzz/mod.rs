@@ -21,7 +21,7 @@ pub use crate::blobs::fuzz::manifest;
 pub use crate::cli::fuzz::archive;
 pub use crate::dispatcher::fuzz::{first_bytes, log_in_pieces, uploads};
 pub use crate::git::fuzz::{facts, modules_file};
-pub use git::{objects, pack};
+pub use git::{lfs_pointer, objects, pack};
 
 /// Parses a task file, which any commit may bring.
 ///
@@ -120,6 +120,7 @@ mod tests {
         each_seed("messages", messages);
         each_seed("pack", pack);
         each_seed("objects", objects);
+        each_seed("lfs_pointers", lfs_pointer);
         each_seed("recovery", recovery);
         each_seed("logs", log_in_pieces);
         each_seed("tokens", token);

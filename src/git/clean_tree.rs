@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::error::GitError;
 use super::pack_store::PackStore;
-use super::watched::{SubmodulePlaces, Watched};
+use super::watched::{SourcePlaces, Watched};
 use super::worktree::{TreeSource, WorkTree, remove_directory};
 use crate::locked::Locked;
-use crate::model::{CommitId, FactsId, SourceNeeds};
+use crate::model::{CommitId, FactsId, SourceNeeds, Submodules};
 
 /// The name of the store in a place.
 const STORE: &str = "store.git";
@@ -24,6 +24,8 @@ pub struct CleanTree {
     commit: CommitId,
     /// The facts of the commit's source, if more than the commit was copied.
     facts: Option<FactsId>,
+    /// Why submodules and contents in Git LFS are missing, a sentence each.
+    problems: [Vec<String>; 2],
     /// Tells other processes that the place is in use.
     _lock: Locked,
 }
@@ -39,7 +41,7 @@ impl CleanTree {
         if made.is_err() {
             drop(remove_directory(&place));
         }
-        Ok(Self { tree: made?, place, commit, facts: None, _lock: lock })
+        Ok(Self { tree: made?, place, commit, facts: None, problems: Default::default(), _lock: lock })
     }
 
     /// The directory of the tree.
@@ -65,13 +67,28 @@ impl CleanTree {
         &mut self,
         source: &Watched,
         needs: SourceNeeds,
-        places: SubmodulePlaces<'_>,
+        places: SourcePlaces<'_>,
     ) -> Result<(), GitError> {
         if let Some(facts) = source.facts(self.commit, needs, places)? {
             store_of(&self.place, self.commit)?.take_facts_from(source, self.commit, &facts)?;
             self.facts = Some(facts.id);
+            self.problems = [facts.facts.problems, facts.facts.lfs_problems];
         }
         Ok(())
+    }
+
+    /// Returns why the tree cannot be as a task wants it: a line for each thing that is missing.
+    #[must_use]
+    pub fn lacks(&self, needs: SourceNeeds) -> Option<String> {
+        let [submodules, lfs] = &self.problems;
+        let of_submodules = submodules.iter().filter(|_| needs.submodules != Submodules::No);
+        let problems: Vec<&str> = of_submodules.chain(lfs.iter().filter(|_| needs.lfs)).map(String::as_str).collect();
+        (!problems.is_empty()).then(|| problems.join("\n"))
+    }
+
+    /// Returns what of the tree may not be as its task expects, as [`WorkTree::notes`] does.
+    pub fn notes(&self) -> impl Iterator<Item = &'static str> {
+        self.tree.notes()
     }
 
     /// Makes the tree exactly the commit's: whatever else is in it is removed. Its repository has what `needs` says, as

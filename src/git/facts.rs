@@ -1,13 +1,15 @@
 //! The facts of a commit's source that no object of it tells: how much of its history was sent, where the watched
-//! repository's own history ends, the tags of that history, the attributes of files, and the submodules. They travel
-//! and are kept as a blob, so that they are named by a hash, verified, and sent only once. Pure.
+//! repository's own history ends, the tags of that history, the attributes of files, the submodules, and the contents
+//! of files in Git LFS. They travel and are kept as a blob, so that they are named by a hash, verified, and sent only
+//! once. Pure.
 //!
 //! The blob is text, a line for each fact: `history N` or `history full`; then `shallow ID` for each commit whose
 //! parents the watched repository lacks; then `tags` if the tags were asked for, and `tag ID NAME` for each of them,
 //! with the id of its object and its name without `refs/tags/`; then `attributes ID` for the blob with the repository's
 //! own `info/attributes`; then `submodules direct` or `submodules recursive` if those were asked for, `submodule ID
-//! NAME TAB URL TAB PATH` for each that was sent, and `problem TEXT` for each that was not. Lines of another form are
-//! those of a newer program.
+//! NAME TAB URL TAB PATH` for each that was sent, and `problem TEXT` for each that was not; then `lfs` if contents in
+//! Git LFS were asked for, `lfs POINTER CONTENT` with the blob of each pointer and the blob with the content that it
+//! stands for, and `lfs-problem TEXT` for those that were not sent. Lines of another form are those of a newer program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -37,6 +39,12 @@ pub(super) struct SourceFacts {
     pub(super) submodules: BTreeMap<String, Module>,
     /// Why others could not be had, a sentence each.
     pub(super) problems: Vec<String>,
+    /// Whether the contents of files in Git LFS were asked for.
+    pub(super) has_lfs: bool,
+    /// The blobs with those that were sent, by the blobs of their pointers.
+    pub(super) lfs: BTreeMap<Oid, Oid>,
+    /// Why others could not be had, a sentence each.
+    pub(super) lfs_problems: Vec<String>,
 }
 
 /// A submodule.
@@ -60,6 +68,9 @@ impl SourceFacts {
             has_submodules: Submodules::No,
             submodules: BTreeMap::new(),
             problems: Vec::new(),
+            has_lfs: false,
+            lfs: BTreeMap::new(),
+            lfs_problems: Vec::new(),
         }
     }
 
@@ -88,6 +99,15 @@ impl SourceFacts {
         for problem in &self.problems {
             let _ = writeln!(text, "problem {}", problem.replace(char::is_control, " "));
         }
+        if self.has_lfs {
+            text.push_str("lfs\n");
+        }
+        for (pointer, content) in &self.lfs {
+            let _ = writeln!(text, "lfs {pointer} {content}");
+        }
+        for problem in &self.lfs_problems {
+            let _ = writeln!(text, "lfs-problem {}", problem.replace(char::is_control, " "));
+        }
         text.into_bytes()
     }
 
@@ -114,6 +134,11 @@ impl SourceFacts {
                     facts.submodules.insert(path.to_owned(), module);
                 }
                 Some(("problem", text)) => facts.problems.push(text.to_owned()),
+                Some(("lfs", blobs)) => {
+                    let (pointer, content) = blobs.split_once(' ')?;
+                    facts.lfs.insert(object(pointer)?, object(content)?);
+                }
+                Some(("lfs-problem", text)) => facts.lfs_problems.push(text.to_owned()),
                 Some(("attributes", id)) => facts.attributes = Some(object(id)?),
                 Some(("tag", tag)) => {
                     let (id, name) = tag.split_once(' ')?;
@@ -124,6 +149,7 @@ impl SourceFacts {
                     facts.tags.insert(name.to_owned(), object(id)?);
                 }
                 None if line == "tags" => facts.has_tags = true,
+                None if line == "lfs" => facts.has_lfs = true,
                 _ => {}
             }
         }
@@ -171,6 +197,9 @@ mod tests {
             has_submodules: Submodules::Recursive,
             submodules: [("lib/a b".to_owned(), module)].into(),
             problems: vec!["submodule x: it is gone".to_owned()],
+            has_lfs: true,
+            lfs: [(id("1"), id("2"))].into(),
+            lfs_problems: vec!["a.bin: it is gone".to_owned()],
         };
         for facts in [alone.clone(), many] {
             assert_eq!(SourceFacts::parse(&facts.encode()), Some(facts));
@@ -186,7 +215,15 @@ mod tests {
             let text = format!("history 5\nsubmodule {id} a\thttps://h/x\t{path}\n");
             assert_eq!(SourceFacts::parse(text.as_bytes()), None, "{path}");
         }
-        for text in ["", "tag", "history 0\n", "history 5 6\n", "history 5\nshallow x\n"] {
+        for text in [
+            "",
+            "tag",
+            "history 0\n",
+            "history 5\nlfs x\n",
+            "history 5\nlfs a b\n",
+            "history 5 6\n",
+            "history 5\nshallow x\n",
+        ] {
             assert_eq!(SourceFacts::parse(text.as_bytes()), None, "{text}");
         }
         for name in ["a b", "../a", "a..b", "a\u{7f}", "", "a.lock", "-\\"] {

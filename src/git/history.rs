@@ -1,7 +1,7 @@
 //! The history of a commit: which commits belong to it at some depth, what of it a receiver lacks, and the facts that
 //! go with it. Reads commits and tags, never trees.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use git2::{ObjectFormat, ObjectType, Odb, Oid};
 
@@ -9,6 +9,7 @@ use super::database::Database;
 use super::error::GitError;
 use super::facts::{SourceFacts, is_tag_name};
 use super::hash::id_of;
+use super::lfs::{self, FileContent};
 use super::objects::{Objects, commit_id, tag_target};
 use super::submodules::{Beside, Found};
 use crate::model::{Depth, FactsId, SourceNeeds, Submodules};
@@ -30,6 +31,8 @@ pub struct Facts {
     pub(super) bytes: Vec<u8>,
     /// The content of the blob with attributes.
     pub(super) attributes: Option<Vec<u8>>,
+    /// The contents of files in Git LFS, by the blobs of their pointers.
+    pub(super) contents: BTreeMap<Oid, FileContent>,
     /// The objects with those of the submodules, if there are any.
     pub(super) beside: Option<Beside>,
     /// The id by which they are named.
@@ -46,6 +49,12 @@ pub(super) struct Tag {
     pub(super) commit: Oid,
 }
 
+/// A blob that is in no repository.
+pub(super) enum Made {
+    Content(Vec<u8>),
+    File(FileContent),
+}
+
 /// The content of a pack beside the trees of its commits.
 #[derive(Default)]
 pub(super) struct Extra {
@@ -56,7 +65,7 @@ pub(super) struct Extra {
     /// Further objects.
     pub(super) objects: Vec<Oid>,
     /// Blobs that are in no repository.
-    pub(super) made: Vec<Vec<u8>>,
+    pub(super) made: Vec<Made>,
     /// The commits of submodules, each with one that the receiver has in its place.
     pub(super) modules: Vec<(Oid, Option<Oid>)>,
 }
@@ -65,15 +74,23 @@ impl Facts {
     fn of(facts: SourceFacts, attributes: Option<Vec<u8>>, format: ObjectFormat) -> Self {
         let bytes = facts.encode();
         let id = FactsId(commit_id(id_of(format, ObjectType::Blob, &bytes)));
-        Self { facts, bytes, attributes, beside: None, id }
+        Self { facts, bytes, attributes, contents: BTreeMap::new(), beside: None, id }
     }
 
     /// Adds the submodules.
     pub(super) fn with(self, found: Found, wanted: Submodules) -> Self {
-        let Found { modules, problems, beside } = found;
+        let Found { modules, problems, beside, .. } = found;
         let format = beside.database.format();
         let facts = SourceFacts { has_submodules: wanted, submodules: modules, problems, ..self.facts };
         Self { beside: Some(beside), ..Self::of(facts, self.attributes, format) }
+    }
+
+    /// Adds the contents of files in Git LFS.
+    pub(super) fn with_lfs(self, found: lfs::Found, format: ObjectFormat) -> Self {
+        let lfs::Found { contents, problems } = found;
+        let lfs = contents.iter().map(|(pointer, content)| (*pointer, content.id)).collect();
+        let facts = SourceFacts { has_lfs: true, lfs, lfs_problems: problems, ..self.facts };
+        Self { beside: self.beside, contents, ..Self::of(facts, self.attributes, format) }
     }
 
     /// The objects of the submodules too, if there are any.
@@ -181,13 +198,13 @@ pub(super) fn facts_of(
 }
 
 /// Selects what a pack with these facts of a commit holds for a receiver. `held` are commits that it has, with the
-/// facts of their sources; `told` are facts whose tags it has.
+/// facts of their sources; `told` are facts of which it has everything but the history.
 pub(super) fn extra(
     objects: &Objects,
     commit: Oid,
     facts: &SourceFacts,
     held: &[(Vec<Oid>, &SourceFacts)],
-    told: Option<&SourceFacts>,
+    told: &[&SourceFacts],
 ) -> Result<Extra, GitError> {
     let mut extra = Extra::default();
     for (commits, facts) in held {
@@ -197,14 +214,15 @@ pub(super) fn extra(
     extra.past = walk(objects, &[commit], facts.history, &facts.shallow)?.commits;
     extra.past.retain(|commit| !extra.had.contains(commit));
     for (path, module) in &facts.submodules {
-        let had = told.and_then(|told| told.submodules.get(path)).map(|module| module.commit);
-        if had != Some(module.commit) {
-            extra.modules.push((module.commit, had));
+        let mut had = told.iter().filter_map(|told| told.submodules.get(path)).map(|module| module.commit);
+        let first = had.next();
+        if !first.into_iter().chain(had).any(|had| had == module.commit) {
+            extra.modules.push((module.commit, first));
         }
     }
     let odb = objects.odb()?;
     for (name, object) in &facts.tags {
-        if told.is_none_or(|told| told.tags.get(name) != Some(object)) {
+        if told.iter().all(|told| told.tags.get(name) != Some(object)) {
             push_tags(objects, &odb, *object, &mut extra.objects)?;
         }
     }

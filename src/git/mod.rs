@@ -10,6 +10,7 @@
 //! filters, transports, monitors), never writes a file outside the directory it was given, and never puts a URL's
 //! secret into an error.
 
+mod attributes;
 mod clean_tree;
 mod commit_files;
 mod commit_object;
@@ -26,11 +27,13 @@ mod history;
 mod incoming;
 mod large;
 mod lengths;
+mod lfs;
 mod local;
 mod local_env;
 mod objects;
 mod pack;
 mod pack_store;
+mod pointer;
 mod program;
 mod receiver;
 mod refs;
@@ -58,11 +61,13 @@ pub use local_env::is_local_variable;
 #[cfg(any(test, fuzzing))]
 pub(crate) use objects::{EntryKind, Objects, entries};
 pub use pack_store::{KnownFacts, PackStore};
+#[cfg(any(test, fuzzing))]
+pub(crate) use pointer::PointerFile;
 pub use program::fetch_mirror;
 pub use receiver::Receiver;
 #[cfg(any(test, fuzzing))]
 pub(crate) use submodules::fuzz;
 pub use tree_changes::MAX_CHANGED_PATHS;
 pub use uncommitted::UncommittedWork;
-pub use watched::{Absence, BranchSelection, Head, Range, RefGlob, SubmodulePlaces, Watched};
+pub use watched::{Absence, BranchSelection, Head, Range, RefGlob, SourcePlaces, Watched};
 pub use worktree::{TreeSource, WorkTree, remove_directory};

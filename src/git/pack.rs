@@ -11,13 +11,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::{Compress, Compression, FlushCompress, Status};
-use git2::{ObjectType, Odb, Oid};
+use git2::{ObjectFormat, ObjectType, Odb, Oid};
 
 use super::database::Database;
 use super::deltas::DELTA_BYTES_MAX;
 use super::error::GitError;
-use super::hash::Hash;
-use super::history::Extra;
+use super::hash::{Hash, id_of};
+use super::history::{Extra, Made};
 use super::large::{LARGE_BYTES, LargeObject};
 use super::objects::{Objects, header_of, read_verified};
 use super::select::select;
@@ -68,8 +68,9 @@ pub(super) fn build(
     let mut has_begun = false;
     let mut failed = None;
     let built = database.with(|objects| {
-        let extra = extra(objects)?;
+        let mut extra = extra(objects)?;
         let ids = select(objects, commits, haves, &extra)?;
+        leave_out_known(&mut extra.made, &ids, objects.format());
         let packs = packs.filter(|_| ids.len() >= OBJECTS_TO_REUSE);
         let stored = packs.map(|packs| Stored::open(packs, objects.format(), ids.len())).transpose()?;
         let written = write(objects, stored.as_ref(), &ids, &extra.made, &mut |piece| {
@@ -93,7 +94,7 @@ pub(super) fn write(
     objects: &Objects,
     stored: Option<&Stored>,
     ids: &[Oid],
-    made: &[Vec<u8>],
+    made: &[Made],
     sink: Sink<'_>,
 ) -> Result<(), GitError> {
     let odb = objects.odb()?;
@@ -106,11 +107,22 @@ pub(super) fn write(
         source: git2::Error::from_str("there are more objects than a pack can hold"),
     })?;
     writer.put(&[&b"PACK\0\0\0\x02"[..], &count.to_be_bytes()].concat())?;
-    for content in made {
+    for made in made {
         let mut entry = Vec::new();
-        put_header(&mut entry, ObjectType::Blob, content.len());
-        deflate(content, &mut new_compress(), &mut entry);
-        writer.put(&entry)?;
+        match made {
+            Made::Content(content) => {
+                put_header(&mut entry, ObjectType::Blob, content.len());
+                deflate(content, &mut new_compress(), &mut entry);
+                writer.put(&entry)?;
+            }
+            Made::File(file) => {
+                put_header(&mut entry, ObjectType::Blob, file.size);
+                writer.put(&entry)?;
+                let mut deflater = Deflater { compress: new_compress(), writer: &mut writer };
+                file.read(objects.format(), &mut |content| deflater.put(content, FlushCompress::None))?;
+                deflater.put(&[], FlushCompress::Finish)?;
+            }
+        }
     }
     // One buffer and one compressor serve all entries of a small pack.
     if ids.len() < OBJECTS_FOR_THREADS {
@@ -138,6 +150,20 @@ pub(super) fn write(
         rest = &rest[entries.len()..];
     }
     writer.finish()
+}
+
+/// Leaves out blobs that are among these objects, or that are there twice: a pack has each object once.
+fn leave_out_known(made: &mut Vec<Made>, ids: &[Oid], format: ObjectFormat) {
+    if made.is_empty() {
+        return;
+    }
+    let mut known: HashSet<Oid> = ids.iter().copied().collect();
+    made.retain(|made| {
+        known.insert(match made {
+            Made::Content(content) => id_of(format, ObjectType::Blob, content),
+            Made::File(file) => file.id,
+        })
+    });
 }
 
 /// What became of an object that was to be encoded.

@@ -10,7 +10,7 @@ use git2::Oid;
 
 use super::error::GitError;
 use super::pack;
-use super::pack_store::facts_notes;
+use super::pack_store::{facts_notes, lfs_notes};
 use super::receiver::{Landing, Receiver, recover};
 use super::select::select;
 use super::stored::{Stored, StoredPack};
@@ -71,6 +71,7 @@ pub(super) fn prune(landing: &Arc<Landing>, needed: &[CommitId]) -> Result<(), G
     let kept = rewrite(landing, &old, &ids)?;
     // A note may not outlive what it tells of.
     facts_notes::remove_others(store, needed)?;
+    lfs_notes::keep_only(store, &ids)?;
     remove_packs(landing, old.iter().filter(|pack| **pack != kept))
 }
 

@@ -43,12 +43,14 @@ worded! {
         Services = "services",
         /// The tree is more than the commit alone: the runner knows the facts of a source, such as its history.
         Facts = "facts",
+        /// The tree has the contents of files in Git LFS.
+        Lfs = "lfs",
     }
 }
 
 impl Ability {
     /// The abilities that this program has on every machine.
-    pub const OF_PROGRAM: [Self; 10] = [
+    pub const OF_PROGRAM: [Self; 11] = [
         Self::Dir,
         Self::QuietTimeout,
         Self::Steps,
@@ -59,6 +61,7 @@ impl Ability {
         Self::ToolCache,
         Self::Services,
         Self::Facts,
+        Self::Lfs,
     ];
 
     /// Returns the abilities that a runner needs to execute a recipe.
@@ -78,6 +81,7 @@ impl Ability {
             (Self::Secrets, !recipe.secrets.is_empty()),
             (Self::ToolCache, recipe.tool_cache),
             (Self::Services, !recipe.services.is_empty()),
+            (Self::Lfs, recipe.lfs),
             (Self::Facts, recipe.facts.is_some() || recipe.source_needs() != SourceNeeds::NOTHING),
         ];
         needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(ability, _)| ability)
@@ -109,7 +113,8 @@ impl Ability {
             Self::NoNetwork => Some("tasks without network (`network = false`)"),
             Self::Limits => Some("limits of an attempt (`memory`, `processes`, `cpus`)"),
             Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand => None,
-            Self::Artifacts | Self::Take | Self::Secrets | Self::ToolCache | Self::Services | Self::Facts => None,
+            Self::Artifacts | Self::Take | Self::Secrets | Self::ToolCache | Self::Services => None,
+            Self::Facts | Self::Lfs => None,
         }
     }
 
@@ -120,7 +125,8 @@ impl Ability {
             Self::Guarded => Some(Tier::Guarded),
             Self::Sealed => Some(Tier::Sealed),
             Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand => None,
-            Self::Artifacts | Self::Take | Self::Secrets | Self::ToolCache | Self::Services | Self::Facts => None,
+            Self::Artifacts | Self::Take | Self::Secrets | Self::ToolCache | Self::Services => None,
+            Self::Facts | Self::Lfs => None,
             Self::Image | Self::NoNetwork | Self::Limits => None,
         }
     }

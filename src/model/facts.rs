@@ -125,11 +125,13 @@ pub struct SourceNeeds {
     pub history: Depth,
     pub tags: bool,
     pub submodules: Submodules,
+    /// Whether the contents of files in Git LFS are wanted in place of their pointers.
+    pub lfs: bool,
 }
 
 impl SourceNeeds {
     /// The commit alone.
-    pub const NOTHING: Self = Self { history: Depth::ALONE, tags: false, submodules: Submodules::No };
+    pub const NOTHING: Self = Self { history: Depth::ALONE, tags: false, submodules: Submodules::No, lfs: false };
 
     /// Returns what is enough for both.
     #[must_use]
@@ -138,6 +140,7 @@ impl SourceNeeds {
             history: self.history.max(other.history),
             tags: self.tags || other.tags,
             submodules: self.submodules.max(other.submodules),
+            lfs: self.lfs || other.lfs,
         }
     }
 
@@ -165,9 +168,9 @@ mod tests {
 
     #[test]
     fn needs_together_are_the_greater_of_each() {
-        let needs = |depth, tags, submodules| SourceNeeds { history: Depth(depth), tags, submodules };
-        let (deep, tags) = (needs(5, false, Submodules::Recursive), needs(2, true, Submodules::Direct));
-        let both = needs(5, true, Submodules::Recursive);
+        let needs = |depth, tags, submodules, lfs| SourceNeeds { history: Depth(depth), tags, submodules, lfs };
+        let (deep, tags) = (needs(5, false, Submodules::Recursive, true), needs(2, true, Submodules::Direct, false));
+        let both = needs(5, true, Submodules::Recursive, true);
         assert_eq!((deep.and(tags), tags.and(deep)), (both, both));
         assert!(both.covers(deep) && both.covers(tags) && !deep.covers(tags) && !tags.covers(deep));
         assert!(SourceNeeds::NOTHING.covers(SourceNeeds::NOTHING));

@@ -143,6 +143,9 @@ pub struct Recipe {
     /// Which submodules the tree has.
     #[serde(default, skip_serializing_if = "Submodules::is_no")]
     pub submodules: Submodules,
+    /// Whether the tree has the contents of files in Git LFS in place of their pointers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lfs: bool,
     /// The facts of the commit's source. The dispatcher sets them when it plans a build. `None` if the tree is that of
     /// the commit alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -240,6 +243,7 @@ impl Recipe {
             history: Depth::ALONE,
             tags: false,
             submodules: Submodules::No,
+            lfs: false,
             facts: None,
         }
     }
@@ -247,7 +251,7 @@ impl Recipe {
     /// Returns what the task wants of the commit's source beside its tree.
     #[must_use]
     pub fn source_needs(&self) -> SourceNeeds {
-        SourceNeeds { history: self.history, tags: self.tags, submodules: self.submodules }
+        SourceNeeds { history: self.history, tags: self.tags, submodules: self.submodules, lfs: self.lfs }
     }
 
     /// Whether the task limits what its attempts use.

@@ -153,7 +153,7 @@ impl RepoThread {
             interval,
             is_mirror: url.is_some(),
             url: url.cloned(),
-            submodules: settings.submodules.clone(),
+            work: settings.work.clone(),
             is_fetched,
             sessions: offered.clone(),
             wakes,

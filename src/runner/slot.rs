@@ -230,9 +230,7 @@ impl Slotted {
             Surroundings { beside, temporary, inherited: &common.inherited, view: directories.view.as_ref() };
         let mut tell = |line: &str| log.line(line);
         let tool_cache = ToolCache::of(assignment, &common.tool_cache, surroundings, &mut tell);
-        if self.workspace.is_history_cut() {
-            log.line("surveil: the watched repository is a shallow or partial clone: it has less history than the task asks for");
-        }
+        self.workspace.notes().for_each(|note| log.line(&format!("surveil: {note}")));
         let text = self.workspace.text().cloned();
         let commands =
             AttemptCommands { common: &common, assignment, slot: self.number, text: text.as_ref(), tree, temporary };

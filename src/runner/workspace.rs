@@ -92,9 +92,9 @@ impl Workspace {
         Ok(self.layout.tree(repo, self.slot))
     }
 
-    /// Whether the watched repository has less history than the last attempt that was prepared asks for.
-    pub(super) fn is_history_cut(&self) -> bool {
-        self.open.last().is_some_and(|open| open.tree.is_history_cut())
+    /// Returns what the log of the last attempt that was prepared says of its tree.
+    pub(super) fn notes(&self) -> impl Iterator<Item = &'static str> {
+        self.open.last().into_iter().flat_map(|open| open.tree.notes())
     }
 
     /// Returns the text of the commit to which the slot's tree was brought; `None` if it cannot be read.

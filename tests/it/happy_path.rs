@@ -11,6 +11,7 @@ mod git_as_it_is;
 mod groups;
 mod guarded;
 mod history;
+mod lfs;
 mod local;
 mod matrix;
 mod orders;

@@ -66,7 +66,7 @@ impl RoleSettings {
             refs: self.flags.refs.patterns(),
             backlog: self.flags.refs.backlog(),
             interval_ms: defaults::OBSERVER_INTERVAL_MS,
-            submodules: config::submodule_cache(&self.work),
+            work: self.work.clone(),
         }
     }
 

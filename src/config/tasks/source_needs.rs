@@ -13,7 +13,7 @@ use super::value::entries;
 use crate::model::SourceNeeds;
 
 /// The keys that say it.
-const NAMES: [&str; 3] = ["history", "tags", "submodules"];
+const NAMES: [&str; 4] = ["history", "tags", "submodules", "lfs"];
 
 /// Returns what the tasks of a file want together; nothing for a file that cannot be read.
 #[must_use]
@@ -85,6 +85,7 @@ mod tests {
         assert_eq!(needs(cells), of("7", false));
         let submodules = |value: &str| source_needs(format!("[task.a]\nsubmodules = {value}").as_bytes()).submodules;
         let (direct, all) = (Submodules::Direct, Submodules::Recursive);
+        assert!(source_needs(b"[defaults]\nlfs = true").lfs && !source_needs(b"[task.a]\nlfs = 'yes'").lfs);
         assert_eq!((submodules("true"), submodules("'recursive'"), submodules("'x'")), (direct, all, Submodules::No));
     }
 

@@ -143,6 +143,8 @@ pub(crate) enum WithoutFacts {
     Unsent { task: TaskName },
     /// The sender of the source could not get the submodules.
     Submodules { task: TaskName, problems: Vec<String> },
+    /// It could not get the contents of files in Git LFS.
+    Lfs { task: TaskName, problems: Vec<String> },
 }
 
 impl WithoutFacts {
@@ -150,30 +152,43 @@ impl WithoutFacts {
     pub(crate) fn of_written(&self) -> String {
         match self {
             Self::Unsent { task } => format!(
-                "task {task} asks for more `history`, `tags` or `submodules` than any task in the task file of the \
-                 commit: write them there, such as in the task that writes this file"
+                "task {task} asks for more `history`, `tags`, `submodules` or `lfs` than any task in the task file of \
+                 the commit: write them there, such as in the task that writes this file"
             ),
-            Self::Submodules { .. } => self.problem().text,
+            Self::Submodules { .. } | Self::Lfs { .. } => self.problem().text,
         }
     }
 
     fn problem(&self) -> TaskFileError {
         let text = match self {
             Self::Unsent { task } => format!(
-                "task {task} asks for `history`, `tags` or `submodules`, and whoever sent the commit has sent none\n\
+                "task {task} asks for `history`, `tags`, `submodules` or `lfs`, and the sender of the commit has sent none\n\
                  help: update the observer of this repository, or the `surveil` that was called, to the version of the \
                  dispatcher"
             ),
             Self::Submodules { task, problems } => {
-                let shown = problems.iter().take(MAX_SHOWN_PROBLEMS).map(String::as_str).collect::<Vec<_>>().join("\n");
-                format!("task {task} asks for `submodules`, and the observer could not get all of them\n{shown}")
+                format!(
+                    "task {task} asks for `submodules`, and the observer could not get all of them\n{}",
+                    shown(problems)
+                )
             }
+            Self::Lfs { task, problems } => format!(
+                "task {task} asks for `lfs`, and the observer could not get all LFS objects\n{}\n\
+                 help: `git lfs fetch` in the watched repository brings its LFS objects; then ask for another build \
+                 with `surveil submit COMMIT`, or push again",
+                shown(problems)
+            ),
         };
         TaskFileError { text }
     }
 }
 
-/// Problems of submodules that are told.
+/// Returns the first of these problems, a line each.
+fn shown(problems: &[String]) -> String {
+    problems.iter().take(MAX_SHOWN_PROBLEMS).map(String::as_str).collect::<Vec<_>>().join("\n")
+}
+
+/// Problems of submodules, and of LFS objects, that are told.
 const MAX_SHOWN_PROBLEMS: usize = 10;
 
 /// Puts the facts of the commit's source into the recipes of the tasks that need them: all tasks if they say how files
@@ -188,6 +203,9 @@ pub(crate) fn with_facts(mut plan: Plan, mirror: &Mirror, commit: CommitId) -> R
         let known = enough.ok_or_else(|| WithoutFacts::Unsent { task: name.clone() })?;
         if needs.submodules != Submodules::No && !known.problems.is_empty() {
             return Err(WithoutFacts::Submodules { task: name.clone(), problems: known.problems.clone() });
+        }
+        if needs.lfs && !known.lfs_problems.is_empty() {
+            return Err(WithoutFacts::Lfs { task: name.clone(), problems: known.lfs_problems.clone() });
         }
         task.spec.recipe_mut().facts = Some(known.id);
         let (labels, needed) = (&mut task.spec.placement.labels, Ability::Facts.label());

@@ -90,6 +90,7 @@ pub(in crate::git) fn kept(landing: &Landing, objects: &Objects, needed: &[Commi
         extra.past.extend(past.into_iter().filter(|commit| seen.insert(*commit)));
         extra.objects.push(objects.id(id.0)?);
         extra.objects.extend(facts.attributes);
+        extra.objects.extend(facts.lfs.values());
         extra.modules.extend(facts.submodules.values().map(|module| (module.commit, None)));
         for object in facts.tags.values() {
             push_tags(objects, &odb, *object, &mut extra.objects)?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use git2::Oid;
 
-use super::{Landing, PackStore, facts_notes};
+use super::{Landing, PackStore, facts_notes, lfs_notes};
 use crate::git::error::GitError;
 use crate::git::facts::SourceFacts;
 use crate::git::history::{Extra, extra};
@@ -22,6 +22,8 @@ pub struct KnownFacts {
     pub has_attributes: bool,
     /// Why submodules are missing, a sentence each.
     pub problems: Vec<String>,
+    /// Why contents in Git LFS are missing, a sentence each.
+    pub lfs_problems: Vec<String>,
 }
 
 impl PackStore {
@@ -36,9 +38,14 @@ impl PackStore {
         let id = *facts_notes::of(&self.landing.store, commit).last()?;
         let facts = self.database().with(|objects| facts_notes::read(objects, id)).ok()??;
         // Facts hold all tags of their history, or none.
-        let enough_for = SourceNeeds { history: facts.history, tags: facts.has_tags, submodules: facts.has_submodules };
+        let enough_for = SourceNeeds {
+            history: facts.history,
+            tags: facts.has_tags,
+            submodules: facts.has_submodules,
+            lfs: facts.has_lfs,
+        };
         let has_attributes = facts.attributes.is_some();
-        Some(KnownFacts { id, enough_for, has_attributes, problems: facts.problems })
+        Some(KnownFacts { id, enough_for, has_attributes, problems: facts.problems, lfs_problems: facts.lfs_problems })
     }
 
     /// Notes the facts of a commit's source, when they and all that they name have been received. An error that
@@ -96,6 +103,11 @@ impl PackStore {
         {
             return Err(missing(format!("blob {attributes} with attributes")));
         }
+        for (pointer, content) in &facts.lfs {
+            if !lfs_notes::check((store, objects), *pointer, *content)? {
+                return Err(missing(format!("blob {content} with the content of {pointer}")));
+            }
+        }
         for (path, module) in &facts.submodules {
             if !objects.has_commit(commit_id(module.commit)) {
                 return Err(missing(format!("commit {} of submodule {path}", module.commit)));
@@ -139,11 +151,14 @@ impl PackStore {
             for (id, commits) in by_facts {
                 of_held.extend(facts_notes::read(objects, id)?.map(|facts| (commits, facts)));
             }
-            let told = of_held.iter().map(|(_, facts)| facts).max_by_key(|facts| facts.tags.len());
+            let told: Vec<_> = of_held.iter().map(|(_, facts)| facts).collect();
             let borrowed: Vec<_> = of_held.iter().map(|(commits, facts)| (commits.clone(), facts)).collect();
-            let mut extra = extra(objects, objects.id(commit)?, &facts, &borrowed, told)?;
+            let mut extra = extra(objects, objects.id(commit)?, &facts, &borrowed, &told)?;
             extra.objects.push(objects.id(id.0)?);
             extra.objects.extend(facts.attributes);
+            let is_told = |pointer, content| told.iter().any(|told| told.lfs.get(pointer) == Some(content));
+            let contents = facts.lfs.iter().filter(|(pointer, content)| !is_told(pointer, content));
+            extra.objects.extend(contents.map(|(_, content)| content));
             Ok(extra)
         };
         pack::build(database, Some(&packs), &[commit], haves, select, sink).map_err(incomplete(commit, store))

@@ -1,7 +1,7 @@
 //! The files of a store that are larger than a limit. The size of a file is in its entry in a pack, so each pack is
 //! gone through once, when it is first met.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
@@ -28,19 +28,23 @@ struct Scanned {
 type Sizes = Vec<(Oid, u64)>;
 
 impl LargeFiles {
-    /// Returns the path and the size of a file of the commit that is larger than the limit.
+    /// Returns the path and the size of a file of the commit that is larger than the limit, or whose content in Git LFS
+    /// is.
     pub(super) fn find(
         &self,
         objects: &Objects,
         odb: &Odb<'_>,
-        commit: CommitId,
+        (commit, lfs): (CommitId, &BTreeMap<Oid, Oid>),
         limit: u64,
     ) -> Result<Option<(Vec<u8>, u64)>, GitError> {
-        let large = self.of_store(objects, odb, limit)?;
+        let mut large = self.of_store(objects, odb, limit)?;
         // As a rule there are none, and no tree needs to be read.
         if large.is_empty() {
             return Ok(None);
         }
+        // A pointer counts as its content.
+        let of_pointers = lfs.iter().filter_map(|(pointer, content)| Some((*pointer, *large.get(content)?)));
+        large.extend(of_pointers.collect::<Vec<_>>());
         let mut seen = HashSet::new();
         let mut pending = vec![(Vec::new(), objects.commit(commit)?.tree_id())];
         while let Some((path, tree)) = pending.pop() {

@@ -8,6 +8,7 @@
 pub(super) mod facts_notes;
 mod history;
 mod large_files;
+pub(super) mod lfs_notes;
 
 use std::collections::HashSet;
 use std::fs;
@@ -174,9 +175,15 @@ impl PackStore {
         self.read(commit, |objects, odb| read_file(objects, odb, (commit, path), limit))
     }
 
-    /// Returns the path of a file of the commit that has more than `limit` bytes, for people, and its size.
+    /// Returns the path of a file of the commit that has more than `limit` bytes, for people, and its size. The content
+    /// in Git LFS counts, as far as the newest facts of the commit name it.
     pub fn file_larger_than(&self, commit: CommitId, limit: u64) -> Result<Option<(String, u64)>, GitError> {
-        let found = self.read(commit, |objects, odb| self.large_files.find(objects, odb, commit, limit))?;
+        let facts = facts_notes::of(&self.landing.store, commit).last().copied();
+        let found = self.read(commit, |objects, odb| {
+            let facts = facts.map(|facts| facts_notes::read(objects, facts)).transpose()?.flatten();
+            let lfs = facts.map(|facts| facts.lfs).unwrap_or_default();
+            self.large_files.find(objects, odb, (commit, &lfs), limit)
+        })?;
         Ok(found.map(|(path, size)| (shown_path(&path), size)))
     }
 

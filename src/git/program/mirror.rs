@@ -17,10 +17,10 @@ use crate::locked::Locked;
 use crate::model::CommitId;
 
 /// Time without a byte or a line about progress after which a fetch hangs.
-const SILENCE_LIMIT: Duration = Duration::from_secs(2 * 60);
+pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(2 * 60);
 
 /// Time limit of a fetch. A first mirror of a large repository over a slow line takes hours, and moves all the time.
-const FETCH_LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
+pub(super) const FETCH_LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Time limit for packing a mirror, which prints nothing meanwhile.
 const PACK_LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -92,7 +92,7 @@ pub(in crate::git) fn fetch_commit(url: &str, place: &Path, commit: CommitId) ->
 }
 
 /// Waits until no other observer of this user fetches into the mirror, and keeps others from it.
-fn lock(mirror: &Path) -> Result<Locked, GitError> {
+pub(super) fn lock(mirror: &Path) -> Result<Locked, GitError> {
     if let Some(parent) = mirror.parent() {
         fs::create_dir_all(parent).map_err(GitError::io("make directory", parent))?;
     }

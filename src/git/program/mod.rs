@@ -5,6 +5,7 @@
 //! ends with this process.
 
 mod child;
+mod lfs;
 mod mirror;
 
 use std::path::Path;
@@ -16,6 +17,7 @@ use super::error::GitError;
 use super::local_env::is_local_variable;
 use child::{Ended, Limits, finish, guarded};
 
+pub(super) use lfs::{LfsRemote, fetch_lfs};
 pub(super) use mirror::fetch_commit;
 pub use mirror::fetch_mirror;
 

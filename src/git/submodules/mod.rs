@@ -47,12 +47,23 @@ pub(super) struct Superproject<'a> {
     pub(super) cache: &'a Path,
 }
 
+/// The repository that has the objects of a submodule.
+pub(super) struct ModulePlace {
+    /// The path of the submodule, from the root of the repository.
+    pub(super) path: String,
+    pub(super) commit: CommitId,
+    pub(super) objects: PathBuf,
+    /// The URL from which it was fetched; `None` if it was there.
+    pub(super) fetched_from: Option<String>,
+}
+
 /// The submodules of a commit.
 pub(super) struct Found {
     /// By their paths from the root of the repository.
     pub(super) modules: BTreeMap<String, Module>,
     /// Why others cannot be had, a sentence each.
     pub(super) problems: Vec<String>,
+    pub(super) places: Vec<ModulePlace>,
     pub(super) beside: Beside,
 }
 
@@ -76,7 +87,7 @@ struct Pending {
 
 /// Finds the submodules of a commit, and gets their objects.
 pub(super) fn find(of: &Superproject<'_>, wanted: Submodules) -> Result<Found, GitError> {
-    let (mut modules, mut problems) = (BTreeMap::new(), Vec::new());
+    let (mut modules, mut problems, mut places) = (BTreeMap::new(), Vec::new(), Vec::new());
     let mut directories = vec![of.objects.clone()];
     let mut pending = vec![Pending {
         objects: of.objects.clone(),
@@ -116,18 +127,26 @@ pub(super) fn find(of: &Superproject<'_>, wanted: Submodules) -> Result<Found, G
                         let chain = [&at.chain[..], &[(url.clone(), commit)]].concat();
                         let git_dir = objects.parent().unwrap_or(Path::new("/")).to_owned();
                         let (prefix, commit) = (format!("{full}/"), commit_id(commit));
-                        pending.push(Pending { objects: objects.clone(), commit, base: url, git_dir, prefix, chain });
+                        let (objects, base) = (objects.clone(), url.clone());
+                        pending.push(Pending { objects, commit, base, git_dir, prefix, chain });
                     }
                     if !directories.contains(&objects) {
-                        directories.push(objects);
+                        directories.push(objects.clone());
                     }
+                    let is_fetched = objects.starts_with(of.cache);
+                    places.push(ModulePlace {
+                        path: full.clone(),
+                        commit: commit_id(commit),
+                        objects,
+                        fetched_from: is_fetched.then_some(url),
+                    });
                     modules.insert(full, module);
                 }
                 Err(why) => problems.push(format!("submodule {shown}: {why}")),
             }
         }
     }
-    Ok(Found { modules, problems, beside: Beside::of(&directories, of.format)? })
+    Ok(Found { modules, problems, places, beside: Beside::of(&directories, of.format)? })
 }
 
 /// Gets the objects of one submodule. Returns it, the directory of its objects, and its URL; or the reason why not.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::support::{Repo, git_in, objects_in};
-use crate::git::{Facts, GitError, KnownFacts, PackStore, SubmodulePlaces, TreeSource, Watched, WorkTree};
-use crate::model::{CommitId, Depth, FactsId, SourceNeeds, Submodules};
+use crate::git::{Facts, GitError, KnownFacts, PackStore, SourcePlaces, TreeSource, Watched, WorkTree};
+use crate::model::{CommitId, Depth, FactsId, SourceNeeds};
 
 /// Makes commits with these parents, given as distances back, and tags of some of them.
 fn commits_of(repo: &Repo, shape: &[Vec<usize>], tags: &[(usize, usize)]) -> Vec<CommitId> {
@@ -61,7 +61,7 @@ impl Chain {
 
     fn facts(&self, commit: CommitId, needs: SourceNeeds) -> Facts {
         let cache = self.repo.beside("cache");
-        self.watched.facts(commit, needs, SubmodulePlaces { cache: &cache, base: None }).unwrap().unwrap()
+        self.watched.facts(commit, needs, SourcePlaces { work: &cache, base: None }).unwrap().unwrap()
     }
 
     /// Sends a commit to the mirror. Returns the size of its pack.
@@ -156,7 +156,7 @@ fn take(store: &PackStore, commit: CommitId, pack: &[u8], facts: FactsId) -> Res
 }
 
 fn needs(history: Depth, tags: bool) -> SourceNeeds {
-    SourceNeeds { history, tags, submodules: Submodules::No }
+    SourceNeeds { history, tags, ..SourceNeeds::NOTHING }
 }
 
 proptest! {
@@ -235,7 +235,13 @@ fn a_history_that_the_receiver_lacks_is_asked_for_as_a_whole() {
     assert_eq!(chain.mirror.newest_facts(commits[9]), None);
     assert!(chain.mirror.has(commits[9]), "the commit itself has come");
     chain.to_mirror(commits[9], &facts, true).unwrap();
-    let known = KnownFacts { id: facts.id, enough_for: full, has_attributes: false, problems: Vec::new() };
+    let known = KnownFacts {
+        id: facts.id,
+        enough_for: full,
+        has_attributes: false,
+        problems: Vec::new(),
+        lfs_problems: Vec::new(),
+    };
     assert_eq!(chain.mirror.newest_facts(commits[9]), Some(known));
     // A repository that was shallow has more now.
     let deeper = needs(Depth(15), false);

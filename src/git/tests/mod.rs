@@ -2,6 +2,7 @@
 
 mod history;
 mod large;
+mod lfs;
 mod small_pack;
 mod submodules;
 pub(crate) mod support;

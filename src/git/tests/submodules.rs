@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::support::{Repo, git_in};
-use crate::git::{Facts, PackStore, SubmodulePlaces, TreeSource, WorkTree};
-use crate::model::{CommitId, Depth, SourceNeeds, Submodules};
+use crate::git::{Facts, PackStore, SourcePlaces, TreeSource, WorkTree};
+use crate::model::{CommitId, SourceNeeds, Submodules};
 
 /// Allows git to clone from paths.
 const ALLOW: [&str; 2] = ["-c", "protocol.file.allow=always"];
@@ -48,13 +48,13 @@ fn scene(repo: Repo) -> Scene {
 }
 
 fn needs(submodules: Submodules) -> SourceNeeds {
-    SourceNeeds { history: Depth::ALONE, tags: false, submodules }
+    SourceNeeds { submodules, ..SourceNeeds::NOTHING }
 }
 
 impl Scene {
     fn facts(&self, commit: CommitId, submodules: Submodules) -> Facts {
         let cache = self.repo.beside("cache");
-        let places = SubmodulePlaces { cache: &cache, base: None };
+        let places = SourcePlaces { work: &cache, base: None };
         self.repo.watched().facts(commit, needs(submodules), places).unwrap().unwrap()
     }
 

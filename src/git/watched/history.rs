@@ -4,16 +4,18 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use git2::Config;
+use git2::{Config, Oid};
 
 use super::Watched;
 use crate::git::commit_files;
 use crate::git::database::Database;
 use crate::git::error::GitError;
-use crate::git::history::{self, Extra, Facts, Tag};
+use crate::git::history::{self, Extra, Facts, Made, Tag};
+use crate::git::lfs;
 use crate::git::objects::{Objects, Peeled};
 use crate::git::pack::{self, Sink};
-use crate::git::submodules::{self, Superproject};
+use crate::git::remote;
+use crate::git::submodules::{self, ModulePlace, Superproject};
 use crate::git::uncommitted::UncommittedWork;
 use crate::model::{CommitId, RefName, SourceNeeds, Submodules};
 
@@ -22,11 +24,11 @@ const TAGS: &str = "refs/tags/";
 /// The largest `info/attributes` that is sent along.
 const ATTRIBUTES_BYTES_MAX: u64 = 100 << 20;
 
-/// The places for submodules of a watched repository.
+/// The places for what is fetched beside a watched repository.
 #[derive(Debug, Clone, Copy)]
-pub struct SubmodulePlaces<'a> {
-    /// The directory into which they are fetched.
-    pub cache: &'a Path,
+pub struct SourcePlaces<'a> {
+    /// The directory with a directory for submodules, and one for LFS objects.
+    pub work: &'a Path,
     /// The URL of the repository, if its own configuration does not tell it.
     pub base: Option<&'a str>,
 }
@@ -38,7 +40,7 @@ impl Watched {
         &self,
         commit: CommitId,
         needs: SourceNeeds,
-        places: SubmodulePlaces<'_>,
+        places: SourcePlaces<'_>,
     ) -> Result<Option<Facts>, GitError> {
         self.facts_in(&self.database, commit, needs, places)
     }
@@ -69,7 +71,7 @@ impl Watched {
         database: &Database,
         commit: CommitId,
         needs: SourceNeeds,
-        places: SubmodulePlaces<'_>,
+        places: SourcePlaces<'_>,
     ) -> Result<Option<Facts>, GitError> {
         let attributes = self.attributes()?;
         if needs == SourceNeeds::NOTHING && attributes.is_none() {
@@ -85,18 +87,64 @@ impl Watched {
             let tags: Vec<Tag> = tags.iter().filter_map(tag).collect();
             history::facts_of(objects, objects.id(commit)?, needs, (&tags, attributes.clone()), is_partial)
         })?;
-        if needs.submodules == Submodules::No {
+        let (facts, modules) = if needs.submodules == Submodules::No {
+            (facts, Vec::new())
+        } else {
+            let mut found = self.submodules(database, commit, needs.submodules, places)?;
+            let modules = std::mem::take(&mut found.places);
+            (facts.with(found, needs.submodules), modules)
+        };
+        if !needs.lfs {
             return Ok(Some(facts));
         }
+        let attributes = facts.facts.attributes.zip(facts.attributes.as_deref());
+        let found = self.lfs((database, attributes), commit, &modules, places)?;
+        Ok(Some(facts.with_lfs(found, database.format())))
+    }
+
+    /// Finds the contents in Git LFS of a commit, and of its submodules.
+    fn lfs(
+        &self,
+        (database, attributes): (&Database, Option<(Oid, &[u8])>),
+        commit: CommitId,
+        modules: &[ModulePlace],
+        places: SourcePlaces<'_>,
+    ) -> Result<lfs::Found, GitError> {
+        let own = || self.remote_url().map_err(|error| without_remote(&error));
+        let remote = places.base.map_or_else(own, |url| Ok(url.to_owned()));
+        let (git_dir, cache) = (&*self.common_dir, &places.work.join("lfs"));
+        let mut found = lfs::Found::default();
+        let place = lfs::Place { prefix: "", database, commit, attributes, git_dir, remote, cache };
+        lfs::find(&place, &self.verified, &mut found)?;
+        for ModulePlace { path, commit, objects, fetched_from } in modules {
+            let git_dir = objects.parent().unwrap_or(Path::new("/"));
+            // A commit does not say from where the contents of a submodule come that is on this machine.
+            let own = || remote::url(git_dir, git_dir).map_err(|error| without_remote(&error));
+            let remote = fetched_from.clone().map_or_else(own, Ok);
+            let database = &Database::open(objects, database.format(), objects.join("pack"))?;
+            let (prefix, commit, attributes) = (&*format!("{path}/"), *commit, None);
+            let place = lfs::Place { prefix, database, commit, attributes, git_dir, remote, cache };
+            lfs::find(&place, &self.verified, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    fn submodules(
+        &self,
+        database: &Database,
+        commit: CommitId,
+        wanted: Submodules,
+        places: SourcePlaces<'_>,
+    ) -> Result<submodules::Found, GitError> {
         let of = Superproject {
             objects: database.directory().to_owned(),
             format: database.format(),
             commit,
             base: places.base.map_or_else(|| self.base(), str::to_owned),
             git_dir: self.common_dir.clone(),
-            cache: places.cache,
+            cache: &places.work.join("submodules"),
         };
-        Ok(Some(facts.with(submodules::find(&of, needs.submodules)?, needs.submodules)))
+        submodules::find(&of, wanted)
     }
 
     /// Returns the URL from which relative URLs of submodules count: that of the remote, else the repository itself.
@@ -150,7 +198,7 @@ impl UncommittedWork {
         &self,
         watched: &Watched,
         needs: SourceNeeds,
-        places: SubmodulePlaces<'_>,
+        places: SourcePlaces<'_>,
     ) -> Result<Option<Facts>, GitError> {
         watched.facts_in(self.database(), self.commit, needs, places)
     }
@@ -165,6 +213,21 @@ impl UncommittedWork {
         let select = |objects: &Objects| select(objects, &[self.commit], haves, facts, None);
         pack::build(facts.database_or(self.database()), None, &[self.commit], haves, select, sink)
     }
+}
+
+/// Says why LFS objects of a repository are fetched from nowhere.
+fn without_remote(error: &GitError) -> String {
+    if let GitError::NoRemote { path } = error {
+        return format!("{} has no remote from which LFS objects could be fetched", path.display());
+    }
+    if let GitError::SeveralRemotes { path, .. } = error {
+        let path = path.display();
+        return format!(
+            "{path} has several remotes and none is called origin: `git config lfs.url URL` says from where LFS objects \
+             are fetched"
+        );
+    }
+    error.to_string()
 }
 
 fn read_small_file(
@@ -194,13 +257,18 @@ fn select(
         objects.id(*newest)?,
         &facts.facts,
         &[(held, &facts.facts)],
-        told.map(|told| &told.facts),
+        told.map(|told| &told.facts).as_slice(),
     )?;
     if told.is_none_or(|told| told.id != facts.id) {
-        extra.made.push(facts.bytes.clone());
+        extra.made.push(Made::Content(facts.bytes.clone()));
     }
     if told.is_none_or(|told| told.facts.attributes != facts.facts.attributes) {
-        extra.made.extend(facts.attributes.clone());
+        extra.made.extend(facts.attributes.clone().map(Made::Content));
+    }
+    for (pointer, content) in &facts.contents {
+        if told.is_none_or(|told| told.facts.lfs.get(pointer) != Some(&content.id)) {
+            extra.made.push(Made::File(content.clone()));
+        }
     }
     Ok(extra)
 }

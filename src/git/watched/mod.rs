@@ -17,6 +17,7 @@ use super::commit_text::CommitText;
 use super::database::Database;
 use super::error::GitError;
 use super::history::Extra;
+use super::lfs::Verified;
 use super::objects::{Peeled, commit_id};
 use super::pack::{self, Sink};
 use super::refs::{HeadPointer, RefFiles, RefProgram, Refs};
@@ -25,7 +26,7 @@ use crate::model::{BranchName, CommitId, RefName};
 
 pub use absence::Absence;
 pub use glob::RefGlob;
-pub use history::SubmodulePlaces;
+pub use history::SourcePlaces;
 
 /// Length of the first-parent walk that looks for the commit before. If a head is further on than this, it is built
 /// alone.
@@ -97,6 +98,8 @@ pub struct Watched {
     peeled: RefCell<HashMap<CommitId, Option<Peeled>>>,
     /// Objects of refs that the log has named as unreadable.
     unreadable: RefCell<HashSet<CommitId>>,
+    /// The LFS objects that were verified.
+    verified: Verified,
 }
 
 impl Watched {
@@ -105,8 +108,8 @@ impl Watched {
         let (refs, git_dir, common_dir, format) = locate(path)?;
         let objects = common_dir.join("objects");
         let database = Database::open(&objects, format, objects.join("pack"))?;
-        let (peeled, unreadable) = Default::default();
-        Ok(Self { path: path.to_owned(), git_dir, common_dir, refs, database, peeled, unreadable })
+        let (peeled, unreadable, verified) = Default::default();
+        Ok(Self { path: path.to_owned(), git_dir, common_dir, refs, database, peeled, unreadable, verified })
     }
 
     /// Returns the selected branches; none for an unborn or a detached HEAD, which [`Self::absence`] tells apart. An

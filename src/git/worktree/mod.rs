@@ -5,7 +5,6 @@
 //! attempts could change a file beside the directory. So after a restart all contents are compared once. Files are
 //! written as their attributes say, those of the commit and of the watched repository; no filter program is run.
 
-mod attributes;
 mod dot_git;
 mod index;
 mod keep;
@@ -44,6 +43,12 @@ pub use self::past::TreeSource;
 
 /// Quarantined trees of the same name are told apart by a number up to this. Nobody looks at more of them.
 const QUARANTINE_MAX: u32 = 10_000;
+
+/// Notes about a tree that is not as its author may expect.
+const CUT_HISTORY: &str =
+    "the watched repository is a shallow or partial clone: it has less history than the task asks for";
+const POINTERS_STAY: &str =
+    "files in Git LFS are pointers in this work tree: `lfs = true` in the task brings their contents";
 
 /// A directory that is brought to exactly one commit at a time. A note of the commit lies beside it.
 pub struct WorkTree {
@@ -137,14 +142,26 @@ impl WorkTree {
         }
     }
 
+    /// Returns what of the tree of the last checkout may not be as its task expects, a sentence each.
+    pub fn notes(&self) -> impl Iterator<Item = &'static str> {
+        let notes = [(self.is_history_cut(), CUT_HISTORY), (self.has_pointers(), POINTERS_STAY)];
+        notes.into_iter().filter(|(is_so, _)| *is_so).map(|(_, note)| note)
+    }
+
     /// Whether the watched repository has less history than the last checkout asked for.
-    pub fn is_history_cut(&self) -> bool {
+    pub(super) fn is_history_cut(&self) -> bool {
         self.past.as_ref().is_some_and(|(_, past)| past.is_cut)
     }
 
     /// The part of the last checkout that went into the `.git` of the tree, and those of its submodules.
     pub fn repositories_took(&self) -> Duration {
         self.repositories_took
+    }
+
+    /// Whether files in Git LFS are pointers in the tree of the last checkout, which did not ask for their contents.
+    pub(super) fn has_pointers(&self) -> bool {
+        let is_asked = self.past.as_ref().is_some_and(|((_, source), _)| source.needs.lfs);
+        self.plan.has_pointers && !is_asked
     }
 
     /// The directory.
@@ -229,9 +246,11 @@ impl WorkTree {
         let mut before = Some(std::mem::take(&mut self.plan));
         let is_same = self.past.as_ref().is_some_and(|(of, _)| {
             let (known, wanted) = (of.1, source);
-            of.0 == commit && (known.facts, known.needs.submodules) == (wanted.facts, wanted.needs.submodules)
+            let of_files = |source: TreeSource| (source.facts, source.needs.submodules, source.needs.lfs);
+            of.0 == commit && of_files(known) == of_files(wanted)
         });
         let modules_before = self.past.as_ref().map(|(_, past)| past.modules.clone()).unwrap_or_default();
+        let lfs_before = self.past.as_ref().map(|(_, past)| past.lfs.clone()).unwrap_or_default();
         let mut plan = if self.is_planned && is_same { before.take() } else { None };
         self.is_planned = false;
         let (mut has_touched, mut repositories_took) = (false, Duration::ZERO);
@@ -251,6 +270,8 @@ impl WorkTree {
                     attributes: past.attributes.as_ref(),
                     modules: &past.modules,
                     has_other_modules: past.modules != modules_before,
+                    lfs: &past.lfs,
+                    has_other_lfs: past.lfs != lfs_before,
                 };
                 plan = Some(planner.plan(tree, before.take().unwrap_or_default())?);
             }
@@ -291,7 +312,7 @@ impl WorkTree {
             move |errno: Errno| GitError::Io { action: "open directory", path, source: errno.into() }
         };
         let root = open_directory(self.above.as_fd(), self.name()).map_err(failed(&self.path))?;
-        let lines = past.modules_in("");
+        let lines = [past.modules_in(""), past.filter()].concat();
         let mut touched = self.bring_dot_git(objects, (past, &lines), (commit, &self.path, &root), plan, is_changed)?;
         // Each after the one that it is in.
         for (path, module) in &past.modules {
@@ -305,7 +326,7 @@ impl WorkTree {
                 at = Some(open_directory(above, part.as_bytes()).map_err(failed(&self.path.join(path)))?);
             }
             let Some(at) = at else { continue };
-            let (commit, lines) = (commit_id(module.commit), past.modules_in(path));
+            let (commit, lines) = (commit_id(module.commit), [past.modules_in(path), past.filter()].concat());
             let (past, path) = (PastFiles::alone(objects, commit)?, self.path.join(path));
             touched |= self.bring_dot_git(objects, (&past, &lines), (commit, &path, &at), inner, is_changed)?;
         }

@@ -22,6 +22,20 @@ pub struct TreeSource {
     pub facts: Option<FactsId>,
 }
 
+/// The filter by which the task's own git compares a content with its pointer: it makes the pointer of the content, as
+/// git-lfs does, without git-lfs. git needs it for a file whose metadata tells nothing, such as one that was written in
+/// the same second as the index.
+const FILTER: &str = concat!(
+    "[filter \"lfs\"]\n\tclean = \"",
+    // A pointer stays as it is, and so does an empty file.
+    r#"t=$(mktemp) && cat >\"$t\" && "#,
+    r#"if [ ! -s \"$t\" ] || head -c 42 \"$t\" | grep -qxF 'version https://git-lfs.github.com/spec/v1'; "#,
+    r#"then cat \"$t\"; "#,
+    r#"else printf 'version https://git-lfs.github.com/spec/v1\\noid sha256:%s\\nsize %s\\n' "#,
+    r#"\"$(sha256sum <\"$t\" | cut -c1-64)\" \"$(wc -c <\"$t\" | tr -d ' ')\"; fi; rm -f \"$t\""#,
+    "\"\n",
+);
+
 /// The files of a `.git` that tell of history, and further attributes.
 #[derive(Debug, Default)]
 pub(super) struct PastFiles {
@@ -31,6 +45,8 @@ pub(super) struct PastFiles {
     pub(super) attributes: Option<(Oid, Vec<u8>)>,
     /// The submodules that the tree gets, by their paths.
     pub(super) modules: BTreeMap<String, Module>,
+    /// The blobs with the contents that the tree gets in place of pointers, by the blobs of those.
+    pub(super) lfs: BTreeMap<Oid, Oid>,
     /// Whether the watched repository has less history than the task asks for.
     pub(super) is_cut: bool,
 }
@@ -66,6 +82,11 @@ impl PastFiles {
             }
         }
         text
+    }
+
+    /// Returns the lines of a configuration for contents that are in the tree in place of pointers.
+    pub(super) fn filter(&self) -> String {
+        if self.lfs.is_empty() { String::new() } else { FILTER.to_owned() }
     }
 
     pub(super) fn of(objects: &Objects, commit: CommitId, source: TreeSource) -> Result<Self, GitError> {
@@ -118,7 +139,8 @@ impl PastFiles {
             }
             Submodules::Recursive => {}
         }
-        Ok(Self { shallow, packed_refs, attributes, modules, is_cut })
+        let lfs = if needs.lfs { facts.lfs } else { BTreeMap::new() };
+        Ok(Self { shallow, packed_refs, attributes, modules, lfs, is_cut })
     }
 }
 

@@ -7,12 +7,13 @@ use std::mem::take;
 
 use git2::{Odb, Oid};
 
-use super::attributes::{ATTRIBUTES, Attributes, Conversion, FILE_BYTES_MAX};
 use super::dot_git::{DOT_GIT, DotGit};
 use super::stamp::Stamp;
+use crate::git::attributes::{Attributes, Conversion, Treatment, attributes_in};
 use crate::git::error::{GitError, shown_path};
 use crate::git::facts::Module;
-use crate::git::objects::{EntryKind, Objects, TreeEntry, commit_id, entries, of_its_type};
+use crate::git::objects::{EntryKind, Objects, commit_id, entries};
+use crate::git::pointer::pointer_file;
 use crate::model::CommitId;
 
 /// The longest path below the directory, as Linux and git take it (`PATH_MAX` without its NUL). Also bounds the depth:
@@ -31,6 +32,8 @@ pub(super) struct Directory {
     /// The commit of a submodule, whose root this is.
     pub(super) submodule: Option<Oid>,
     pub(super) entries: BTreeMap<Vec<u8>, Planned>,
+    /// Whether a file in it or below it is in Git LFS.
+    pub(super) has_pointers: bool,
     /// The attributes of the directories above it, by which its files were planned.
     inherited: Attributes,
     /// The permissions that the directory was made with.
@@ -86,6 +89,8 @@ impl Node {
 #[derive(Debug)]
 pub(super) struct FileRecord {
     pub(super) blob: Oid,
+    /// The blob that is written in its place: the content in Git LFS that it points to.
+    pub(super) content: Option<Oid>,
     pub(super) is_executable: bool,
     /// How the content is written.
     pub(super) conversion: Conversion,
@@ -105,6 +110,9 @@ pub(super) struct Planner<'a> {
     /// The submodules that the tree gets, by their paths, and whether they are others than in the plan before.
     pub(super) modules: &'a BTreeMap<String, Module>,
     pub(super) has_other_modules: bool,
+    /// The contents that the tree gets in place of pointers, and whether they are others than in the plan before.
+    pub(super) lfs: &'a BTreeMap<Oid, Oid>,
+    pub(super) has_other_lfs: bool,
 }
 
 /// A directory that is being planned.
@@ -143,6 +151,7 @@ impl Planner<'_> {
             }
             let done = levels.pop().expect("it was looked at just now");
             let Some(above) = levels.last_mut() else { return Ok(done.directory) };
+            above.directory.has_pointers |= done.directory.has_pointers;
             if let Some(planned) = above.directory.entries.get_mut(&done.name) {
                 planned.node = Node::Directory(done.directory);
             }
@@ -161,7 +170,8 @@ impl Planner<'_> {
         };
         // The directory was planned with this path, so what is below it fits as well.
         let is_same = (before.tree, before.submodule) == (Some(tree), submodule) && before.inherited == inherited;
-        if is_same && !self.has_other_modules {
+        let is_other = self.has_other_modules || self.has_other_lfs && before.has_pointers;
+        if is_same && !is_other {
             return Ok(Level { name, path_bytes, attributes: inherited, directory: before, left: Vec::new() });
         }
         let (mut known, mode) = (take(&mut before.entries), before.mode);
@@ -172,7 +182,7 @@ impl Planner<'_> {
         let data = read?;
         let found = entries(tree, data.data())?;
         let is_root = above.is_empty() || submodule.is_some();
-        let attributes = self.attributes(&found, &inherited, (path_bytes, is_root))?;
+        let attributes = attributes_in((self.objects, self.odb), &found, &inherited, (path_bytes, is_root))?;
         let mut path = Vec::new();
         let has_path = !attributes.is_empty() || !self.modules.is_empty();
         if has_path {
@@ -181,7 +191,7 @@ impl Planner<'_> {
             names.for_each(|name| path.extend_from_slice(&[&name[..], b"/"].concat()));
         }
         let mut planned = Vec::with_capacity(found.len());
-        let mut left = Vec::new();
+        let (mut left, mut has_pointers) = (Vec::new(), false);
         for entry in found {
             let fault = fault_of_name(entry.name).or_else(|| {
                 let is_too_long = path_bytes + entry.name.len() > PATH_BYTES_MAX;
@@ -193,13 +203,18 @@ impl Planner<'_> {
             // Taken out of the map's value, which costs less than removing the entry.
             let before = known.get_mut(entry.name).map(|known| take(&mut known.node));
             let is_executable = entry.kind == EntryKind::Executable;
-            let mut conversion = Conversion::default();
+            let mut written = Written { blob: entry.id, content: None, conversion: Conversion::default() };
             if has_path {
                 path.truncate(path_bytes);
                 path.extend_from_slice(entry.name);
             }
             if !attributes.is_empty() {
-                conversion = attributes.conversion(&path);
+                let Treatment { conversion, is_lfs } = attributes.treatment(&path);
+                written.conversion = conversion;
+                if is_lfs && matches!(entry.kind, EntryKind::File | EntryKind::Executable) {
+                    written = self.in_lfs(written);
+                    has_pointers = has_pointers || written.content.is_some() || self.is_pointer(entry.id)?;
+                }
             }
             let node = match (entry.kind, before) {
                 (EntryKind::Tree, before) => {
@@ -217,15 +232,13 @@ impl Planner<'_> {
                 // git leaves an empty directory for a submodule that is not initialised.
                 (EntryKind::Submodule, _) => Node::submodule(entry.id),
                 (EntryKind::File | EntryKind::Executable, Some(Node::File(before))) => {
-                    Node::File(before.or_new(entry.id, is_executable, conversion))
+                    Node::File(before.or_new(written, is_executable))
                 }
-                (EntryKind::File | EntryKind::Executable, _) => {
-                    Node::File(FileRecord::new(entry.id, is_executable, conversion))
-                }
+                (EntryKind::File | EntryKind::Executable, _) => Node::File(FileRecord::new(written, is_executable)),
                 (EntryKind::Link, Some(Node::Link(before))) => {
-                    Node::Link(before.or_new(entry.id, false, Conversion::default()))
+                    Node::Link(before.or_new(Written::link(entry.id), false))
                 }
-                (EntryKind::Link, _) => Node::Link(FileRecord::new(entry.id, false, Conversion::default())),
+                (EntryKind::Link, _) => Node::Link(FileRecord::new(Written::link(entry.id), false)),
             };
             planned.push((entry.name.to_vec(), Planned { node, is_found: false }));
         }
@@ -240,7 +253,7 @@ impl Planner<'_> {
             return Err(self.refuse_below(above, &name, &twice[0].0, "is there twice"));
         }
         let entries = planned.into_iter().collect();
-        let directory = Directory { tree: Some(tree), submodule, entries, inherited, mode };
+        let directory = Directory { tree: Some(tree), submodule, entries, has_pointers, inherited, mode };
         Ok(Level { name, path_bytes, attributes, directory, left })
     }
 
@@ -254,26 +267,17 @@ impl Planner<'_> {
         self.attributes.map(|(blob, content)| Attributes::of_repository(*blob, content)).unwrap_or_default()
     }
 
-    /// Returns the attributes of a directory's files: those from above, and those of the `.gitattributes` in it.
-    fn attributes(
-        &self,
-        found: &[TreeEntry<'_>],
-        inherited: &Attributes,
-        (path_bytes, is_root): (usize, bool),
-    ) -> Result<Attributes, GitError> {
-        let is_file = |kind| matches!(kind, EntryKind::File | EntryKind::Executable);
-        let Some(file) = found.iter().find(|entry| entry.name == ATTRIBUTES && is_file(entry.kind)) else {
-            return Ok(inherited.clone());
-        };
-        if self.objects.header(self.odb, file.id)?.0 > FILE_BYTES_MAX {
-            return Ok(inherited.clone());
+    /// Puts the content in Git LFS in the place of its pointer, if the tree gets it. It is written as it is: other
+    /// attributes are about the pointer.
+    fn in_lfs(&self, written: Written) -> Written {
+        match self.lfs.get(&written.blob) {
+            Some(content) => Written { content: Some(*content), conversion: Conversion::default(), ..written },
+            None => written,
         }
-        // If it is no blob, the pass tells what is wrong with the commit.
-        let content = of_its_type(self.objects.blob(self.odb, file.id))?;
-        Ok(content.map_or_else(
-            || inherited.clone(),
-            |content| inherited.with(file.id, content.data(), (path_bytes, is_root)),
-        ))
+    }
+
+    fn is_pointer(&self, blob: Oid) -> Result<bool, GitError> {
+        Ok(pointer_file(self.objects, self.odb, blob)?.is_some())
     }
 
     /// Refuses an entry of the directory `name` of the last of these levels.
@@ -292,18 +296,41 @@ impl Planner<'_> {
     }
 }
 
+/// The content that a file gets.
+#[derive(Clone, Copy)]
+struct Written {
+    /// The blob that the commit has.
+    blob: Oid,
+    /// The one in its place.
+    content: Option<Oid>,
+    conversion: Conversion,
+}
+
+impl Written {
+    fn link(blob: Oid) -> Self {
+        Self { blob, content: None, conversion: Conversion::default() }
+    }
+}
+
 impl FileRecord {
-    fn new(blob: Oid, is_executable: bool, conversion: Conversion) -> Self {
-        Self { blob, is_executable, conversion, seen: None, is_changed: false }
+    fn new(written: Written, is_executable: bool) -> Self {
+        let Written { blob, content, conversion } = written;
+        Self { blob, content, is_executable, conversion, seen: None, is_changed: false }
+    }
+
+    /// The blob that is written.
+    pub(super) fn written(&self) -> Oid {
+        self.content.unwrap_or(self.blob)
     }
 
     /// Returns the record itself if it is for the same content, else a fresh one.
-    fn or_new(self, blob: Oid, is_executable: bool, conversion: Conversion) -> Self {
-        let is_changed = (self.blob, self.conversion) != (blob, conversion);
+    fn or_new(self, written: Written, is_executable: bool) -> Self {
+        let is_changed =
+            (self.blob, self.content, self.conversion) != (written.blob, written.content, written.conversion);
         if !is_changed && self.is_executable == is_executable {
             return self;
         }
-        Self { is_changed, ..Self::new(blob, is_executable, conversion) }
+        Self { is_changed, ..Self::new(written, is_executable) }
     }
 }
 

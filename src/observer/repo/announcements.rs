@@ -5,7 +5,7 @@ use super::{Leave, Orders, Repo};
 use crate::clock;
 use crate::config::{MAX_TASK_FILE_BYTES, TASK_FILE, source_needs};
 use crate::error_chain::chain;
-use crate::git::{Facts, GitError, SubmodulePlaces, Watched};
+use crate::git::{Facts, GitError, SourcePlaces, Watched};
 use crate::model::{CommitId, RefName, SourceNeeds};
 use crate::observer::session::Session;
 use crate::observer::submit::{self, Answer, Delivery, NoAnswer, Sent};
@@ -169,5 +169,5 @@ impl Repo {
 fn source_facts(orders: &Orders, watched: &Watched, commit: CommitId) -> Result<Option<Facts>, GitError> {
     let text = watched.read_file(commit, TASK_FILE, MAX_TASK_FILE_BYTES)?;
     let needs = text.map_or(SourceNeeds::NOTHING, |text| source_needs(&text));
-    watched.facts(commit, needs, SubmodulePlaces { cache: &orders.submodules, base: orders.url.as_deref() })
+    watched.facts(commit, needs, SourcePlaces { work: &orders.work, base: orders.url.as_deref() })
 }

@@ -80,8 +80,8 @@ pub(crate) struct Orders {
     pub is_mirror: bool,
     /// The URL of a mirror's remote. It may hold credentials.
     pub url: Option<String>,
-    /// The directory into which submodules are fetched.
-    pub submodules: PathBuf,
+    /// The work directory, below which submodules and LFS objects are fetched.
+    pub work: PathBuf,
     /// Whether the mirror was fetched since the start.
     pub is_fetched: Arc<AtomicBool>,
     /// Brings each new session. Its end means that the observer ends.

@@ -117,7 +117,7 @@ impl Stage {
             refs: Vec::new(),
             backlog: 0,
             interval_ms: HARDLY_EVER_MS,
-            submodules: data.path().join("submodules"),
+            work: data.path().join("work"),
         };
         (Self { listener, stop: None, observer: None, data }, settings)
     }

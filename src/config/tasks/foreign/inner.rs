@@ -13,6 +13,7 @@ pub(super) const ANSWERS: &[Answer] = &[
             "tags",
             "history",
             "submodules",
+            "lfs",
             "matrix",
             "strategy",
             "keep",

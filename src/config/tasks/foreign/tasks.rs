@@ -85,9 +85,9 @@ pub(super) const ANSWERS: &[Answer] = &[
          from more of the machine",
     ),
     any(
-        &["clone", "checkout", "git", "lfs", "gitstrategy", "skipclone", "workspace"],
-        "a task finds exactly the files of its commit, with Git LFS pointers as they are; `submodules = true` adds\n\
-         submodules, and `history = 50` and `tags = true` say what is in the repository around them",
+        &["clone", "checkout", "git", "gitstrategy", "skipclone", "workspace"],
+        "a task finds exactly the files of its commit; `submodules = true` adds submodules, `lfs = true` the contents of\n\
+         files in Git LFS, and `history = 50` and `tags = true` say what is in the repository around them",
     ),
     any(&["version", "kind", "type", "apiversion"], "leave it out: the file has no version"),
     any(

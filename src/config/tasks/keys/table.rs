@@ -338,6 +338,15 @@ pub(crate) static KEYS: &[Key] = &[
         ..Key::USUAL
     },
     Key {
+        name: "lfs",
+        example: "lfs = true",
+        row: "`true` or `false` | `false` | whether files in Git LFS have their contents in the work tree, in place of pointers",
+        schema: r#"{"type": "boolean"}"#,
+        aliases: &["git_lfs", "fetch_lfs", "lfs_pull"],
+        read: |entry, draft| entry.flag().map(|flag| draft.recipe.lfs = flag),
+        ..Key::USUAL
+    },
+    Key {
         name: "artifacts",
         example: r#"artifacts = ["dist/**"]"#,
         row: "list of globs and tables | `[]` | files that are kept when the task has ended",

@@ -1,4 +1,4 @@
-//! `history`, `tags` and `submodules`.
+//! `history`, `tags`, `submodules` and `lfs`.
 
 use super::*;
 use crate::model::{Depth, SourceNeeds, Submodules};
@@ -7,6 +7,7 @@ fn needs(keys: &str) -> SourceNeeds {
     let task = parse(&format!("[task.a]\nrun = 'x'\n{keys}")).remove(0);
     let labels: Vec<&str> = task.placement.labels.iter().map(Label::as_str).collect();
     let needs = task.recipe.source_needs();
+    assert_eq!(labels.contains(&"can=lfs"), needs.lfs, "older runners would leave pointers");
     let is_more = needs != SourceNeeds::NOTHING;
     assert_eq!(labels.contains(&"can=facts"), is_more, "older runners would have the commit alone");
     assert_eq!(task.recipe.facts, None, "only the dispatcher knows them");
@@ -27,6 +28,7 @@ fn a_task_says_how_much_of_the_source_it_wants() {
     {
         assert_eq!(needs(&format!("submodules = {value}")).submodules, which);
     }
+    assert!(needs("lfs = true").lfs && !needs("lfs = false").lfs);
 }
 
 #[test]
@@ -45,6 +47,7 @@ fn other_values_are_mistakes_with_advice() {
     assert!(line_error("history = true").contains("must be a number or \"full\", this is true or false"));
     assert!(line_error("submodules = 'all'").contains("must be true, false or \"recursive\", this is `all`"));
     assert!(line_error("submodules = 1").contains("must be true, false or \"recursive\", this is a whole number"));
+    assert!(line_error("lfs = 1").contains("`lfs` must be true or false"));
     // Elsewhere these are the labels of a runner.
     let error = line_error("tags = ['docker']");
     assert!(error.contains("`tags` must be true or false, this is a list"), "{error}");

@@ -103,7 +103,7 @@ impl Pass<'_> {
         self.has_touched = true;
         let path = self.path.join(OsStr::from_bytes(name));
         // Asked before a blob of any size is read.
-        let (size, _) = self.objects.header(self.odb, record.blob)?;
+        let (size, _) = self.objects.header(self.odb, record.written())?;
         if size > TARGET_BYTES_MAX {
             let why = format!(
                 "is a symbolic link to a path of {size} bytes, more than the {TARGET_BYTES_MAX} that Linux takes"
@@ -127,13 +127,13 @@ impl Pass<'_> {
 
     /// Finds the content of a file, and reads it if it is not large.
     fn find(&self, name: &[u8], record: &FileRecord) -> Result<Found<'_>, GitError> {
-        let (size, kind) = self.objects.header(self.odb, record.blob)?;
+        let (size, kind) = self.objects.header(self.odb, record.written())?;
         if !record.conversion.is_none() && size <= CONVERTED_BYTES_MAX {
             let blob = self.blob(name, record)?;
-            return Ok(Found::Converted(record.conversion.apply(blob.data(), &record.blob.to_string())));
+            return Ok(Found::Converted(record.conversion.apply(blob.data(), &record.written().to_string())));
         }
         if size > LARGE_BYTES && kind == ObjectType::Blob {
-            let large = LargeObject::find(self.objects.directory(), record.blob, kind, size);
+            let large = LargeObject::find(self.objects.directory(), record.written(), kind, size);
             if let Some(large) = large {
                 return Ok(Found::Large(large, size));
             }
@@ -143,7 +143,7 @@ impl Pass<'_> {
 
     /// The content of a file or link.
     fn blob(&self, name: &[u8], record: &FileRecord) -> Result<OdbObject<'_>, GitError> {
-        let blob = self.objects.blob(self.odb, record.blob);
+        let blob = self.objects.blob(self.odb, record.written());
         if let Err(GitError::WrongType { .. }) = blob {
             let path = self.path.join(OsStr::from_bytes(name));
             return Err(self.unfit(&path, "is a file by its mode, and no blob by its content"));

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::git::SubmodulePlaces;
+use crate::git::SourcePlaces;
 use crate::model::SourceNeeds;
 
 const PATTERNS: [&str; 30] = [
@@ -171,8 +171,8 @@ fn a_file_is_written_anew_when_only_its_attributes_change() {
 }
 
 /// For a repository without submodules.
-fn nowhere() -> SubmodulePlaces<'static> {
-    SubmodulePlaces { cache: Path::new("/nonexistent"), base: None }
+fn nowhere() -> SourcePlaces<'static> {
+    SourcePlaces { work: Path::new("/nonexistent"), base: None }
 }
 
 impl Fixture {

@@ -1,22 +1,25 @@
 //! The attributes of files (gitattributes(5)), as far as they say how a file is written: `text`, `crlf`, `eol`, `ident`
-//! and `working-tree-encoding`. They come from the `.gitattributes` of the commit and from the `info/attributes` of the
-//! watched repository, which decides first. Pure.
+//! and `working-tree-encoding`, and whether its content is in Git LFS (`filter=lfs`). They come from the
+//! `.gitattributes` of the commit and from the `info/attributes` of the watched repository, which decides first.
 
 mod convert;
 
 use std::sync::Arc;
 
-use git2::Oid;
+use git2::{Odb, Oid};
 use gix_glob::wildmatch::Mode;
 
 pub(super) use convert::Conversion;
 use convert::{Charset, Ident, Lines};
 
+use super::error::GitError;
+use super::objects::{EntryKind, Objects, TreeEntry, of_its_type};
+
 /// The name of the file.
-pub(super) const ATTRIBUTES: &[u8] = b".gitattributes";
+const ATTRIBUTES: &[u8] = b".gitattributes";
 
 /// The longest file and the longest line that git reads.
-pub(super) const FILE_BYTES_MAX: usize = 100 << 20;
+const FILE_BYTES_MAX: usize = 100 << 20;
 const LINE_BYTES_MAX: usize = 2048;
 
 /// The most stars of a pattern. The matcher goes no deeper than 64.
@@ -26,12 +29,21 @@ const MACRO: &[u8] = b"[attr]";
 const BLANK: [u8; 3] = *b" \t\r";
 
 /// The attributes that count here, each at its place in [`Found`].
-const NAMES: [&[u8]; 5] = [b"text", b"crlf", b"eol", b"ident", b"working-tree-encoding"];
+const NAMES: [&[u8]; 6] = [b"text", b"crlf", b"eol", b"ident", b"working-tree-encoding", b"filter"];
 const TEXT: usize = 0;
 const CRLF: usize = 1;
 const EOL: usize = 2;
 const IDENT: usize = 3;
 const ENCODING: usize = 4;
+const FILTER: usize = 5;
+
+/// The treatment of a file on its way into a work tree.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Treatment {
+    pub(super) conversion: Conversion,
+    /// Whether the filter of Git LFS is for the file. Then the commit has a pointer to its content.
+    pub(super) is_lfs: bool,
+}
 
 /// The attributes of one file, as far as they are decided.
 #[derive(Default)]
@@ -137,7 +149,7 @@ impl Attributes {
     }
 
     /// Returns how a file is written, given its path from the root of the tree.
-    pub(super) fn conversion(&self, path: &[u8]) -> Conversion {
+    pub(super) fn treatment(&self, path: &[u8]) -> Treatment {
         let mut found = Found::default();
         // The nearest file decides, and in it the last line.
         for file in self.files() {
@@ -147,7 +159,8 @@ impl Attributes {
                 }
             }
         }
-        conversion_of(&found.states)
+        let is_lfs = matches!(found.states[FILTER], Some(State::Value(value)) if value == b"lfs");
+        Treatment { conversion: conversion_of(&found.states), is_lfs }
     }
 
     /// Takes states that are not decided yet.
@@ -182,6 +195,27 @@ impl Attributes {
         let nearest = std::iter::successors(self.nearest.as_deref(), |file| file.above.as_deref());
         self.first.as_deref().into_iter().chain(nearest)
     }
+}
+
+/// Returns the attributes of a directory's files: those from above, and those of the `.gitattributes` in it. The path
+/// of the directory has this length, with the slash at the end.
+pub(super) fn attributes_in(
+    (objects, odb): (&Objects, &Odb<'_>),
+    found: &[TreeEntry<'_>],
+    inherited: &Attributes,
+    (path_bytes, is_root): (usize, bool),
+) -> Result<Attributes, GitError> {
+    let is_file = |kind| matches!(kind, EntryKind::File | EntryKind::Executable);
+    let Some(file) = found.iter().find(|entry| entry.name == ATTRIBUTES && is_file(entry.kind)) else {
+        return Ok(inherited.clone());
+    };
+    if objects.header(odb, file.id)?.0 > FILE_BYTES_MAX {
+        return Ok(inherited.clone());
+    }
+    // If it is no blob, the pass tells what is wrong with the commit.
+    let content = of_its_type(objects.blob(odb, file.id))?;
+    Ok(content
+        .map_or_else(|| inherited.clone(), |content| inherited.with(file.id, content.data(), (path_bytes, is_root))))
 }
 
 impl Line {
