@@ -61,7 +61,8 @@ pub fn facts(bytes: &[u8]) {
     let read = SourceFacts::parse(&written).expect("it is what was read");
     assert_eq!(read.encode(), written);
     // A text that people see may lose its control characters.
-    assert_eq!(SourceFacts { problems: facts.problems.clone(), ..read }, facts);
+    let (problems, lfs_problems) = (facts.problems.clone(), facts.lfs_problems.clone());
+    assert_eq!(SourceFacts { problems, lfs_problems, ..read }, facts);
     for (path, module) in &facts.submodules {
         assert!(path_fault(path).is_none() && path_fault(&module.name).is_none(), "{path} {module:?}");
         assert!(!module.url.contains(char::is_control), "{module:?}");
