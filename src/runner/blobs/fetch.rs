@@ -84,12 +84,12 @@ pub(super) struct Fetch<'a> {
 impl<'a> Fetch<'a> {
     /// Writes all files. Returns the bytes of those that were received. An error names the place in the list.
     pub(super) fn run(&self) -> Result<u64, DownloadError> {
-        let absent = self.from_copies()?;
+        let absent = self.write_copied()?;
         if absent.is_empty() { Ok(0) } else { self.receive(&absent) }
     }
 
     /// Writes the files of which there are copies. Returns the places of the others, in ascending order.
-    fn from_copies(&self) -> Result<Vec<usize>, DownloadError> {
+    fn write_copied(&self) -> Result<Vec<usize>, DownloadError> {
         let next = AtomicUsize::new(0);
         let done = Mutex::new((Vec::new(), Ok(())));
         let work = || {
@@ -128,7 +128,7 @@ impl<'a> Fetch<'a> {
                 return Err(DownloadError::Cancelled);
             }
             for at in from..until {
-                let is_written = self.from_copy(at, &mut placer, &mut buffer);
+                let is_written = self.write_copy(at, &mut placer, &mut buffer);
                 if !is_written.map_err(|error| DownloadError::Write { at, error })? {
                     absent.push(at);
                 }
@@ -137,7 +137,7 @@ impl<'a> Fetch<'a> {
     }
 
     /// Writes a file from its copy. Returns false if there is no sound one.
-    fn from_copy(&self, at: usize, placer: &mut Placer<'a>, buffer: &mut Vec<u8>) -> io::Result<bool> {
+    fn write_copy(&self, at: usize, placer: &mut Placer<'a>, buffer: &mut Vec<u8>) -> io::Result<bool> {
         let WantedFile { root, path, blob, bytes, executable, mtime_ns } = self.files[at];
         let Some(copy) = self.copies.find(blob) else { return Ok(false) };
         let mut placing = placer.begin(root, path, executable)?;
