@@ -9,7 +9,7 @@ use super::typed_place::tree_root;
 use super::{CliError, ExitCode, Output, fold, human, server_check};
 use crate::clock;
 use crate::config::{CheckedSchedule, CheckedTasks, Timetable, check_directory, schema, zoned_time};
-use crate::model::{Ability, Condition, Group, Label, Recipe, SlotCount, TaskSpec, WallTime, When, visible};
+use crate::model::{Ability, Condition, Group, Label, Recipe, Service, SlotCount, TaskSpec, WallTime, When, visible};
 
 const EXAMPLES: &str = "\
 All mistakes are listed, each with its line and what to write instead. The exit code is 0 if there are none and 2 \
@@ -140,7 +140,6 @@ fn facts(task: &TaskSpec) -> [Option<String>; FACTS.len()] {
     // The task's author did not write the labels of abilities.
     let labels: Vec<&str> = placement.labels.iter().map(Label::as_str).filter(|it| !is_ability(it)).collect();
     let steps: Vec<&str> = task.recipe.steps.iter().map(|step| step.name.as_str()).collect();
-    let services: Vec<&str> = task.recipe.services.iter().map(|service| service.name.as_str()).collect();
     let inputs: Vec<&str> = placement.inputs.iter().map(|input| input.name.as_str()).collect();
     [
         placement.manual.then(|| "manual".to_owned()),
@@ -166,7 +165,7 @@ fn facts(task: &TaskSpec) -> [Option<String>; FACTS.len()] {
         ),
         (!task.recipe.network).then(|| "without network".to_owned()),
         limits_words(&task.recipe),
-        (!services.is_empty()).then(|| format!("beside {}", services.join(", "))),
+        fold::beside(task.recipe.services.iter().map(Service::name_and_image)),
     ]
 }
 

@@ -335,8 +335,8 @@ impl LocalRun {
         };
         let output = File::from(OwnedFd::from(writer));
         let progress = ProgressCallbacks { also_cancel: Some(&quiet), ..ProgressCallbacks::default() };
-        let ended = match services {
-            Some(services) => services.execute(&process, output, &self.cancel, progress)?,
+        let ended = match services.and_then(LocalServices::beside) {
+            Some(beside) => beside.run(&process, output, &self.cancel, progress)?,
             None => self.supervisor.run(&process, output, &self.cancel, progress)?,
         };
         // All processes of the command have ended, so the pipe has no writer any more, and the copying ends.

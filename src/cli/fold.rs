@@ -35,6 +35,16 @@ pub(crate) fn rows(jobs: &[JobReport]) -> Vec<Row<'_>> {
     rows
 }
 
+/// Names the services of a task, with their images: `beside db (postgres:16), web`. `None` if there are none.
+pub(crate) fn beside<'n>(services: impl Iterator<Item = (&'n str, Option<&'n str>)>) -> Option<String> {
+    let named = services.map(|(name, image)| match image {
+        Some(image) => format!("{name} ({image})"),
+        None => name.to_owned(),
+    });
+    let named: Vec<String> = named.collect();
+    (!named.is_empty()).then(|| format!("beside {}", named.join(", ")))
+}
+
 /// Names tasks, and the cells of a matrix once: `build@…, lint`.
 pub(crate) fn names<'n>(tasks: impl IntoIterator<Item = &'n str>) -> String {
     let tasks: Vec<&str> = tasks.into_iter().collect();

@@ -12,10 +12,10 @@ use crossbeam_channel::Receiver;
 use super::{CliError, Output};
 use crate::model::reason::ErrorReason;
 use crate::model::{Outcome, Recipe, Service, ServiceRecord};
-use crate::process::{Command, Ended, Limits, ProcessError, ProgressCallbacks, Supervisor};
+use crate::process::{Command, Limits, NestedSupervisor, Supervisor};
 use crate::runner::{
-    AttemptSecrets, Masker, NotReady, Port, RunningServices, ServiceStart, environment_of_service, last_lines,
-    ports_of_services,
+    AttemptSecrets, Masker, NotReady, Port, RunningServices, ServiceBody, ServiceStart, environment_of_service,
+    last_lines, ports_of_services, program_of_service,
 };
 use crate::threads::{self, Thread};
 
@@ -54,7 +54,7 @@ impl LocalServices {
             let (reader, writer) = io::pipe().map_err(CliError::machine("make a pipe"))?;
             outputs.push(pass_lines_on(reader, service, secrets.masker())?);
             let command = Command {
-                script: service.script.clone(),
+                script: program_of_service(service),
                 directory: directory.to_owned(),
                 env: environment_of_service(service, &port, env.to_vec(), variables.clone()),
                 timeout_ms: 0,
@@ -63,10 +63,11 @@ impl LocalServices {
                 limits: Limits::of(recipe),
             };
             let output = File::from(OwnedFd::from(writer));
-            starts.push(ServiceStart { service: service.clone(), port, command, output });
+            let body = ServiceBody::Program(Box::new(command));
+            starts.push(ServiceStart { service: service.clone(), port, body, output });
             records.push(ServiceRecord { name: service.name.clone(), ..ServiceRecord::default() });
         }
-        Ok(Some(Self { running: RunningServices::start(nest, starts)?, variables, records, outputs }))
+        Ok(Some(Self { running: RunningServices::start(Some(nest), starts)?, variables, records, outputs }))
     }
 
     /// Waits until all are ready. Returns false if they never are; [`Self::end`] tells why.
@@ -89,15 +90,9 @@ impl LocalServices {
         &self.variables
     }
 
-    /// Executes a command of the task beside the services.
-    pub(crate) fn execute(
-        &mut self,
-        command: &Command,
-        output: File,
-        cancel: &Receiver<()>,
-        progress: ProgressCallbacks<'_>,
-    ) -> Result<Ended, ProcessError> {
-        self.running.beside().run(command, output, cancel, progress)
+    /// The supervisor for the task.
+    pub(crate) fn beside(&mut self) -> Option<&mut NestedSupervisor> {
+        self.running.beside()
     }
 
     /// Ends the services of an attempt with this outcome; `None` if it was not started, because they were not ready.

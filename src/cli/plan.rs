@@ -22,7 +22,8 @@ use crate::git::{Local, Watched};
 use crate::model::glob::PathGlobs;
 use crate::model::reason::{ChangeReason, StoredReason};
 use crate::model::{
-    BuildId, ChangeJudge, Changes, CommitId, Plan, PlannedTask, RefName, TaskName, TaskSpec, TriggerEvent, visible,
+    BuildId, ChangeJudge, Changes, CommitId, Plan, PlannedTask, RefName, Service, TaskName, TaskSpec, TriggerEvent,
+    visible,
 };
 use crate::protocol::hello::ErrorCode;
 use crate::protocol::limits::MAX_ANCESTORS;
@@ -107,10 +108,20 @@ struct TaskReport {
     detail: Option<String>,
     reason_code: Option<String>,
     needs: Vec<String>,
+    /// The services that are started before it.
+    services: Vec<ServiceReport>,
     /// Whether it may write further tasks, which join the build when it passes.
     expand: bool,
     /// The median of the last passes.
     median_ms: Option<u64>,
+}
+
+/// A service of a task.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct ServiceReport {
+    name: String,
+    /// Absent for a program of the runner's machine.
+    image: Option<String>,
 }
 
 /// Prints the plan.
@@ -325,8 +336,16 @@ fn report(task: &PlannedTask, given: Option<Given>, past: &Past) -> TaskReport {
         detail,
         reason_code: code.map(str::to_owned),
         needs: spec.placement.needs.iter().map(|need| need.task.to_string()).collect(),
+        services: spec.recipe.services.iter().map(ServiceReport::of).collect(),
         expand: spec.recipe.expand,
         median_ms: past.tasks.get(&*spec.name).and_then(|it| it.median_ms),
+    }
+}
+
+impl ServiceReport {
+    fn of(service: &Service) -> Self {
+        let (name, image) = service.name_and_image();
+        Self { name: name.to_owned(), image: image.map(str::to_owned) }
     }
 }
 
@@ -378,7 +397,9 @@ fn print(report: &PlanReport, out: &mut Output) -> Result<(), CliError> {
             (true, true) => "may write further tasks; none has passed yet".to_owned(),
             (true, false) => "may write further tasks; no dispatcher tells which".to_owned(),
         });
-        let detail = task.detail.clone().into_iter().chain(writes).collect::<Vec<_>>().join("; ");
+        let services = task.services.iter().map(|service| (&*service.name, service.image.as_deref()));
+        let beside = fold::beside(services).filter(|_| task.state != "left_out");
+        let detail = task.detail.clone().into_iter().chain(beside).chain(writes).collect::<Vec<_>>().join("; ");
         let mut cells = vec![human::words(task.state), task.task.clone(), needs];
         cells.extend(is_timed.then(|| time.unwrap_or_default()));
         cells.push(detail);

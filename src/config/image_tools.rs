@@ -19,7 +19,7 @@ const ORDER: [&str; 3] = ["podman", "docker", "apptainer"];
 const NONE: &str = "none";
 
 /// The words between braces that a template may have.
-const PLACEHOLDERS: [&str; 15] = [
+const PLACEHOLDERS: [&str; 21] = [
     "image",
     "file",
     "name",
@@ -35,6 +35,12 @@ const PLACEHOLDERS: [&str; 15] = [
     "memory",
     "processes",
     "cpus",
+    "host",
+    "publish",
+    "variable",
+    "directory",
+    "entrypoint",
+    "argument",
 ];
 
 /// A word of a template, or several that are left out together.
@@ -68,6 +74,7 @@ struct Commands {
     pull: Option<Template>,
     run: Option<Template>,
     exec: Option<Template>,
+    service: Option<Template>,
     stop: Option<Template>,
     list: Option<Template>,
 }
@@ -85,6 +92,8 @@ pub struct ImageTool {
     pub run: Template,
     /// Executes a script in a container that runs.
     pub exec: Option<Template>,
+    /// Executes the own command of an image, or another one, in a new container and waits for its end.
+    pub service: Option<Template>,
     /// Removes a container, whether it runs or not.
     pub stop: Option<Template>,
     /// Prints the names of the containers of this runner.
@@ -156,6 +165,7 @@ impl Commands {
             pull: pick(own.pull, self.pull),
             run: pick(own.run, self.run),
             exec: pick(own.exec, self.exec),
+            service: pick(own.service, self.service),
             stop: pick(own.stop, self.stop),
             list: pick(own.list, self.list),
         }
@@ -171,7 +181,8 @@ impl Commands {
             inspect: needed(self.inspect, "inspect")?,
             pull: needed(self.pull, "pull")?,
             run: needed(self.run, "run")?,
-            // Only a container with a name can be entered and stopped.
+            // Only a container with a name can be entered and stopped, and a service is both.
+            service: self.service.filter(|_| self.stop.is_some() && self.exec.is_some()),
             exec: self.exec.filter(|_| self.stop.is_some()),
             stop: self.stop,
             list: self.list,
@@ -186,8 +197,8 @@ fn parse(name: &str, text: &str) -> Result<BTreeMap<String, Commands>, String> {
         format!("{name}:{line}: {}", error.message().replace('\n', " "))
     })?;
     for (tool, commands) in &tools {
-        let Commands { check, inspect, pull, run, exec, stop, list } = commands;
-        let templates = [check, inspect, pull, run, exec, stop, list].into_iter().flatten().flatten();
+        let Commands { check, inspect, pull, run, exec, service, stop, list } = commands;
+        let templates = [check, inspect, pull, run, exec, service, stop, list].into_iter().flatten().flatten();
         for word in templates.flat_map(TemplateWord::words) {
             if let Some(unknown) = placeholders(word).find(|found| !PLACEHOLDERS.contains(found)) {
                 let known = PLACEHOLDERS.join("}, {");
@@ -281,6 +292,20 @@ mod tests {
             }
             let (is_named, can_stop) = (run.contains(&"--name={name}"), tool.stop.is_some());
             assert_eq!([is_named, can_stop, tool.list.is_some()], [tool.name != "apptainer"; 3]);
+            let Some(service) = &tool.service else {
+                assert_eq!(tool.name, "apptainer");
+                continue;
+            };
+            let service = words(service);
+            for word in
+                ["--name={name}", "--label=surveil.work={instance}", "--volume={tree}:{tree}:ro", "--network={host}"]
+            {
+                assert!(service.contains(&word), "{word} in {service:?}");
+            }
+            assert!(
+                service.iter().all(|word| !word.starts_with("--env=") || *word == "--env={variable}"),
+                "{service:?}"
+            );
         }
     }
 

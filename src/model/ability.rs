@@ -41,6 +41,8 @@ worded! {
         ToolCache = "tool_cache",
         /// The attempt has services beside it.
         Services = "services",
+        /// The attempt has services in containers beside it.
+        ServiceImages = "service_images",
         /// The tree is more than the commit alone: the runner knows the facts of a source, such as its history.
         Facts = "facts",
         /// The tree has the contents of files in Git LFS.
@@ -81,6 +83,7 @@ impl Ability {
             (Self::Secrets, !recipe.secrets.is_empty()),
             (Self::ToolCache, recipe.tool_cache),
             (Self::Services, !recipe.services.is_empty()),
+            (Self::ServiceImages, recipe.services.iter().any(|service| service.image.is_some())),
             (Self::Lfs, recipe.lfs),
             (Self::Facts, recipe.facts.is_some() || recipe.source_needs() != SourceNeeds::NOTHING),
         ];
@@ -110,6 +113,7 @@ impl Ability {
             Self::Guarded => Some("isolation `guarded`"),
             Self::Sealed => Some("isolation `sealed`"),
             Self::Image => Some("container images (`image`)"),
+            Self::ServiceImages => Some("services in container images (`image` in `[service.NAME]`)"),
             Self::NoNetwork => Some("tasks without network (`network = false`)"),
             Self::Limits => Some("limits of an attempt (`memory`, `processes`, `cpus`)"),
             Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand => None,
@@ -127,7 +131,7 @@ impl Ability {
             Self::Dir | Self::QuietTimeout | Self::Steps | Self::Expand => None,
             Self::Artifacts | Self::Take | Self::Secrets | Self::ToolCache | Self::Services => None,
             Self::Facts | Self::Lfs => None,
-            Self::Image | Self::NoNetwork | Self::Limits => None,
+            Self::Image | Self::ServiceImages | Self::NoNetwork | Self::Limits => None,
         }
     }
 
@@ -135,7 +139,7 @@ impl Ability {
     #[must_use]
     pub fn of_label(label: &str) -> Option<Self> {
         let word = Self::word_of(label)?;
-        let machine = [Self::Guarded, Self::Sealed, Self::Image, Self::NoNetwork, Self::Limits];
+        let machine = [Self::Guarded, Self::Sealed, Self::Image, Self::ServiceImages, Self::NoNetwork, Self::Limits];
         Self::OF_PROGRAM.into_iter().chain(machine).find(|ability| ability.word() == word)
     }
 

@@ -79,7 +79,7 @@ pub use pin::{Pin, PinError};
 pub use plan::{BuildSettings, ForWritten, MAX_PRIORITY, Plan, PlannedTask, Supersede, WrongInputs};
 pub use plan_choice::{ChangeJudge, Changes};
 pub use readiness::Readiness;
-pub use recipe::{Recipe, STOP_AT_FAILURE, Script, Service, Step};
+pub use recipe::{Recipe, STOP_AT_FAILURE, Script, Service, ServiceImage, Step};
 pub use record::{Decision, Record};
 pub use retry::{RetryCause, RetryRule};
 pub use runner::{DrainOrder, Isolation, Ordered, Runner, RunnerState};

@@ -157,10 +157,14 @@ pub struct Recipe {
 pub struct Service {
     /// Unique within the task.
     pub name: String,
+    /// `None` for the image's own command.
     #[serde(flatten)]
-    pub script: Script,
+    pub script: Option<Script>,
+    /// The image in which it is executed. `None` for a program of the runner's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ServiceImage>,
     /// The command that exits with 0 once the service is ready. Without one, the service is ready when something takes
-    /// connections on its port.
+    /// connections on its port. It is executed where the service is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<Script>,
     /// Variables that are added to the environment of the service and of `ready`.
@@ -170,14 +174,39 @@ pub struct Service {
     pub timeout_ms: u64,
 }
 
+/// The image of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceImage {
+    /// As a container tool takes it.
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Pull::is_default")]
+    pub pull: Pull,
+    /// The port on which the service listens in its container, which has a network of its own then. `None` if the
+    /// service listens on the port that it is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
 impl Service {
     /// The time within which a service must be ready that names none.
     pub const DEFAULT_TIMEOUT_MS: u64 = 60 * 1000;
 
-    /// A service with defaults for everything but its name and its script.
+    /// A service with defaults for everything but its name.
+    #[must_use]
+    pub fn named(name: String) -> Self {
+        Self { name, script: None, image: None, ready: None, env: Vec::new(), timeout_ms: Self::DEFAULT_TIMEOUT_MS }
+    }
+
+    /// A program of the runner's machine, with defaults for everything but its name and its script.
     #[must_use]
     pub fn new(name: String, script: Script) -> Self {
-        Self { name, script, ready: None, env: Vec::new(), timeout_ms: Self::DEFAULT_TIMEOUT_MS }
+        Self { script: Some(script), ..Self::named(name) }
+    }
+
+    /// The name, and that of the image if it is one.
+    #[must_use]
+    pub fn name_and_image(&self) -> (&str, Option<&str>) {
+        (&self.name, self.image.as_ref().map(|image| &*image.name))
     }
 
     /// The variable in which all commands of the attempt have the port of this service.
@@ -252,6 +281,14 @@ impl Recipe {
     #[must_use]
     pub fn source_needs(&self) -> SourceNeeds {
         SourceNeeds { history: self.history, tags: self.tags, submodules: self.submodules, lfs: self.lfs }
+    }
+
+    /// Returns the first service that the task could not reach, because it has no network: its container, or that of
+    /// the service, has a loopback of its own.
+    #[must_use]
+    pub fn unreachable_service(&self) -> Option<&Service> {
+        let is_apart = |service: &&Service| self.image.is_some() || service.image.is_some();
+        self.services.iter().filter(|_| !self.network).find(is_apart)
     }
 
     /// Whether the task limits what its attempts use.

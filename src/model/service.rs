@@ -40,6 +40,9 @@ pub struct ServiceRecord {
     /// The last lines of its log, if it is the reason why the task could not start.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
+    /// The container tool and the digest of its image, a few words. Empty for a program of the machine.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub means: String,
 }
 
 worded! {
@@ -89,7 +92,7 @@ impl ServiceFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Script, Service};
+    use crate::model::{Pull, Script, Service, ServiceImage};
 
     #[test]
     fn a_service_has_a_name_that_is_safe_everywhere_and_a_variable() {
@@ -108,6 +111,13 @@ mod tests {
         assert_eq!(serde_json::to_string(&service).unwrap(), r#"{"name":"db","shell":"serve","timeout_ms":60000}"#);
         service.ready = Some(Script::Program(vec!["ping".into()]));
         service.env = vec![("A".into(), "1".into())];
+        let read: Service = serde_json::from_str(&serde_json::to_string(&service).unwrap()).unwrap();
+        assert_eq!(read, service);
+        service.script = None;
+        service.image = Some(ServiceImage { name: "pg:16".into(), pull: Pull::Never, port: Some(5432) });
+        let text = serde_json::to_string(&Service { ready: None, env: Vec::new(), ..service.clone() }).unwrap();
+        let image = r#"{"name":"pg:16","pull":"never","port":5432}"#;
+        assert_eq!(text, format!(r#"{{"name":"db","image":{image},"timeout_ms":60000}}"#));
         let read: Service = serde_json::from_str(&serde_json::to_string(&service).unwrap()).unwrap();
         assert_eq!(read, service);
         let failure = Some(ServiceFailure::NotReady { timeout_ms: 5, last_try: Some(2) });

@@ -40,6 +40,9 @@ pub struct ServiceEnd {
     /// The last lines of its log, if it is the reason why the task could not start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
+    /// The container tool and the digest of its image, a few words. Empty for a program of the runner's machine.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub means: String,
 }
 
 /// How a service failed.

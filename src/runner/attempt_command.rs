@@ -29,11 +29,13 @@ pub(super) struct AttemptCommands<'a> {
 }
 
 impl AttemptCommands<'_> {
-    /// Returns the environment of a command that starts in this directory. `tool_cache` are the variables of the tool
-    /// cache, `given` those of needed tasks, and those of the task.
+    /// Returns the environment of a command that starts in this directory, with the variables of this machine for a
+    /// program of it. `tool_cache` are the variables of the tool cache, `given` those of needed tasks, and those of the
+    /// task.
     pub(super) fn environment(
         &self,
         directory: &Path,
+        is_program: bool,
         tool_cache: &[(OsString, OsString)],
         given: [&[(String, String)]; 2],
     ) -> Vec<(OsString, OsString)> {
@@ -59,7 +61,7 @@ impl AttemptCommands<'_> {
         };
         let places = AttemptPlaces { root: tree, directory, ceiling: common.layout.root(), temporary };
         // A container has the variables of its image, and none of this machine's.
-        let inherited = if assignment.recipe.image.is_some() { &[] } else { &*common.inherited };
+        let inherited = if is_program { &*common.inherited } else { &[] };
         // The task's own variables win over those of its tool cache.
         attempt_environment(&with_all(inherited, tool_cache), &facts, &places, given)
     }
@@ -74,7 +76,8 @@ impl AttemptCommands<'_> {
         let CommandPlaces { directories, file, outputs, written, tool_cache, secrets, ports } = *places;
         let needed = self.assignment.needed.as_ref().map_err(String::clone)?;
         let directory = working_directory(self.tree, command.dir)?;
-        let mut env = self.environment(&directory, tool_cache, [needed, &self.assignment.recipe.env]);
+        let is_program = self.assignment.recipe.image.is_none();
+        let mut env = self.environment(&directory, is_program, tool_cache, [needed, &self.assignment.recipe.env]);
         set_all(&mut env, vec![(OUTPUT_FILE.into(), outputs.path().into())]);
         set_all(&mut env, secrets.to_vec());
         set_all(&mut env, ports.to_vec());

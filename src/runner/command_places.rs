@@ -37,14 +37,14 @@ pub(super) struct Directories {
     pub(super) temporary: PathBuf,
     /// The files by which the task tells something get this path with extensions.
     pub(super) beside: PathBuf,
-    /// `None` if the attempt is not guarded.
+    /// `None` if the attempt is not guarded. That of a task with an image is for its services alone.
     pub(super) view: Option<View>,
     /// The directories that it sees below its home directory, for its caches.
     pub(super) homes: Vec<HomeDirectory>,
 }
 
 /// Makes the directories of an attempt. It is guarded if this runner can, unless its task asks for less, or for an
-/// image.
+/// image: then its services are that are programs of this machine.
 pub(super) fn make_directories(
     common: &Common,
     (temporary, scratch): (&mut Temporary, &mut Scratch),
@@ -52,12 +52,18 @@ pub(super) fn make_directories(
     assignment: &Assignment,
 ) -> io::Result<Directories> {
     let recipe = &assignment.recipe;
-    let is_meant = |guard: &&AttemptGuard| recipe.image.is_none() && guard.tier(recipe) != Tier::Shared;
+    let is_program = recipe.image.is_none() || recipe.services.iter().any(|service| service.image.is_none());
+    let is_meant = |guard: &&AttemptGuard| is_program && guard.tier(recipe) != Tier::Shared;
     let Some(guard) = common.guard.as_ref().filter(is_meant) else {
         let temporary = temporary.make()?;
         return Ok(Directories { beside: temporary.clone(), temporary, view: None, homes: Vec::new() });
     };
-    let (places, mut homes) = (scratch.make()?, scratch.make_homes(recipe));
+    let (mut places, mut homes) = (scratch.make()?, scratch.make_homes(recipe));
+    if recipe.image.is_some() {
+        // The container has it at its own path, where that of a guarded attempt may be its `/tmp`.
+        places.temporary = temporary.make()?;
+        homes.clear();
+    }
     let (repo, layout) = (&assignment.repo, &common.layout);
     let sources = Sources { objects: layout.objects(repo), own_home: layout.home(repo), homes: &mut homes };
     let view = guard.view(tree, &places, recipe, sources)?;

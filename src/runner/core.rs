@@ -61,7 +61,7 @@ pub(super) fn run(
     let heartbeat = Heartbeat::start().map_err(thread("heartbeat"))?;
     let warm = repos.warm().into_iter().collect();
     let guarded = means.into_iter().flat_map(|means| means.abilities(settings.isolation));
-    let with_images = images.as_ref().map(|_| Ability::Image);
+    let with_images = images.iter().flat_map(|images| images.abilities());
     // Every runner offers limits, because it tells which of them are not enforced.
     let of_machine: Vec<Ability> = guarded.chain([Ability::Limits]).chain(with_images).collect();
     let common = Arc::new(Common {

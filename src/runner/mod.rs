@@ -78,7 +78,8 @@ pub use output_file::{OutputFile, VARIABLE as OUTPUT_FILE};
 pub use own_temporary::OwnTemporary;
 pub use secrets::{AttemptSecrets, SecretValues};
 pub use services::{
-    NotReady, Port, RunningServices, ServiceStart, environment_of_service, last_lines, ports_of_services,
+    NotReady, Port, RunningServices, ServiceBody, ServiceStart, environment_of_service, last_lines, ports_of_services,
+    program_of_service,
 };
 pub use step_env::{StepEnv, set_all, step_environment};
 pub use steps::{NextCommand, StepRun, outcome_of};

@@ -39,7 +39,7 @@ use super::written_tasks::WrittenTasks;
 use crate::clock;
 use crate::error_chain::chain;
 use crate::model::reason::{LossReason, TimeoutReason};
-use crate::model::{Ability, ExecutionRecord, LogSummary, Outcome, Outputs, StreamId};
+use crate::model::{Ability, AttemptId, ExecutionRecord, LogSummary, Outcome, Outputs, StreamId};
 use crate::process::{Command, Ended, Enforcement, Exit, ProcessError, ProgressCallbacks, Usage};
 use crate::threads::{self, Thread};
 
@@ -185,10 +185,8 @@ impl Slotted {
         let temporary = &directories.temporary;
         let objects = &layout.objects(&assignment.repo);
         let means = ImageMeans { images, attempt, tree: &tree, objects, temporary, make, layout };
-        let image = ImageRun::prepare(&assignment.recipe, means, &work.cancelled).inspect_err(|_| {
-            // So the loss counts among those after the start, which are limited: the image may be nowhere.
-            drop(self.common.reports.send(SlotReport::Started(attempt)));
-        })?;
+        let image = ImageRun::prepare(&assignment.recipe, means, &work.cancelled);
+        let image = image.inspect_err(|outcome| self.count_loss(attempt, outcome))?;
         let spool = Arc::new(Spool::new(self.common.layout.spool(&StreamId::log(attempt))));
         let mut writer = SpoolWriter::new(spool, self.common.log_limit);
         let beside = image.as_ref().map_or_else(|| directories.beside.clone(), ImageRun::beside);
@@ -238,10 +236,11 @@ impl Slotted {
         let (mut changes, mut begun, mut duration_ms, mut lost) = (Vec::new(), None, None, None);
         if !recipe.services.is_empty() {
             let (attempt, view, env) =
-                (assignment.attempt, directories.view.as_ref(), commands.environment(tree, &[], [&[]; 2]));
+                (assignment.attempt, directories.view.as_ref(), commands.environment(tree, true, &[], [&[]; 2]));
             let place = ServicePlace { attempt, recipe, env, tree, view, secrets: secrets.as_ref() };
-            let started = services.insert(AttemptServices::start(&common, &place)?);
-            let waited = started.wait(&work.cancelled);
+            let started = AttemptServices::start(&common, &place, &work.cancelled);
+            let started = services.insert(started.inspect_err(|outcome| self.count_loss(attempt, outcome))?);
+            let waited = started.wait(&work.cancelled).inspect_err(|outcome| self.count_loss(attempt, outcome));
             lost = waited.and_then(|()| common.check_exclusive(assignment, boottime::now())).err();
         }
         let (mut used, mut enforcement): (Option<Usage>, _) = (None, Enforcement::default());
@@ -273,7 +272,8 @@ impl Slotted {
             let notes = notes(noun, &ended, quiet.as_ref()).into_iter();
             notes.chain(limit_notes(noun, recipe, &ended)).for_each(|note| log.line(&note));
             if matches!(&ended, Ok(Ended { exit: Exit::Code(code), .. }) if *code != 0) {
-                directories.view.as_ref().and_then(guard_note).iter().for_each(|note| log.line(note));
+                let view = directories.view.as_ref().filter(|_| image.is_none());
+                view.and_then(guard_note).iter().for_each(|note| log.line(note));
             }
             let ended = match ended {
                 Ok(ended) => ended,
@@ -368,9 +368,9 @@ impl Slotted {
         let mut lasting = || output.follow();
         let progress = ProgressCallbacks { started, lasting: Some(&mut lasting), also_cancel: Some(&ended_by_output) };
         let (pipe, cancelled) = (File::from(OwnedFd::from(pipe)), &work.cancelled);
-        let ended = match (image, services) {
+        let ended = match (image, services.and_then(AttemptServices::beside)) {
             (Some(image), _) => image.execute(command, pipe, cancelled, progress),
-            (None, Some(services)) => services.execute(command, pipe, cancelled, progress),
+            (None, Some(beside)) => beside.run(command, pipe, cancelled, progress),
             (None, None) => (self.executor)(command, pipe, cancelled, progress),
         };
         // Until here, so that the end of the output is not taken for a message.
@@ -381,6 +381,13 @@ impl Slotted {
         };
         self.output = Some(output);
         Ok((ended, log.take_output(taken)))
+    }
+
+    /// Lets a loss count among those after the start, which are limited: an image may be nowhere.
+    fn count_loss(&self, attempt: AttemptId, outcome: &Outcome) {
+        if matches!(outcome, Outcome::Lost(_)) {
+            drop(self.common.reports.send(SlotReport::Started(attempt)));
+        }
     }
 
     /// Returns the function that tells the core that the attempt's process has started.

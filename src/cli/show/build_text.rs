@@ -189,7 +189,10 @@ fn execution_facts(execution: &Execution) -> Vec<String> {
         let how = failure.map_or(code, |failure| failure.to_string());
         Some(format!("service {} {}", one_line(&service.name), one_line(&how)))
     });
-    exceeded.into_iter().chain(failed).chain(tier).chain(memory).chain(time).chain(gaps).collect()
+    let in_images = execution.services.iter().filter(|service| !service.means.is_empty());
+    let in_images =
+        in_images.map(|service| format!("service {} in {}", one_line(&service.name), one_line(&service.means)));
+    exceeded.into_iter().chain(failed).chain(tier).chain(memory).chain(time).chain(gaps).chain(in_images).collect()
 }
 
 /// Formats a line for each step of an attempt: `passed     build  3.2 s`.

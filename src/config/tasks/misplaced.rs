@@ -16,7 +16,7 @@ pub(super) fn answer(level: Level, typed: &str) -> Option<String> {
 const SCHEDULE_EXAMPLE: &str = "[schedule.nightly]\ncron = \"17 3 * * *\"\ntasks = [\"fuzz\"]";
 
 const SERVICE_EXAMPLE: &str = "write each service as a table with its name, and name it in tasks:\n\
-                               [service.db]\nrun = \"exec redis-server --port $PORT\"\n\
+                               [service.db]\nimage = \"postgres:16\"\nport = 5432\n\
                                [task.test]\nrun = \"make test\"\nservices = [\"db\"]";
 
 /// Returns the place for a key of Surveil, or for an alias of one, that stands in the wrong table.

@@ -10,14 +10,15 @@ use super::command::{self, script_for_sh};
 use super::draft::Draft;
 use super::findings::Findings;
 use super::foreign::{self, Level};
-use super::keys::{SERVICE_KEYS, read_duration, variables};
+use super::keys::{self, SERVICE_KEYS, read_duration, variables};
 use super::limits::MAX_SERVICE_TIMEOUT_MS;
 use super::mistake::{Mistake, quote};
 use super::replace;
 use super::suggest::nearest;
 use super::value::{Placed, TableEntry, entries, kind};
 use crate::model::{
-    MAX_SERVICE_NAME_CHARS, MAX_SERVICES, PORT_VARIABLE, Service, is_service_name, variable_of_service,
+    MAX_SERVICE_NAME_CHARS, MAX_SERVICES, PORT_VARIABLE, Pull, Service, ServiceImage, is_service_name,
+    variable_of_service,
 };
 
 /// Advises to write a service as a table.
@@ -69,10 +70,11 @@ pub(super) fn give(
         } else if !services.broken.contains(&*name) {
             of_name.mistake(wrong(format!("there is no service {}", quote(&name)), &services.advice(&name)));
         }
-        if draft.recipe.image.is_some() {
-            let help = "leave one of them out: the container of an image does not reach the services, which run\n\
-                        on the machine itself";
-            of_name.mistake(wrong("a task with an `image` cannot have services".to_owned(), help));
+        if draft.recipe.unreachable_service().is_some_and(|service| service.name == *name) {
+            let message = format!("the task has no network, so it does not reach the service {}", quote(&name));
+            let help = "leave `network = false` out, or let task and services be programs of the runner's machine, without\n\
+                        `image`: those share a loopback of their own";
+            of_name.mistake(wrong(message, help));
         }
         // Several cells read the same names, and several tasks those of a template.
         found.append_once(of_name, place.start);
@@ -123,7 +125,7 @@ impl<'t, 'i> Services<'t, 'i> {
         match nearest(typed, names) {
             Some(near) => format!("write `{near}`"),
             None if is_service_name(typed) => {
-                format!("add it to the file, such as\n[service.{typed}]\nrun = \"exec redis-server --port $PORT\"")
+                format!("add it to the file, such as\n[service.{typed}]\nimage = \"postgres:16\"\nport = 5432")
             }
             None => EXAMPLE.to_owned(),
         }
@@ -139,6 +141,7 @@ fn read_service(
     found: &mut Findings,
 ) -> Option<Service> {
     let (mut run, mut has_run, mut ready, mut env) = (None, false, None, Vec::new());
+    let (mut image, mut has_image, mut pull, mut port, mut of_image) = (None, false, Pull::default(), None, None);
     let mut timeout_ms = Service::DEFAULT_TIMEOUT_MS;
     for entry in entries(table) {
         let read = match entry.key {
@@ -146,14 +149,28 @@ fn read_service(
                 has_run = true;
                 command::parse_run(&entry, found).map(|read| run = read)
             }
+            "image" => {
+                has_image = true;
+                in_cell(&entry, cell, keys::image_name).map(|read| image = read)
+            }
+            "pull" => {
+                of_image = of_image.or(Some(entry.clone()));
+                keys::pull(&entry).map(|read| pull = read)
+            }
+            "port" => {
+                of_image = of_image.or(Some(entry.clone()));
+                entry.number(1..=u16::MAX).map(|read| port = Some(read))
+            }
             "ready" => command::parse_run(&entry, found).map(|read| ready = read).map_err(about_ready),
-            "env" => read_env(&entry, cell, found).map(|read| env = read),
+            "env" => in_cell(&entry, cell, |entry| read_env(entry, found)).map(|read| env = read.unwrap_or_default()),
             "timeout" => {
                 let read = read_duration(&entry, MAX_SERVICE_TIMEOUT_MS, "the default of one minute");
                 read.map(|ms| timeout_ms = ms)
             }
             unknown => {
-                has_run |= command::OTHER_WORDS.contains(&unknown) || nearest(unknown, SERVICE_KEYS) == Some("run");
+                let near = nearest(unknown, SERVICE_KEYS);
+                has_run |= command::OTHER_WORDS.contains(&unknown) || near == Some("run");
+                has_image |= matches!(unknown, "container" | "docker") || near == Some("image");
                 Err(unknown_key(&entry))
             }
         };
@@ -163,12 +180,39 @@ fn read_service(
             found.warning(entry.wrong(message, "give the service a variable, such as `env = { V = \"${matrix.v}\" }`"));
         }
     }
-    if !has_run {
-        let help = "add a line that says what it is, such as `run = \"exec redis-server --port $PORT\"`";
-        found.mistake(Mistake::new(place, format!("service {} has no `run`", quote(name)), help));
+    if !has_run && !has_image {
+        let help = "add a line that says what it is, such as `run = \"exec redis-server --port $PORT\"`\n\
+                    or `image = \"postgres:16\"`";
+        found.mistake(Mistake::new(place, format!("service {} has neither `run` nor `image`", quote(name)), help));
     }
-    let (script, ready) = (script_for_sh(run?, found), ready.map(|ready| script_for_sh(ready, found)));
-    (!found.has_mistakes()).then(|| Service { ready, env, timeout_ms, ..Service::new(name.to_owned(), script) })
+    if let Some(entry) = of_image.filter(|_| !has_image) {
+        let (message, help) = if entry.key == "pull" {
+            ("`pull` is for a service with an `image`", "leave it out")
+        } else {
+            ("`port` is for a service with an `image`", "let the program listen on `$PORT`, which is free for it")
+        };
+        found.mistake(Mistake::new(entry.key_place, message, help));
+    }
+    let [script, ready] = [run, ready].map(|run| run.map(|run| script_for_sh(run, found)));
+    let image = image.map(|name| ServiceImage { name, pull, port });
+    let is_whole = !found.has_mistakes() && (script.is_some() || image.is_some());
+    is_whole.then(|| Service { script, image, ready, env, timeout_ms, ..Service::named(name.to_owned()) })
+}
+
+/// Reads a value with the values of a cell. Without `cell`, a value with placeholders is left out.
+fn in_cell<T>(
+    entry: &TableEntry<'_, '_>,
+    cell: Option<(&[&str], &[String])>,
+    read: impl FnOnce(&TableEntry<'_, '_>) -> Result<T, Mistake>,
+) -> Result<Option<T>, Mistake> {
+    match cell {
+        _ if !replace::is_in(entry.value.get_ref()) => read(entry).map(Some),
+        None => Ok(None),
+        Some((axes, values)) => {
+            let value = replace::replaced(entry.value, axes, values)?;
+            read(&TableEntry { value: &value, ..entry.clone() }).map(Some)
+        }
+    }
 }
 
 /// Makes a mistake in a command one in the command of `ready`.
@@ -178,26 +222,12 @@ fn about_ready(mistake: Mistake) -> Mistake {
     Mistake { place, message: for_ready(message), help: for_ready(help) }
 }
 
-fn read_env(
-    entry: &TableEntry<'_, '_>,
-    cell: Option<(&[&str], &[String])>,
-    found: &mut Findings,
-) -> Result<Vec<(String, String)>, Mistake> {
-    let read = |entry: &TableEntry<'_, '_>, found: &mut Findings| {
-        let read = variables(entry, found)?;
-        if read.iter().any(|(name, _)| name == PORT_VARIABLE) {
-            return Err(entry.wrong("`PORT` is set already: it is the port of the service", "use another name"));
-        }
-        Ok(read)
-    };
-    match cell {
-        _ if !replace::is_in(entry.value.get_ref()) => read(entry, found),
-        None => Ok(Vec::new()),
-        Some((axes, values)) => {
-            let value = replace::replaced(entry.value, axes, values)?;
-            read(&TableEntry { value: &value, ..entry.clone() }, found)
-        }
+fn read_env(entry: &TableEntry<'_, '_>, found: &mut Findings) -> Result<Vec<(String, String)>, Mistake> {
+    let read = variables(entry, found)?;
+    if read.iter().any(|(name, _)| name == PORT_VARIABLE) {
+        return Err(entry.wrong("`PORT` is set already: it is the port of the service", "use another name"));
     }
+    Ok(read)
 }
 
 fn unknown_key(entry: &TableEntry<'_, '_>) -> Mistake {

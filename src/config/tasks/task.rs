@@ -185,8 +185,9 @@ fn task_bytes(recipe: &Recipe) -> usize {
     let of_cache = |rule: &CacheRule| rule.key.iter().chain(&rule.paths).map(|text| text.len() + 3).sum::<usize>();
     let keep = keep + recipe.caches.iter().map(of_cache).sum::<usize>();
     let of_service = |service: &Service| {
-        let Service { name, script, ready, env, .. } = service;
-        name.len() + of_script(script) + ready.as_ref().map_or(0, of_script) + of_env(env)
+        let Service { name, script, image, ready, env, .. } = service;
+        let image = image.as_ref().map_or(0, |image| image.name.len() + 40);
+        name.len() + script.as_ref().map_or(0, of_script) + image + ready.as_ref().map_or(0, of_script) + of_env(env)
     };
     let services: usize = recipe.services.iter().map(of_service).sum();
     of_script(&recipe.script) + of_env(&recipe.env) + keep + steps + services

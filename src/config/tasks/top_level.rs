@@ -34,8 +34,12 @@ pub(super) static TOP_KEYS: &[TopKey] = &[
     TopKey {
         name: "service",
         schema: r##"{"type": "object", "propertyNames": {"pattern": "^[a-z][a-z0-9_-]{0,31}$"},
-            "additionalProperties": {"type": "object", "additionalProperties": false, "required": ["run"],
+            "additionalProperties": {"type": "object", "additionalProperties": false,
+                "anyOf": [{"required": ["run"]}, {"required": ["image"]}],
                 "properties": {
+                    "image": {"type": "string", "minLength": 1, "maxLength": 500},
+                    "pull": {"type": "string", "enum": ["missing", "always", "never"]},
+                    "port": {"type": "integer", "minimum": 1, "maximum": 65535},
                     "run": {"type": ["string", "array"], "minLength": 1, "items": {"type": "string"}, "minItems": 1},
                     "ready": {"type": ["string", "array"], "minLength": 1, "items": {"type": "string"}, "minItems": 1},
                     "env": {"type": "object", "additionalProperties": {"type": "string"}},

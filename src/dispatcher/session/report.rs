@@ -199,12 +199,12 @@ fn job(view: JobView) -> wire::JobReport {
 }
 
 fn service(record: ServiceRecord) -> ServiceEnd {
-    let ServiceRecord { name, ready_ms, failure, last_lines } = record;
+    let ServiceRecord { name, ready_ms, failure, last_lines, means } = record;
     let failure = failure.map(|failure| {
         let (number, text, timeout_ms) = failure.parts();
         ServiceFailureEnd { code: failure.code().to_owned(), number, text, timeout_ms }
     });
-    ServiceEnd { name, ready_ms, failure, last_lines }
+    ServiceEnd { name, ready_ms, failure, last_lines, means }
 }
 
 fn attempt(view: AttemptView) -> wire::AttemptReport {

@@ -119,12 +119,12 @@ pub(crate) fn execution(reported: Execution) -> Box<ExecutionRecord> {
 }
 
 fn service(reported: ServiceEnd) -> ServiceRecord {
-    let ServiceEnd { name, ready_ms, failure, last_lines } = reported;
+    let ServiceEnd { name, ready_ms, failure, last_lines, means } = reported;
     let failure = failure.and_then(|ServiceFailureEnd { code, number, text, timeout_ms }| {
         ServiceFailure::of_parts(&code, (number, text.map(cut), timeout_ms))
     });
     let last_lines = last_lines.into_iter().take(MAX_LAST_LINES).map(cut).collect();
-    ServiceRecord { name: cut(name), ready_ms, failure, last_lines }
+    ServiceRecord { name: cut(name), ready_ms, failure, last_lines, means: cut(means) }
 }
 
 pub(crate) fn log_summary(bytes: u64, crc32: u32, missing: Option<String>) -> Result<LogSummary, Refusal> {

@@ -195,7 +195,7 @@ pub(super) fn signal_all(signal: &str, directory: &Path) -> String {
 }
 
 /// Returns a word of the shell with these bytes.
-fn quoted(text: &OsStr) -> Vec<u8> {
+pub(super) fn quoted(text: &OsStr) -> Vec<u8> {
     let mut word = vec![b'\''];
     for byte in text.as_bytes() {
         match byte {

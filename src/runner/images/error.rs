@@ -28,6 +28,15 @@ pub(super) enum ImageError {
     Path { path: String },
     #[error("could not prepare the container of the image {image}")]
     Prepare { image: String, source: io::Error },
+    #[error("{tool} does not start services in images: use podman or docker, or give it a command `service`")]
+    NoServices { tool: String },
+    #[error("the service has a `port`, and the command `service` of {tool} has no {{publish}}")]
+    NoPublishing { tool: String },
+    #[error(
+        "{tool} did not start the image {image} of the service {service} (exit code 125): its message is in the log of \
+         the service"
+    )]
+    ServiceNotStarted { tool: String, image: String, service: String },
     #[error("{tool} failed with the image {image}")]
     Call { tool: String, image: String, source: CallError },
 }

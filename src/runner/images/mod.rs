@@ -5,9 +5,10 @@
 //! The tool's own process is the command that a supervisor executes (`run.rs`), so everything below it ends with a
 //! runner that was killed. The container ends first, by the tool, and its processes are swept afterwards: a tool whose
 //! processes were killed keeps a container that is not there. Containers that a killed runner left are found by their
-//! label and removed at its next start (`leftovers.rs`). Called by the slots.
+//! label and removed at its next start (`leftovers.rs`). Called by the slots, and for services (`service.rs`).
 
 mod calls;
+mod container;
 mod control;
 mod error;
 mod fill;
@@ -15,9 +16,11 @@ mod gone;
 mod keeper;
 mod leftovers;
 mod run;
+mod service;
 mod tool;
 mod watch;
 
 pub(super) use leftovers::Leftovers;
 pub(super) use run::{ImageMeans, ImageRun};
+pub(super) use service::{ServiceContainer, ServiceMeans, Tried};
 pub(super) use tool::Images;

@@ -1,7 +1,7 @@
 //! One attempt in an image: its container or containers, from the first command to the removal.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 
 use super::calls::CallError;
+use super::container::{bindable, life_of_container, new_name, set_limits, tool_command};
 use super::control::{Control, Told, signal_all};
 use super::error::ImageError;
 use super::fill::{Values, fill};
@@ -18,16 +19,10 @@ use super::watch::{Cause, Watch};
 use crate::config::{TemplateWord, placeholders};
 use crate::error_chain::chain;
 use crate::model::{AttemptId, ExecutionRecord, Outcome, Recipe, Script, Tier};
-use crate::process::{Command, Ended, Exit, Limits, ProcessError, ProgressCallbacks};
-use crate::quoting::shell_word;
+use crate::process::{Command, Ended, Exit, ProcessError, ProgressCallbacks};
 use crate::runner::executor::{Execute, MakeExecutor};
 use crate::runner::layout::Layout;
 use crate::threads;
-
-/// Time of a command whose end a watcher decides: none.
-const ENDLESS_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
-/// Time between TERM and KILL for a tool whose container is gone.
-const TOOL_GRACE_MS: u64 = 100;
 
 /// The places and the means of one attempt.
 pub(crate) struct ImageMeans<'a> {
@@ -94,15 +89,11 @@ impl ImageRun {
         if !recipe.network {
             values.set("network", "none");
         }
-        if let Some(bytes) = recipe.memory_bytes {
-            values.set("memory", bytes.to_string());
+        // Its services are on the loopback of the machine.
+        if !recipe.services.is_empty() {
+            values.set("host", "host");
         }
-        if let Some(processes) = recipe.processes {
-            values.set("processes", processes.to_string());
-        }
-        if let Some(millicpus) = recipe.millicpus {
-            values.set("cpus", format!("{}.{:03}", millicpus / 1000, millicpus % 1000));
-        }
+        set_limits(&mut values, recipe);
         let keeps = !recipe.steps.is_empty() && images.tool.exec.is_some();
         Ok(Self {
             image: image.to_owned(),
@@ -191,22 +182,17 @@ impl ImageRun {
             self.write(command, false)?;
             (name, Script::Program(fill(self.images.tool.exec.as_deref().unwrap_or_default(), &self.values)))
         } else {
-            let name = self.new_name()?;
+            let name = new_name(self.attempt, &self.image)?;
             self.values.set("name", &*name);
             self.write(command, true)?;
-            let script = self.run_script();
+            let script = life_of_container(&self.images, &self.images.tool.run, &self.values);
             (name, script)
         };
         let watched = self.images.tool.stop.is_some();
-        let tool = Command {
-            script,
-            directory: "/".into(),
-            env: self.images.run_env.clone(),
-            timeout_ms: if watched { ENDLESS_MS } else { command.timeout_ms },
-            grace_ms: if watched { TOOL_GRACE_MS } else { command.grace_ms },
-            view: None,
-            limits: Limits::default(),
-        };
+        let mut tool = tool_command(&self.images, script);
+        if !watched {
+            (tool.timeout_ms, tool.grace_ms) = (command.timeout_ms, command.grace_ms);
+        }
         let (ended, cause) = if watched {
             self.watched(&tool, command, &name, output, cancel, progress)?
         } else {
@@ -306,19 +292,12 @@ impl ImageRun {
         if let Some((name, _)) = &self.kept {
             return Ok(name.clone());
         }
-        let name = self.new_name()?;
+        let name = new_name(self.attempt, &self.image)?;
         self.values.set("name", &*name);
         let image = || self.image.clone();
         self.control.write_keeper().map_err(|source| ImageError::Prepare { image: image(), source })?;
-        let command = Command {
-            script: self.run_script(),
-            directory: "/".into(),
-            env: self.images.run_env.clone(),
-            timeout_ms: ENDLESS_MS,
-            grace_ms: TOOL_GRACE_MS,
-            view: None,
-            limits: Limits::default(),
-        };
+        let life = life_of_container(&self.images, &self.images.tool.run, &self.values);
+        let command = tool_command(&self.images, life);
         let ready = self.control.ready();
         let keeper = Keeper::start(command, &ready, &self.make, self.layout.clone(), cancel, self.images.answer);
         let tool = || self.images.tool.name.clone();
@@ -348,21 +327,6 @@ impl ImageRun {
         written.map_err(|source| ImageError::Prepare { image: self.image.clone(), source })
     }
 
-    /// The shell's text for a container's whole life. The container is removed in it, so that no process of the tool is
-    /// swept while the tool still has work with the container.
-    fn run_script(&self) -> Script {
-        let tool = &self.images.tool;
-        let line = |words: Vec<String>| words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ");
-        let run = line(fill(&tool.run, &self.values));
-        match &tool.stop {
-            None => Script::Shell(format!("exec {run}")),
-            Some(stop) => {
-                let stop = line(fill(stop, &self.values));
-                Script::Shell(format!("{run}; code=$?; {stop} >/dev/null 2>&1; exit $code"))
-            }
-        }
-    }
-
     /// Removes the container of all commands. The container first, then the tool's processes.
     fn discard(&mut self) {
         if let Some((name, keeper)) = self.kept.take() {
@@ -370,25 +334,12 @@ impl ImageRun {
             drop(keeper);
         }
     }
-
-    fn new_name(&self) -> Result<String, ImageError> {
-        let random = getrandom::u32().map_err(io::Error::other);
-        let random = random.map_err(|source| ImageError::Prepare { image: self.image.clone(), source })?;
-        Ok(format!("surveil-{}-{random:08x}", self.attempt))
-    }
 }
 
 impl Drop for ImageRun {
     fn drop(&mut self) {
         self.discard();
     }
-}
-
-/// Returns a path as a template may have it between colons.
-fn bindable(path: &Path) -> Result<&str, ImageError> {
-    path.to_str()
-        .filter(|path| !path.contains([':', ',']))
-        .ok_or_else(|| ImageError::Path { path: path.display().to_string() })
 }
 
 fn last_line(mut output: File) -> Option<String> {

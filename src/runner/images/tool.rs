@@ -15,7 +15,7 @@ use super::fill::{Values, fill};
 use super::gone::Gone;
 use crate::config::{ImageTool, ImageTools, Template, TemplateWord, program_in};
 use crate::error_chain::chain;
-use crate::model::Pull;
+use crate::model::{Ability, Pull};
 use crate::runner::layout::Layout;
 use crate::threads;
 
@@ -112,6 +112,12 @@ impl Images {
     /// The tool's name, as reports have it.
     pub(crate) fn name(&self) -> &str {
         &self.tool.name
+    }
+
+    /// Returns what a runner with this tool offers to tasks.
+    pub(crate) fn abilities(&self) -> impl Iterator<Item = Ability> + use<> {
+        let services = self.tool.service.as_ref().map(|_| Ability::ServiceImages);
+        [Ability::Image].into_iter().chain(services)
     }
 
     fn check(&self, path: &OsStr) -> Result<(), String> {
@@ -277,8 +283,17 @@ mod tests {
         let word = |text: &str| TemplateWord::One(text.into());
         let hangs = vec![word("sleep"), word("1000")];
         let [inspect, pull, run] = [hangs.clone(), hangs.clone(), hangs.clone()];
-        let tool =
-            ImageTool { name: "docker".into(), check: None, inspect, pull, run, exec: None, stop: None, list: None };
+        let tool = ImageTool {
+            name: "docker".into(),
+            check: None,
+            inspect,
+            pull,
+            run,
+            exec: None,
+            service: None,
+            stop: None,
+            list: None,
+        };
         let env = vec![("PATH".into(), std::env::var_os("PATH").unwrap())];
         let images = Images {
             tool,

@@ -12,7 +12,7 @@ use super::tool::Images;
 use crate::process::Exit;
 
 /// Time to remove a container whose task was told to end. Its processes are swept afterwards in any case.
-const REMOVAL: Duration = Duration::from_secs(2);
+pub(super) const REMOVAL: Duration = Duration::from_secs(2);
 /// Time in which the tool must end after the task's command has, and its container must be gone. A tool that hangs must
 /// not keep a slot.
 const AFTERWARDS: Duration = Duration::from_secs(10);

@@ -1,18 +1,21 @@
 //! The services of an attempt of a slot: their commands, their logs, and what becomes of them.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
 use super::log::ServiceLog;
 use super::port::{Port, ports_of_services};
-use super::running::{NotReady, RunningServices, ServiceStart};
+use super::running::{Container, NotReady, RunningServices, ServiceBody, ServiceStart};
 use crate::error_chain::chain;
 use crate::model::reason::ErrorReason;
-use crate::model::{AttemptId, Outcome, PORT_VARIABLE, Recipe, Service, ServiceFailure, ServiceRecord, StreamSummary};
-use crate::process::{Command, Ended, Limits, ProcessError, ProgressCallbacks, View};
+use crate::model::{
+    AttemptId, Outcome, PORT_VARIABLE, Recipe, Script, Service, ServiceFailure, ServiceRecord, StreamSummary,
+};
+use crate::process::{Command, Limits, NestedSupervisor, View};
+use crate::runner::images::{ServiceContainer, ServiceMeans};
 use crate::runner::secrets::AttemptSecrets;
 use crate::runner::slot_common::Common;
 use crate::runner::step_env::set_all;
@@ -39,44 +42,53 @@ pub(crate) struct ServicePlace<'a> {
     /// The environment of the attempt, without what is for its task alone.
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) tree: &'a Path,
+    /// The view of the services that are programs.
     pub(crate) view: Option<&'a View>,
     pub(crate) secrets: Option<&'a AttemptSecrets>,
 }
 
 impl AttemptServices {
     /// Starts the services of an attempt, which has some.
-    pub(crate) fn start(common: &Common, place: &ServicePlace<'_>) -> Result<Self, Outcome> {
+    pub(crate) fn start(common: &Common, place: &ServicePlace<'_>, cancelled: &Receiver<()>) -> Result<Self, Outcome> {
         let lost =
             |what: &str, error: &dyn std::fmt::Display| Outcome::Lost(format!("could not {what}: {error}").into());
         let ServicePlace { attempt, recipe, env, tree, view, secrets } = place;
-        // No task file has both.
-        if recipe.image.is_some() {
-            return Err(Outcome::CouldNotStart("a task with an `image` cannot have services".into()));
+        // No task file has one.
+        if let Some(Service { name, .. }) = recipe.unreachable_service() {
+            let why = format!("the task has no network, so it does not reach the service {name}");
+            return Err(Outcome::CouldNotStart(why));
         }
         let services = &recipe.services;
         let ports = services.iter().map(|_| Port::take()).collect::<Result<Vec<_>, _>>();
         let ports = ports.map_err(|error| lost("find a free port for a service", &error))?;
         let variables = ports_of_services(services, &ports);
-        let nest = (common.executors.nests)(&common.layout, *view, services.len() + 1);
-        let nest = nest.map_err(|error| Outcome::Lost(chain(&error).into()))?;
+        // Images first: to fetch one takes its time, and nothing waits for it meanwhile.
+        let containers = containers(common, place, &ports, cancelled)?;
+        let programs = containers.iter().filter(|container| container.is_none()).count();
+        let nest = (programs > 0).then(|| (common.executors.nests)(&common.layout, *view, programs + 1));
+        let nest = nest.transpose().map_err(|error| Outcome::Lost(chain(&error).into()))?;
         let (mut logs, mut starts, mut records) = (Vec::new(), Vec::new(), Vec::new());
-        for (service, port) in services.iter().zip(ports) {
+        for ((service, port), container) in services.iter().zip(ports).zip(containers) {
             let masker = secrets.and_then(AttemptSecrets::masker);
             let named = (*attempt, service.name.as_str());
             let log = ServiceLog::begin(named, &common.layout, common.log_limit, masker, &common.uploads);
             let (log, output) = log.map_err(|error| lost("keep the log of a service", &error))?;
-            let command = Command {
-                script: service.script.clone(),
-                directory: tree.to_path_buf(),
-                env: environment_of_service(service, &port, env.clone(), variables.clone()),
-                timeout_ms: 0,
-                grace_ms: common.grace_ms,
-                view: view.cloned(),
-                limits: Limits::of(recipe),
+            let means = container.as_ref().map(ServiceContainer::means).unwrap_or_default();
+            let body = match container {
+                Some(container) => ServiceBody::Container(Container(Arc::new(container))),
+                None => ServiceBody::Program(Box::new(Command {
+                    script: program_of_service(service),
+                    directory: tree.to_path_buf(),
+                    env: environment_of_service(service, &port, env.clone(), variables.clone()),
+                    timeout_ms: 0,
+                    grace_ms: common.grace_ms,
+                    view: view.cloned(),
+                    limits: Limits::of(recipe),
+                })),
             };
             logs.push(log);
-            starts.push(ServiceStart { service: service.clone(), port, command, output });
-            records.push(ServiceRecord { name: service.name.clone(), ..ServiceRecord::default() });
+            starts.push(ServiceStart { service: service.clone(), port, body, output });
+            records.push(ServiceRecord { name: service.name.clone(), means, ..ServiceRecord::default() });
         }
         let running = RunningServices::start(nest, starts).map_err(|error| Outcome::Lost(chain(&error).into()))?;
         Ok(Self { running, logs, records, variables })
@@ -105,15 +117,9 @@ impl AttemptServices {
         &self.variables
     }
 
-    /// Executes a command of the task beside the services.
-    pub(crate) fn execute(
-        &mut self,
-        command: &Command,
-        output: File,
-        cancelled: &Receiver<()>,
-        progress: ProgressCallbacks<'_>,
-    ) -> Result<Ended, ProcessError> {
-        self.running.beside().run(command, output, cancelled, progress)
+    /// The supervisor for a task that is a program, if a service is one.
+    pub(crate) fn beside(&mut self) -> Option<&mut NestedSupervisor> {
+        self.running.beside()
     }
 
     /// Ends the services, whose attempt has ended with this outcome. Completes their logs, and the outcome: the text of
@@ -167,7 +173,41 @@ fn end_note(failure: &ServiceFailure, was_ready: bool) -> String {
     if was_ready { format!("the service {failure} before the task did") } else { format!("the service {failure}") }
 }
 
-/// Returns the environment of a service: that of the attempt, its own variables, and the ports.
+/// Returns the containers of the services with images, each at the place of its service.
+fn containers(
+    common: &Common,
+    place: &ServicePlace<'_>,
+    ports: &[Port],
+    cancelled: &Receiver<()>,
+) -> Result<Vec<Option<ServiceContainer>>, Outcome> {
+    let ServicePlace { attempt, recipe, tree, .. } = *place;
+    let services = &recipe.services;
+    let variables: Vec<(String, String)> =
+        services.iter().zip(ports).map(|(service, port)| (service.variable(), port.number().to_string())).collect();
+    let means = ServiceMeans {
+        images: common.images.as_ref(),
+        attempt,
+        recipe,
+        tree,
+        make: &common.executors.tools,
+        layout: &common.layout,
+        ports: &variables,
+    };
+    let prepare = |(service, port): (&Service, &Port)| {
+        let Some(image) = &service.image else { return Ok(None) };
+        ServiceContainer::prepare((service, image, port.number()), &means, cancelled).map(Some)
+    };
+    services.iter().zip(ports).map(prepare).collect()
+}
+
+/// Returns the command of a service that is a program.
+#[must_use]
+pub fn program_of_service(service: &Service) -> Script {
+    // A recipe without a command and without an image is that of a dispatcher of another make.
+    service.script.clone().unwrap_or_else(|| Script::Program(vec!["(none: the service has no command)".into()]))
+}
+
+/// Returns the environment of a service that is a program: that of the attempt, its own variables, and the ports.
 #[must_use]
 pub fn environment_of_service(
     service: &Service,

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -10,6 +11,7 @@ use super::port::Port;
 use crate::clock;
 use crate::model::{MAX_LAST_LINES, Service, ServiceFailure, visible};
 use crate::process::{Command, Ended, Exit, Limits, Nest, NestedSupervisor, ProcessError, ProgressCallbacks};
+use crate::runner::images::{ServiceContainer, Tried};
 use crate::threads::{self, Thread};
 
 /// The pause before a service is tried the first time, which grows to the longest one.
@@ -21,6 +23,8 @@ const TRY_MS: u64 = 10_000;
 /// The longest time between TERM and KILL for a service, in milliseconds: the files of a service are thrown away, and a
 /// slot waits for it.
 const GRACE_MS: u64 = 2_000;
+/// Time in which a tool must end after it has removed its container.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// The most characters of a line that tells why a service failed.
 const MAX_LINE_CHARS: usize = 200;
 
@@ -28,11 +32,23 @@ const MAX_LINE_CHARS: usize = 200;
 pub struct ServiceStart {
     pub service: Service,
     pub port: Port,
-    /// The command of the service. That of its `ready` differs in script and time only.
-    pub command: Command,
+    pub body: ServiceBody,
     /// The output of the service.
     pub output: File,
 }
+
+/// The means by which a service is executed.
+#[derive(Clone)]
+pub enum ServiceBody {
+    /// A program of this machine. The command of its `ready` differs from its own in script and time only.
+    Program(Box<Command>),
+    /// A container of an image.
+    Container(Container),
+}
+
+/// The container of a service, which only a slot can make.
+#[derive(Clone)]
+pub struct Container(pub(super) Arc<ServiceContainer>);
 
 /// Why the services of an attempt are not ready.
 #[derive(Debug)]
@@ -47,9 +63,10 @@ pub enum NotReady {
 
 /// The services of one attempt, and the supervisor for its task beside them.
 pub struct RunningServices {
-    nest: Nest,
-    /// Executes the tries of `ready`, and then the task.
-    beside: NestedSupervisor,
+    /// `None` if no service is a program.
+    nest: Option<Nest>,
+    /// Executes the tries of `ready` of programs, and then the task.
+    beside: Option<NestedSupervisor>,
     running: Vec<Running>,
     begun: Instant,
 }
@@ -58,43 +75,49 @@ pub struct RunningServices {
 struct Running {
     service: Service,
     port: Port,
-    command: Command,
-    /// A message ends it.
+    body: ServiceBody,
+    /// A message ends the program, or the container's tool.
     end: Sender<()>,
     ended: Receiver<Result<Ended, ProcessError>>,
-    /// Joined after the supervisor of the service is gone.
+    /// Joined after the supervisor of the service is gone, or its tool.
     thread: Thread<()>,
 }
 
 impl RunningServices {
-    /// Starts all services. `nested` has a supervisor for each, and one more.
-    pub fn start(
-        (nest, mut nested): (Nest, Vec<NestedSupervisor>),
-        starts: Vec<ServiceStart>,
-    ) -> Result<Self, ProcessError> {
-        let too_few = || ProcessError::Prepare(io::ErrorKind::InvalidInput.into());
-        let beside = nested.pop().ok_or_else(too_few)?;
+    /// Starts all services. The nest has a supervisor for each that is a program, and one more; there is none if no
+    /// service is a program.
+    pub fn start(nest: Option<(Nest, Vec<NestedSupervisor>)>, starts: Vec<ServiceStart>) -> Result<Self, ProcessError> {
+        let (nest, mut nested) = nest.unzip();
+        let mut next = || nested.as_mut().and_then(Vec::pop);
+        let beside = next();
         let mut running = Vec::with_capacity(starts.len());
         let begun = clock::instant();
-        for ServiceStart { service, port, mut command, output } in starts {
-            let mut supervisor = nested.pop().ok_or_else(too_few)?;
-            command.timeout_ms = u64::MAX;
-            command.grace_ms = command.grace_ms.min(GRACE_MS);
-            let own = command.clone();
+        for ServiceStart { service, port, mut body, output } in starts {
             let ((end, to_end), (tell, ended)) = (bounded(1), bounded(1));
-            let thread = threads::spawn("service", move || {
-                let result = supervisor.run(&own, output, &to_end, ProgressCallbacks::default());
-                drop(tell.send(result));
-            });
+            let execute: Box<dyn FnOnce() -> Result<Ended, ProcessError> + Send> = match &mut body {
+                ServiceBody::Program(command) => {
+                    let too_few = || ProcessError::Prepare(io::ErrorKind::InvalidInput.into());
+                    let mut supervisor = next().ok_or_else(too_few)?;
+                    command.timeout_ms = u64::MAX;
+                    command.grace_ms = command.grace_ms.min(GRACE_MS);
+                    let own = command.clone();
+                    Box::new(move || supervisor.run(&own, output, &to_end, ProgressCallbacks::default()))
+                }
+                ServiceBody::Container(Container(container)) => {
+                    let own = container.clone();
+                    Box::new(move || own.run(output, &to_end))
+                }
+            };
+            let thread = threads::spawn("service", move || drop(tell.send(execute())));
             let thread = thread.map_err(ProcessError::Prepare)?;
-            running.push(Running { service, port, command, end, ended, thread });
+            running.push(Running { service, port, body, end, ended, thread });
         }
         Ok(Self { nest, beside, running, begun })
     }
 
-    /// The supervisor for the task.
-    pub fn beside(&mut self) -> &mut NestedSupervisor {
-        &mut self.beside
+    /// The supervisor for a task that is a program, if a service is one: else nothing is to be beside it.
+    pub fn beside(&mut self) -> Option<&mut NestedSupervisor> {
+        self.beside.as_mut()
     }
 
     /// Waits until all services are ready. Returns the time after which each was, in milliseconds. A message on
@@ -120,7 +143,7 @@ impl RunningServices {
                 return Err(NotReady::Failed(at, ServiceFailure::NotReady { timeout_ms, last_try }));
             }
             select! {
-                recv(self.running[at].ended) -> ended => return Err(ended_early(at, ended.ok())),
+                recv(self.running[at].ended) -> ended => return Err(self.ended_early(at, ended.ok())),
                 recv(cancel) -> _ => return Err(NotReady::Cancelled),
                 default(pause.min(left)) => {}
             }
@@ -128,7 +151,7 @@ impl RunningServices {
             if self.is_ready(at, left, &mut last_try, cancel)? {
                 // Another program may have its port, and the service has ended because of that.
                 return match self.running[at].ended.try_recv() {
-                    Ok(ended) => Err(ended_early(at, Some(ended))),
+                    Ok(ended) => Err(self.ended_early(at, Some(ended))),
                     Err(_) => Ok(()),
                 };
             }
@@ -142,16 +165,34 @@ impl RunningServices {
         last_try: &mut Option<i32>,
         cancel: &Receiver<()>,
     ) -> Result<bool, NotReady> {
-        let Running { service, port, command, .. } = &self.running[at];
-        let Some(script) = &service.ready else {
-            return self.beside.accepts(port.number()).map_err(NotReady::Lost);
-        };
+        let Running { service, port, body, .. } = &self.running[at];
         let timeout_ms = TRY_MS.min(millis(left)).max(1);
+        let command = match body {
+            ServiceBody::Program(command) => command,
+            ServiceBody::Container(Container(container)) => {
+                let patience = Duration::from_millis(timeout_ms);
+                let tried = container.try_ready(service.ready.as_ref(), patience, cancel);
+                return match tried.map_err(NotReady::Lost)? {
+                    Tried::Ready => Ok(true),
+                    Tried::Cancelled => Err(NotReady::Cancelled),
+                    Tried::NotYet(code) => {
+                        *last_try = code.or(*last_try);
+                        Ok(false)
+                    }
+                };
+            }
+        };
+        let Some(beside) = &mut self.beside else {
+            return Err(NotReady::Lost(ProcessError::SupervisorSilent));
+        };
+        let Some(script) = &service.ready else {
+            return beside.accepts(port.number()).map_err(NotReady::Lost);
+        };
         let limits = Limits::default();
-        let command = Command { script: script.clone(), timeout_ms, grace_ms: 0, limits, ..command.clone() };
+        let command = Command { script: script.clone(), timeout_ms, grace_ms: 0, limits, ..(**command).clone() };
         let output =
             File::options().write(true).open("/dev/null").map_err(|it| NotReady::Lost(ProcessError::Talk(it)))?;
-        let tried = self.beside.run(&command, output, cancel, ProgressCallbacks::default());
+        let tried = beside.run(&command, output, cancel, ProgressCallbacks::default());
         match tried.map_err(NotReady::Lost)?.exit {
             Exit::Code(0) => return Ok(true),
             Exit::Code(code) => *last_try = Some(code),
@@ -165,39 +206,64 @@ impl RunningServices {
         Ok(false)
     }
 
-    /// Ends all services: with TERM first if `gently`. Returns the failure of each that had ended by itself, when
-    /// nothing of them is left.
+    /// Why the service at this place is not ready, if its process has ended.
+    fn ended_early(&self, at: usize, ended: Option<Result<Ended, ProcessError>>) -> NotReady {
+        let ended =
+            ended.unwrap_or(Err(ProcessError::SupervisorSilent)).and_then(|ended| match &self.running[at].body {
+                ServiceBody::Program(_) => Ok(ended),
+                ServiceBody::Container(Container(container)) => container.ended_early(ended),
+            });
+        match ended {
+            Ok(ended) => match failure_of(ended.exit) {
+                Some(failure) => NotReady::Failed(at, failure),
+                None => NotReady::Cancelled,
+            },
+            Err(error) => NotReady::Lost(error),
+        }
+    }
+
+    /// Ends all services: programs with TERM first if `gently`, containers at once. Returns the failure of each that
+    /// had ended by itself, when nothing of them is left.
     pub fn end(self, gently: bool) -> Result<Vec<Option<ServiceFailure>>, ProcessError> {
         let Self { nest, beside, running, .. } = self;
         drop(beside);
         let failures = running.iter().map(|it| it.ended.try_recv().ok().and_then(Result::ok)).collect::<Vec<_>>();
         let failures = failures.into_iter().map(|ended| ended.and_then(|ended| failure_of(ended.exit))).collect();
+        // All at once: a tool may take its time. One whose thread does not start is removed when it is dropped.
+        let containers = running.iter().filter_map(|service| match &service.body {
+            ServiceBody::Program(_) => None,
+            ServiceBody::Container(Container(container)) => Some(container.clone()),
+        });
+        let removals: Vec<_> = containers
+            .filter_map(|container| threads::spawn("image-remove", move || container.remove()).ok())
+            .collect();
         if gently {
-            for service in &running {
+            for service in running.iter().filter(|service| service.is_program()) {
                 // A service that has ended takes no message.
                 let _ = service.end.try_send(());
             }
-            for service in &running {
+            for service in running.iter().filter(|service| service.is_program()) {
                 // A service that has told its end already has hung up.
                 drop(service.ended.recv());
             }
         }
-        let ended = nest.end();
-        // Their supervisors are gone, so the threads end.
+        removals.into_iter().for_each(|removal| drop(removal.join()));
+        let goodbye = clock::instant() + GOODBYE;
+        for service in running.iter().filter(|service| !service.is_program()) {
+            // A tool that has ended takes no message, and one that hangs is ended.
+            drop(service.ended.recv_deadline(goodbye));
+            let _ = service.end.try_send(());
+        }
+        let ended = nest.map_or(Ok(()), Nest::end);
+        // Their supervisors and tools are gone, so the threads end.
         running.into_iter().for_each(|service| drop(service.thread.join()));
         ended.map(|()| failures)
     }
 }
 
-/// Why the service at this place is not ready, if its process has ended.
-fn ended_early(at: usize, ended: Option<Result<Ended, ProcessError>>) -> NotReady {
-    match ended {
-        Some(Ok(ended)) => match failure_of(ended.exit) {
-            Some(failure) => NotReady::Failed(at, failure),
-            None => NotReady::Cancelled,
-        },
-        Some(Err(error)) => NotReady::Lost(error),
-        None => NotReady::Lost(ProcessError::SupervisorSilent),
+impl Running {
+    fn is_program(&self) -> bool {
+        matches!(self.body, ServiceBody::Program(_))
     }
 }
 

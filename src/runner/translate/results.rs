@@ -95,20 +95,20 @@ fn wire_execution(record: &ExecutionRecord) -> Box<Execution> {
 }
 
 fn read_service(end: ServiceEnd) -> ServiceRecord {
-    let ServiceEnd { name, ready_ms, failure, last_lines } = end;
+    let ServiceEnd { name, ready_ms, failure, last_lines, means } = end;
     let failure = failure.and_then(|ServiceFailureEnd { code, number, text, timeout_ms }| {
         ServiceFailure::of_parts(&code, (number, text, timeout_ms))
     });
-    ServiceRecord { name, ready_ms, failure, last_lines }
+    ServiceRecord { name, ready_ms, failure, last_lines, means }
 }
 
 fn wire_service(record: ServiceRecord) -> ServiceEnd {
-    let ServiceRecord { name, ready_ms, failure, last_lines } = record;
+    let ServiceRecord { name, ready_ms, failure, last_lines, means } = record;
     let failure = failure.map(|failure| {
         let (number, text, timeout_ms) = failure.parts();
         ServiceFailureEnd { code: failure.code().to_owned(), number, text, timeout_ms }
     });
-    ServiceEnd { name, ready_ms, failure, last_lines }
+    ServiceEnd { name, ready_ms, failure, last_lines, means }
 }
 
 /// Reads an outcome of results. Returns `None` if it is none.
@@ -237,6 +237,7 @@ mod tests {
                         ready_ms: Some(9),
                         failure: Some(ServiceFailure::Signal { signal: 9 }),
                         last_lines: vec!["x".into()],
+                        means: "podman".into(),
                     }],
                 })),
                 written: Some(Box::new(Ok("[task.a]\nrun = 'x'\n".into()))),

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use surveil::protocol::operator::BuildReport;
+
 use crate::harness::{Link, World, job, until};
 
 const TASKS: &str = r#"[task.build]
@@ -58,8 +60,29 @@ fn a_task_finds_the_artifacts_of_the_tasks_that_it_needs() {
     let repository = world.repository("app");
     let commit = repository.commit_tasks(TASKS);
     let _roles = world.roles(&[&repository]);
+    found_them(&world, &world.expect(&commit, "passed"));
+}
+
+/// Where the work tree and its own directories are all that an attempt can write to, in a network of its own.
+#[test]
+fn a_sealed_task_finds_them_too() {
+    let world = World::new();
+    let _dispatcher = world.dispatcher(&[]);
+    if !world.can_guard() {
+        return;
+    }
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(&format!("[defaults]\nisolation = 'sealed'\nnetwork = false\n{TASKS}"));
+    let _others = (world.observer(&[&repository], &[]), world.runner("w1", &[]));
     let build = world.expect(&commit, "passed");
-    let log = world.log_of(&build, "package");
+    found_them(&world, &build);
+    for task in ["build", "package"] {
+        assert_eq!(job(&build, task).attempts[0].execution.as_ref().unwrap().tier, "sealed");
+    }
+}
+
+fn found_them(world: &World, build: &BuildReport) {
+    let log = world.log_of(build, "package");
     let mut lines = log.lines();
     assert!(lines.next().unwrap().starts_with("surveil: took artifact `files` of task `build`: 8 entries, "), "{log}");
     assert_eq!(lines.next().unwrap(), "surveil: took artifact `report` of task `build`: 1 entry, 7 bytes");
@@ -69,9 +92,9 @@ fn a_task_finds_the_artifacts_of_the_tasks_that_it_needs() {
     let status = "?? dist/copy ?? dist/hello ?? dist/link ?? dist/noise ?? dist/sub/run ?? dist/zeros ?? last \
                   ?? parts/one ?? parts/two ?? report.xml ?? sums";
     assert_eq!(rest, ["hello", "one", "two", "two", "run", "1704164645", status], "{log}");
-    let choosy = world.log_of(&build, "choosy");
+    let choosy = world.log_of(build, "choosy");
     assert!(choosy.trim_end().ends_with("./.surveil.toml ./last ./parts/two ./report.xml"), "{choosy}");
-    assert_eq!((world.log_of(&build, "empty"), world.log_of(&build, "far")), (String::new(), String::new()));
+    assert_eq!((world.log_of(build, "empty"), world.log_of(build, "far")), (String::new(), String::new()));
 }
 
 #[test]

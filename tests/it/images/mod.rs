@@ -4,6 +4,8 @@
 //! are the built-in ones with a few words more: a runtime, limits and a network that work there, and a store of images
 //! of the test's own.
 
+mod artifacts;
+mod services;
 mod stand_in;
 
 use std::fs;
@@ -27,18 +29,32 @@ const IMAGE: &str = "surveil-test:1";
 struct Podman {
     world: World,
     store: tempfile::TempDir,
+    /// Whether containers have networks of their own; else they have that of the machine.
+    has_networks: bool,
 }
 
 impl Podman {
     /// `None` if this machine has no podman that works, which is an error if the machine should have one.
     fn new() -> Option<Self> {
-        let podman = Self { world: World::new(), store: tempfile::tempdir().unwrap() };
-        let made = podman.import("[]", IMAGE).and_then(|()| podman.run(&["run", "--rm", IMAGE, "true"]).map(drop));
+        let podman = Self { world: World::new(), store: tempfile::tempdir().unwrap(), has_networks: false };
+        let made = podman.import(&[], IMAGE).and_then(|()| podman.run(&["run", "--rm", IMAGE, "true"]).map(drop));
         let Err(why) = made else { return Some(podman) };
         assert!(std::env::var_os(NEEDED).is_none(), "podman does not work, and {NEEDED} is set: {why}");
         let warning = format!("\nNOT SHOWN: tasks in container images: podman does not work: {why}\n");
         std::io::stderr().write_all(warning.as_bytes()).unwrap();
         None
+    }
+
+    /// Like `new`, but containers have networks of their own if podman can give them some here.
+    fn with_networks() -> Option<Self> {
+        let mut podman = Self::new()?;
+        let tried = podman.run(&["run", "--rm", "--publish=127.0.0.1::1", IMAGE, "true"]);
+        if let Err(why) = &tried {
+            let warning = format!("\nNOT SHOWN: containers with networks of their own: {why}\n");
+            std::io::stderr().write_all(warning.as_bytes()).unwrap();
+        }
+        podman.has_networks = tried.is_ok();
+        Some(podman)
     }
 
     /// The words between `podman` and its command, and those behind `run`.
@@ -51,7 +67,7 @@ impl Podman {
             "--cgroup-manager=cgroupfs".into(),
             "--runtime=runc".into(),
         ];
-        let run = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--network=host"].map(String::from);
+        let run = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"].map(String::from);
         (own.into(), run.into())
     }
 
@@ -61,15 +77,16 @@ impl Podman {
         let mut command = self.world.sealed("podman");
         command.args(own).args(&arguments[..1]);
         if arguments[0] == "run" {
-            command.args(more);
+            let has_own = arguments.iter().any(|word| word.starts_with("--publish="));
+            command.args(more).args((!has_own).then_some("--network=host"));
         }
         let output = command.args(&arguments[1..]).output().map_err(|error| error.to_string())?;
         let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         if output.status.success() { Ok(said(&output.stdout)) } else { Err(said(&output.stderr)) }
     }
 
-    /// Makes an image of busybox with its programs, and with this setting of its own.
-    fn import(&self, change: &str, name: &str) -> Result<(), String> {
+    /// Makes an image of busybox with its programs, and with these settings of its own.
+    fn import(&self, changes: &[&str], name: &str) -> Result<(), String> {
         let busybox = [Path::new("/bin/busybox"), Path::new("/usr/bin/busybox")];
         let busybox = busybox.iter().find(|path| path.exists()).ok_or("no busybox (Debian: busybox-static)")?;
         let root = self.world.path(&format!("root-{}", name.replace(':', "-")));
@@ -78,7 +95,9 @@ impl Podman {
         }
         fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\nother:x:1234:1234::/:/bin/sh\n").unwrap();
         fs::copy(busybox, root.join("bin/busybox")).unwrap();
-        for program in ["sh", "cat", "echo", "env", "id", "kill", "ls", "mkdir", "seq", "sleep", "true", "false"] {
+        for program in
+            ["sh", "cat", "echo", "env", "id", "kill", "ls", "mkdir", "nc", "seq", "sleep", "test", "true", "false"]
+        {
             symlink("busybox", root.join("bin").join(program)).unwrap();
         }
         if name.starts_with("no-shell") {
@@ -88,7 +107,7 @@ impl Podman {
         let packed = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".").status().unwrap();
         assert!(packed.success());
         let mut arguments = vec!["import"];
-        arguments.extend((change != "[]").then_some(change));
+        arguments.extend(changes);
         arguments.extend([text(&archive), name]);
         self.run(&arguments).map(drop)
     }
@@ -97,7 +116,11 @@ impl Podman {
     fn templates(&self) -> String {
         let (own, run) = self.words();
         let quoted = |words: &[String]| words.iter().map(|word| format!("{word:?}, ")).collect::<String>();
+        let of_task = "\"--network={network}\", \"--network={host}\", ";
+        assert!(BUILT_IN_IMAGE_TOOLS.contains(of_task));
+        let network = if self.has_networks { of_task } else { "\"--network=host\", " };
         let text = BUILT_IN_IMAGE_TOOLS
+            .replace(of_task, network)
             .replace("[\"podman\", ", &format!("[\"podman\", {}", quoted(&own)))
             .replace("  \"podman\", \"run\", ", &format!("  \"podman\", {}\"run\", {}", quoted(&own), quoted(&run)));
         let file = self.world.path("images.toml");
@@ -152,8 +175,8 @@ fn a_task_in_an_image_ends_as_its_own_commands_do() {
     world.connected("w1");
     repository.write("given", "from the commit\n");
     repository.write_executable("script", "#!/bin/sh\necho \"as a program\"\n");
-    podman.import("--change=USER other", "other:1").unwrap();
-    podman.import("[]", "no-shell:1").unwrap();
+    podman.import(&["--change=USER other"], "other:1").unwrap();
+    podman.import(&[], "no-shell:1").unwrap();
     let tasks = in_image(&[
         (
             "passes",

@@ -22,12 +22,13 @@ case "$tool $1" in
   "docker image" | "podman image")
     case "$*" in *hangs*) exec sleep 1000 ;; esac
     [ -e STATE ] && echo "example.org/app@sha256:$digest $4" ;;
+  "docker exec") ;;
   "docker pull" | "podman pull" | "apptainer pull")
     case "$*" in *slow-pull*) exec sleep 1000 ;; *gone*) echo "Error: manifest unknown" >&2; exit 1 ;; esac
     : > STATE
     [ "$tool" != apptainer ] || echo image > "$3" ;;
   "docker run" | "podman run" | "apptainer exec")
-    case "$*" in *stuck*) exec sleep 1000 ;; *refused*) echo "no such runtime" >&2; exit 125 ;; esac
+    case "$*" in *stuck* | *served*) exec sleep 1000 ;; *refused*) echo "no such runtime" >&2; exit 125 ;; esac
     for script; do :; done
     exec /bin/sh "$script" ;;
 esac
@@ -82,7 +83,7 @@ fn docker_is_called_with_what_the_task_asks_for() {
     }
     assert!(!run.contains("--memory") && !run.contains("--rm "), "{run}");
     let name = run.split(' ').find_map(|word| word.strip_prefix("--name=")).unwrap();
-    assert!(record.contains(&format!("\ndocker rm --force {name}\n")), "{record}");
+    assert!(record.contains(&format!("\ndocker rm --force --volumes {name}\n")), "{record}");
     let calls: Vec<&str> = record.lines().filter_map(|line| line.split(' ').nth(1)).collect();
     assert_eq!(calls[..2], ["version", "ps"], "what an earlier runner left is asked for first");
 }
@@ -110,6 +111,63 @@ fn apptainer_is_called_with_a_file_of_the_image() {
     );
     let run = record.lines().find(|line| line.contains(" exec ") && line.contains("--net --network=none")).unwrap();
     assert!(run.contains(&format!(" {} /bin/sh ", file.display())), "{run}");
+}
+
+/// A port of the image is published, and the network of the machine is shared where there is none; no variable and no
+/// word of a service can be taken for an option.
+#[test]
+fn docker_is_called_with_what_the_services_of_a_task_ask_for() {
+    let (world, templates, record) = with_stand_in("docker");
+    let repository = world.repository("app");
+    let _dispatcher = world.dispatcher(&["--max-losses=1"]);
+    let _observer = world.observer(&[&repository], &[]);
+    let _runner = world.runner("w1", &["--image-tool=docker", &templates, "--slots=1"]);
+    let tasks = "[service.db]\nimage = \"served:16\"\nport = 5432\nenv = { A = \"it's --privileged\" }\n\
+                 [service.mq]\nimage = \"served:1\"\nrun = [\"mq\", \"--privileged\"]\nready = \"up\"\n\
+                 [task.test]\nimage = \"app:1\"\nmemory = \"64MiB\"\nservices = [\"db\", \"mq\"]\nrun = \"echo $SURVEIL_SERVICE_DB_PORT\"\n\
+                 [service.bad]\nimage = \"refused:1\"\n[task.bad]\nservices = [\"bad\"]\nrun = \"true\"\n";
+    let build = world.finished(&repository.commit_tasks(tasks));
+    assert_eq!(job(&build, "test").attempts[0].outcome.as_deref(), Some("passed"), "{}", world.log_of(&build, "test"));
+    let log = world.log_of(&build, "test");
+    let port = log.lines().last().unwrap();
+    let record = fs::read_to_string(record).unwrap();
+    let line = |words: &str| {
+        let is_its = |line: &&str| line.starts_with("docker run ") && line.contains(words);
+        record.lines().find(is_its).unwrap_or_else(|| panic!("{words} in {record}"))
+    };
+    let [db, mq, task] = [" served:16", " served:1 --privileged", " app:1 /"].map(line);
+    for word in [
+        &*format!("--publish=127.0.0.1:{port}:5432 "),
+        ":ro --env=A=it's --privileged --env=PORT=5432 ",
+        "--memory=67108864 ",
+    ] {
+        assert!(db.contains(word), "{word} in {db}");
+    }
+    assert!(!db.contains("--network") && !db.contains("--entrypoint") && !db.contains("--workdir"), "{db}");
+    for word in ["--network=host ", "--env=SURVEIL_SERVICE_DB_PORT=", "--entrypoint=mq ", "--workdir="] {
+        assert!(mq.contains(word), "{word} in {mq}");
+    }
+    assert!(task.contains("--network=host "), "{task}");
+    assert!(record.contains(" /bin/sh -c cd ") && record.contains(" && exec /bin/sh -c -- 'set -e; up'\n"), "{record}");
+    let name = db.split(' ').find_map(|word| word.strip_prefix("--name=")).unwrap();
+    assert!(record.contains(&format!("\ndocker rm --force --volumes {name}\n")), "{record}");
+    let bad = job(&build, "bad").attempts[0].detail.as_deref().unwrap_or_default();
+    assert!(bad.starts_with("docker did not start the image refused:1 of the service bad (exit code 125)"), "{bad}");
+    assert_eq!(world.surveil(&["logs", "latest", "bad", "--service=bad"]).ok(), "no such runtime\n");
+}
+
+/// Apptainer has no containers that can be entered and removed, so its runners offer none as services.
+#[test]
+fn a_tool_without_containers_offers_no_services() {
+    let (world, templates, _) = with_stand_in("apptainer");
+    let repository = world.repository("app");
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &[]);
+    let _runner = world.runner("w1", &["--image-tool=apptainer", &templates]);
+    world.connected("w1");
+    repository.commit_tasks("[service.db]\nimage = \"app:1\"\n[task.test]\nservices = [\"db\"]\nrun = \"true\"\n");
+    let told = "services in container images (`image` in `[service.NAME]`)";
+    until("the job waits", || world.surveil(&["why", "latest/test"]).ok().contains(told));
 }
 
 /// Each limit reaches the tool in the tool's own words, and a limit that the task does not set is no word at all.

@@ -144,14 +144,14 @@ pub(super) const ANSWERS: &[Answer] = &[
     at(&[Level::Schedule], &["enabled", "active", "disabled"], "put `#` before the lines of the schedule"),
     at(
         &[Level::Service],
-        &["image", "container", "docker", "name"],
-        "a service is a program of the runner's machine: install it there, and write `run`, such as\n\
-         `run = \"exec redis-server --port $PORT\"`",
+        &["container", "docker", "name"],
+        "write `image`, such as `image = \"postgres:16\"`, or `run` for a program of the runner's machine",
     ),
     at(
         &[Level::Service],
-        &["port", "ports", "expose", "alias", "hostname"],
-        "each service gets a free port of 127.0.0.1: it has it in `$PORT`, and the service db of a task in\n\
+        &["ports", "expose", "alias", "hostname"],
+        "write `port` if an image listens on a port of its own, such as `port = 5432`;\n\
+         each service gets a free port of 127.0.0.1: it has it in `$PORT`, and the service db of a task in\n\
          `$SURVEIL_SERVICE_DB_PORT`",
     ),
     at(
@@ -167,7 +167,8 @@ pub(super) const ANSWERS: &[Answer] = &[
     at(
         &[Level::Service],
         &["dir", "workingdirectory", "workdir", "cwd", "volumes", "tmpfs"],
-        "a service starts at the root of the work tree, and has a directory for its files in `$TMPDIR`: write `cd`",
+        "a program starts at the root of the work tree, and has a directory for its files in `$TMPDIR`: write `cd`;\n\
+         an image writes into its own container, and may read the work tree at its path",
     ),
     at(
         &[Level::Service],

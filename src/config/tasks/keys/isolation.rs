@@ -24,6 +24,12 @@ pub(super) fn read_isolation(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) 
 }
 
 pub(super) fn read_image(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    draft.recipe.image = Some(image_name(entry)?);
+    Ok(())
+}
+
+/// Reads the name of an image.
+pub(crate) fn image_name(entry: &TableEntry<'_, '_>) -> Result<String, Mistake> {
     let help = "write the name of an image as `podman run` and `docker run` take it, such as `image = \"rust:1.95\"`";
     if let Some(named) = entry.value.get_ref().as_table().and_then(|table| table.get("image")?.get_ref().as_str()) {
         let help = if is_image(named) { format!("write `image = \"{named}\"`") } else { help.to_owned() };
@@ -33,8 +39,7 @@ pub(super) fn read_image(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> R
     if !is_image(text) {
         return Err(entry.wrong(format!("{} cannot name an image", quote(text)), help));
     }
-    draft.recipe.image = Some(text.to_owned());
-    Ok(())
+    Ok(text.to_owned())
 }
 
 /// Whether a text can be the name of an image. It is an argument of another program, which must not take it for an
@@ -48,13 +53,17 @@ fn is_image(text: &str) -> bool {
 }
 
 pub(super) fn read_pull(entry: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<(), Mistake> {
+    draft.recipe.pull = pull(entry)?;
+    Ok(())
+}
+
+/// Reads when an image is fetched.
+pub(crate) fn pull(entry: &TableEntry<'_, '_>) -> Result<Pull, Mistake> {
     let help = "write `\"missing\"`, `\"always\"` or `\"never\"`, such as `pull = \"always\"`";
     if let Some(flag) = entry.value.get_ref().as_bool() {
         let word = if flag { "always" } else { "missing" };
         return Err(entry.wrong("`pull` must be a string, this is true or false", format!("write `pull = \"{word}\"`")));
     }
     let text = entry.text(help)?;
-    let pull = Pull::of(text).ok_or_else(|| entry.wrong(format!("{} says no time to pull", quote(text)), help))?;
-    draft.recipe.pull = pull;
-    Ok(())
+    Pull::of(text).ok_or_else(|| entry.wrong(format!("{} says no time to pull", quote(text)), help))
 }

@@ -25,6 +25,7 @@ use super::suggest::nearest;
 
 pub(super) use cache::wrong_caches;
 pub(super) use execution::{read_duration, variables};
+pub(super) use isolation::{image_name, pull};
 pub(super) use key::Key;
 pub(super) use table::KEYS;
 pub(crate) use when::{BRANCHES, RefKind, TAGS, name_glob};
@@ -36,7 +37,7 @@ pub(super) const BUILD_KEYS: [&str; 3] = ["timeout", "fail_fast", "supersede"];
 pub(super) const SCHEDULE_KEYS: [&str; 4] = ["cron", "timezone", "branch", "tasks"];
 
 /// The keys of a service, in the order of the documentation. `services` reads them.
-pub(super) const SERVICE_KEYS: [&str; 4] = ["run", "ready", "env", "timeout"];
+pub(super) const SERVICE_KEYS: [&str; 7] = ["run", "image", "pull", "port", "ready", "env", "timeout"];
 
 /// Returns the key of a task that other programs call `typed`, else the key nearest to it.
 pub(super) fn nearest_key(typed: &str) -> Option<&'static str> {

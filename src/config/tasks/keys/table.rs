@@ -154,7 +154,7 @@ pub(crate) static KEYS: &[Key] = &[
     Key {
         name: "services",
         example: r#"services = ["db"]"#,
-        row: "list of service names | `[]` | programs of `[service.NAME]` that are started before the task and end with it",
+        row: "list of service names | `[]` | services of `[service.NAME]`, which are started before the task and end with it",
         schema: r#"{"type": "array", "items": {"type": "string"}, "maxItems": 8}"#,
         aliases: &["service", "sidecars"],
         read: read_names,

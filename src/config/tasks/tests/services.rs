@@ -1,7 +1,7 @@
 //! Tables of services, and the key `services`.
 
 use super::*;
-use crate::model::Service;
+use crate::model::{Pull, Service, ServiceImage};
 
 const DB: &str = "[service.db]\nrun = 'serve'\n";
 
@@ -27,6 +27,42 @@ fn a_task_has_the_services_that_it_names_and_no_others() {
     let labels: Vec<&str> = tasks[0].placement.labels.iter().map(Label::as_str).collect();
     assert_eq!(labels, ["can=services"], "older runners would run it without them");
     assert_eq!((&tasks[1].recipe.services, &tasks[1].placement.labels), (&vec![], &vec![]));
+}
+
+#[test]
+fn a_service_can_be_an_image_and_beside_a_task_with_an_image() {
+    let tasks = parse(
+        "[service.db]\nimage = 'postgres:${matrix.pg}'\npull = 'never'\nport = 5432\nenv = { POSTGRES_PASSWORD = 'x' }\n\
+         [service.mq]\nimage = 'mq:1'\nrun = 'exec mq --port $PORT'\n\
+         [task.a]\nrun = 'x'\nmatrix = { pg = [15, 16] }\nservices = ['db', 'mq']\n\
+         [task.b]\nimage = 'rust:1'\nrun = 'x'\nservices = ['mq']\n\
+         [service.web]\nrun = 'serve'\n[task.c]\nimage = 'rust:1'\nrun = 'x'\nservices = ['web']\n\
+         [task.d]\nrun = 'x'\nnetwork = false\nservices = ['web']",
+    );
+    let image = |name: &str, pull: Pull, port: Option<u16>| Some(ServiceImage { name: name.into(), pull, port });
+    let mq =
+        Service { image: image("mq:1", Pull::Missing, None), ..Service::new("mq".into(), sh("exec mq --port $PORT")) };
+    for (cell, name) in ["postgres:15", "postgres:16"].into_iter().enumerate() {
+        let db = Service {
+            image: image(name, Pull::Never, Some(5432)),
+            env: vec![("POSTGRES_PASSWORD".into(), "x".into())],
+            ..Service::named("db".into())
+        };
+        assert_eq!(tasks[cell].recipe.services, [db, mq.clone()]);
+    }
+    assert_eq!(tasks[2].recipe.services, [mq]);
+    let labels: Vec<Vec<&str>> =
+        tasks.iter().map(|task| task.placement.labels.iter().map(Label::as_str).collect()).collect();
+    assert_eq!(labels[0], ["can=service_images", "can=services"]);
+    assert_eq!(labels[2], ["can=image", "can=service_images", "can=services"]);
+    assert_eq!(labels[3], ["can=image", "can=services"]);
+    let text = error("[service.db]\nimage = 'x'\n[task.a]\nrun = 'x'\nnetwork = false\nservices = ['db']");
+    assert!(text.contains("does not reach the service `db`"), "{text}");
+    let text = error("[service.db]\nimage = 'pg:${matrix.v}'\n[task.a]\nrun = 'x'\nservices = ['db']");
+    assert!(text.contains("the task has no matrix, so nothing replaces `${matrix.v}`"), "{text}");
+    let text =
+        error("[service.db]\nimage = '${matrix.v}'\n[task.a]\nrun = 'x'\nmatrix = { v = ['-x'] }\nservices = ['db']");
+    assert!(text.contains("`-x` cannot name an image"), "{text}");
 }
 
 #[test]
@@ -57,18 +93,24 @@ fn services_come_from_templates_and_defaults_and_differ_between_cells() {
 #[test]
 fn a_service_that_makes_no_sense_is_refused() {
     assert_eq!(
-        error("[service.db]\nrun = 'x'\nimage = 'postgres:16'\n[task.a]\nrun = 'x'\nservices = ['db']"),
-        "f:3:1: unknown key `image` in a service
+        error("[service.db]\nrun = 'x'\nport = 5432\n[task.a]\nrun = 'x'\nservices = ['db']"),
+        "f:3:1: `port` is for a service with an `image`
   |
-3 | image = 'postgres:16'
-  | ^^^^^
-  = help: a service is a program of the runner's machine: install it there, and write `run`, such as
-          `run = \"exec redis-server --port $PORT\"`"
+3 | port = 5432
+  | ^^^^
+  = help: let the program listen on `$PORT`, which is free for it"
     );
     for (table, message) in [
         ("[service]\ndb = 'x'", "service `db` must be a table, this is a string"),
         ("[service.Db]\nrun = 'x'", "`Db` cannot name a service"),
-        ("[service.db]\nready = 'x'", "service `db` has no `run`"),
+        ("[service.db]\nready = 'x'", "service `db` has neither `run` nor `image`"),
+        ("[service.db]\nimage = '--privileged'", "`--privileged` cannot name an image"),
+        ("[service.db]\nimage = 7", "`image` must be a string"),
+        ("[service.db]\nimage = 'x'\npull = 'often'", "`often` says no time to pull"),
+        ("[service.db]\nrun = 'x'\npull = 'never'", "`pull` is for a service with an `image`"),
+        ("[service.db]\nimage = 'x'\nport = 0", "`port` must be from 1 to 65535"),
+        ("[service.db]\nimage = 'x'\nport = '5432:5432'", "`port` must be a whole number"),
+        ("[service.db]\ncontainer = 'x'", "write `image`, such as `image = \"postgres:16\"`"),
         ("[service.db]\nrun = ''", "`run` is empty"),
         ("[service.db]\nrun = 'x'\nready = ''", "`ready` is empty"),
         ("[service.db]\nrun = 'x'\nready = 7", "`ready` must be a string or a list of strings"),
@@ -76,6 +118,7 @@ fn a_service_that_makes_no_sense_is_refused() {
         ("[service.db]\nrun = 'x'\nenv = { SURVEIL_X = '1' }", "`SURVEIL_X` is reserved"),
         ("[service.db]\nrun = 'x'\ntimeout = '2h'", "`timeout` must be at most 60 minutes"),
         ("[service.db]\ncommand = 'x'", "unknown key `command` in a service"),
+        ("[service.db]\nimage = 'x'\nports = ['1:1']", "write `port` if an image listens on a port of its own"),
         ("[service.db]\nrun = 'x'\nports = ['1:1']", "`$PORT`, and the service db of a task in"),
         ("[service.db]\nrun = 'x'\nhealthcheck = 'y'", "write `ready`"),
         (
@@ -99,7 +142,10 @@ fn names_of_services_that_make_no_sense_are_refused() {
         ("services = ['bd']", "there is no service `bd`"),
         ("services = ['postgres:16']", "there is no service `postgres:16`"),
         ("services = ['db', 'db']", "the service `db` is named twice"),
-        ("services = ['db']\nimage = 'rust:1'", "a task with an `image` cannot have services"),
+        (
+            "services = ['db']\nimage = 'rust:1'\nnetwork = false",
+            "the task has no network, so it does not reach the service `db`",
+        ),
     ] {
         let text = error(&format!("{DB}[task.a]\nrun = 'x'\n{line}"));
         assert!(text.contains(message) && !text.contains("2 mistakes"), "{line}: {text}");
