@@ -72,6 +72,11 @@ impl DataDir {
         self.0.join("blobs")
     }
 
+    /// The files of the tool cache. They are in no backup.
+    pub(crate) fn tool_cache(&self) -> PathBuf {
+        self.0.join("tool-cache")
+    }
+
     pub(crate) fn logs(&self) -> PathBuf {
         self.0.join("logs")
     }

@@ -25,6 +25,8 @@ pub(crate) struct Grant {
     pub(crate) source: Arc<BuildSource>,
     /// Whether the task has caches.
     pub(crate) has_caches: bool,
+    /// Whether the task has the tool cache.
+    pub(crate) has_tool_cache: bool,
     /// The facts of the commit's source, which the attempt needs besides the commit.
     pub(crate) facts: Option<FactsId>,
     /// The build and the task of an attempt that may ask for secrets.
@@ -112,8 +114,8 @@ impl Grant {
         let secrets = (!task.recipe.secrets.is_empty()).then(|| (Arc::clone(source), Arc::clone(task)));
         let services = (!task.recipe.services.is_empty()).then(|| Arc::clone(task));
         let (has_caches, source) = (!task.recipe.caches.is_empty(), Arc::clone(source));
-        let facts = task.recipe.facts;
-        Self { commit: source.commit, log, expands, source, has_caches, facts, secrets, services }
+        let (facts, has_tool_cache) = (task.recipe.facts, task.recipe.tool_cache);
+        Self { commit: source.commit, log, expands, source, has_caches, has_tool_cache, facts, secrets, services }
     }
 
     /// Returns the place where a stream of this kind is stored; `None` if this dispatcher takes no such stream.

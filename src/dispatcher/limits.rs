@@ -32,6 +32,15 @@ pub(crate) const WANTED_PIECE_BYTES: usize = 512 * 1024;
 pub(crate) const BLOB_PIECE_BYTES: usize = 256 * 1024;
 /// Free space in bytes that artifacts leave: the store needs it, and without the store nothing goes on.
 pub(crate) const BLOB_RESERVE_BYTES: u64 = 256 << 20;
+/// A cache that is used again is noted as used if that was noted longer ago than this, in milliseconds. More often
+/// would only cost writes.
+pub(crate) const NOTE_CACHE_USE_AFTER_MS: i64 = 60 * 60 * 1000;
+/// Messages about the tool cache that wait to be answered, for each runner: more than its tasks ask at a time.
+pub(crate) const ENTRY_MESSAGES: usize = 4096;
+/// Bytes of entries that wait to be written, for each runner.
+pub(crate) const ENTRY_WAITING_BYTES: usize = 16 << 20;
+/// Time without messages about the tool cache after which records that wait are committed.
+pub(crate) const ENTRY_QUIET: Duration = Duration::from_millis(500);
 /// Log files that are kept open. The file that was used longest ago is closed first.
 pub(crate) const OPEN_LOGS: usize = 512;
 /// Idle handles on mirrors that are kept open, each some hundred KiB.

@@ -3,13 +3,16 @@
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::{Counts, Rights, Service};
-use super::disk::DiskTier;
+use super::connection::{Counts, Service};
 use super::link::Link;
+use super::rights::Rights;
 use super::serve_go;
-use crate::model::{CacheScope, RefName};
+use super::shared::Sending;
+use super::tiers::Tiers;
+use crate::model::{AttemptId, CacheScope, RefName};
 
 /// The path of the attempt, so that seeds can name it.
 const SECRET: &str = "s";
@@ -82,13 +85,14 @@ fn check(mut answer: &[u8]) {
 /// Returns what each request is answered with.
 fn answers(bytes: &[u8], piece: usize) -> Vec<Vec<u8>> {
     let place = tempfile::tempdir().expect("there is room for a directory");
-    let disk = DiskTier::new(place.path().join("cache"), 64 * 1024, 0);
-    disk.make().expect("there is room for a directory");
+    let tiers = Arc::new(Tiers::new(place.path().join("cache"), 64 * 1024, 0));
+    tiers.disk.make().expect("there is room for a directory");
+    let sending = Sending::start(tiers.clone(), AttemptId(1)).expect("there is room for a thread");
     let scope = CacheScope::trusted(RefName::of_branch("main"));
     let (repo, task, reads) = ("app".to_owned(), "test".to_owned(), vec![scope.clone()]);
     let rights = Rights { repo, reads, writes: scope, build: 1, task, attempt: 1 };
     let counts = Counts::default();
-    let service = Service { secret: SECRET, rights: &rights, disk: &disk, counts: &counts };
+    let service = Service { secret: SECRET, rights: &rights, tiers: &tiers, sending: &sending, counts: &counts };
     let sent = Rc::new(RefCell::new(vec![Vec::new()]));
     let mut link = Recorded { left: bytes, piece, sent: sent.clone() };
     let mut next = |is_waiting| {

@@ -46,6 +46,7 @@ mod task;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tier;
+mod tool_entry;
 mod trigger;
 mod trust;
 mod visible;
@@ -95,6 +96,7 @@ pub use step::StepRecord;
 pub use stream::{StreamId, StreamKind, StreamNameError, StreamSummary};
 pub use task::{Condition, Input, Need, Placement, SlotCount, TaskSpec};
 pub use tier::{Pull, Tier, TierOffer, TierRange};
+pub use tool_entry::{ToolEntry, ToolFilter, ToolTotal};
 pub use trigger::{RefName, Trigger, TriggerId, TriggerKind, Trust};
 pub use trust::{ObservedRefs, TrustRule};
 pub use visible::{visible, visible_char, visible_lines};

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::tool_entries::{EntryReport, ToolReport};
+
 /// The fields of `find_cache`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheQuestion {
@@ -56,6 +58,23 @@ pub struct CacheSave {
     pub size: u64,
 }
 
+/// The fields of an operator's `caches` and `remove_caches`: the caches that are meant, all by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheSelection {
+    /// Only those of this repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
+    /// Only those of the one key that begins with these digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Only entries of the tool cache, those of this tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// The most entries of a tool that are told one by one; 100 by default, at most 10,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
 /// The answer to an operator's `caches`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CachesReport {
@@ -63,6 +82,12 @@ pub struct CachesReport {
     pub limit_bytes: u64,
     /// The most recently used one first.
     pub caches: Vec<CacheReport>,
+    /// The entries of the tool cache, together for each tool and scope.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolReport>,
+    /// Some of these entries, the most recently used one first, if the question named a tool or a key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<EntryReport>,
     /// Whether the next message goes on with the list, or, for an operator that takes no pieces, whether some are left
     /// out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -147,6 +147,9 @@ pub struct Welcome {
     /// told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_refs: bool,
+    /// Whether the dispatcher keeps entries of the tool cache. False by default; only a runner is told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_entries: bool,
     /// The pins by which the peer is to know the dispatcher from now on, if `hello` named other ones: two while the
     /// dispatcher replaces its authority.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -61,15 +61,24 @@ impl Pieces for ArtifactsReport {
 impl Pieces for CachesReport {
     fn cut(mut self, max: usize) -> Vec<Self> {
         let caches = std::mem::take(&mut self.caches);
+        let (tools, entries) = (std::mem::take(&mut self.tools), std::mem::take(&mut self.entries));
         let mut pieces = Cutter::new(self.clone(), self, max);
         for cache in caches {
             pieces.add(&cache).caches.push(cache);
+        }
+        for tool in tools {
+            pieces.add(&tool).tools.push(tool);
+        }
+        for entry in entries {
+            pieces.add(&entry).entries.push(entry);
         }
         pieces.finish(|piece| &mut piece.more)
     }
 
     fn join(&mut self, next: Self) {
         self.caches.extend(next.caches);
+        self.tools.extend(next.tools);
+        self.entries.extend(next.entries);
         self.more = next.more;
     }
 }

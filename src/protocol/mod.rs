@@ -21,6 +21,7 @@ mod stream_name;
 #[cfg(test)]
 mod tests;
 pub mod token;
+pub mod tool_entries;
 
 /// The protocol version this program speaks.
 pub const VERSION: u32 = 1;

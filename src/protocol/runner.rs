@@ -10,6 +10,7 @@ use super::blobs::{ArtifactEnd, BlobOffset, BlobPart, BlobPiece, BlobQuestion, B
 use super::caches::{CacheAnswer, CacheQuestion, CacheSave};
 use super::execution::{Execution, Tiers};
 use super::hello::Refusal;
+use super::tool_entries::{EntryAnswer, EntryPiece, EntryQuestion};
 use crate::model::recipe::{self, Recipe};
 
 pub use super::stream_name::StreamName;
@@ -147,6 +148,10 @@ pub enum FromRunner {
     /// Saves a cache under its key, if the build's own scope has none of it. Its blobs are `settled`. Answer:
     /// `cache_saved`.
     SaveCache(CacheSave),
+    /// Asks for an entry of the tool cache, or for a further piece of it. Answer: `entry`.
+    FindEntry(EntryQuestion),
+    /// Carries an entry of the tool cache, or a piece of one: `bytes` raw bytes follow. Answer: `entry_ack`.
+    KeepEntry(EntryPiece),
     /// States that the runner finishes the attempts that it holds and takes no new ones. No answer.
     Draining,
 }
@@ -227,6 +232,16 @@ pub enum ToRunner {
     CacheSaved {
         attempt: u64,
         key: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Answers `find_entry`: `bytes` raw bytes follow, a piece of the entry that was found.
+    Entry(EntryAnswer),
+    /// Answers `keep_entry`: the dispatcher has the piece, unless there is a `reason` why not. Then the rest of the
+    /// entry need not be sent.
+    EntryAck {
+        attempt: u64,
+        request: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },

@@ -77,6 +77,8 @@ vocabulary!(
     Self::Want(_) => "want",
     Self::FindCache(_) => "find_cache",
     Self::SaveCache(_) => "save_cache",
+    Self::FindEntry(_) => "find_entry",
+    Self::KeepEntry(_) => "keep_entry",
 );
 vocabulary!(
     ToRunner,
@@ -101,6 +103,8 @@ vocabulary!(
     Self::BlobMissing { .. } => "blob_missing",
     Self::Cache(_) => "cache",
     Self::CacheSaved { .. } => "cache_saved",
+    Self::Entry(_) => "entry",
+    Self::EntryAck { .. } => "entry_ack",
     Self::Error(_) => "error",
 );
 vocabulary!(
@@ -122,8 +126,8 @@ vocabulary!(
     Self::RotateAuthority { .. } => "rotate_authority",
     Self::SetSecret(_) => "set_secret",
     Self::Secrets => "secrets",
-    Self::Caches { .. } => "caches",
-    Self::RemoveCaches { .. } => "remove_caches",
+    Self::Caches(_) => "caches",
+    Self::RemoveCaches(_) => "remove_caches",
     Self::RemoveSecret { .. } => "remove_secret",
     Self::Wake { .. } => "wake",
     Self::Watch => "watch",

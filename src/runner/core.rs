@@ -30,7 +30,7 @@ use super::session_thread::SessionThread;
 use super::shared_repos::SharedRepos;
 use super::slot::Slot;
 use super::slot_common::{Common, SlotReport, SlotWork};
-use super::tool_cache::DiskTier;
+use super::tool_cache::Tiers;
 use super::translate::{self, Offer};
 use super::upload::{Upload, Uploader};
 use crate::blobs::BlobCopies;
@@ -73,7 +73,7 @@ pub(super) fn run(
         log_limit: settings.log_limit,
         copies: BlobCopies::open(layout.caches(), settings.cache_bytes),
         artifact_limits: ArtifactLimits { files: settings.artifact_files, bytes: settings.artifact_bytes },
-        tool_cache: Arc::new(DiskTier::new(layout.tool_cache(), settings.tool_cache_bytes, settings.min_free)),
+        tool_cache: Arc::new(Tiers::new(layout.tool_cache(), settings.tool_cache_bytes, settings.min_free)),
         min_free: settings.min_free,
         grace_ms: settings.grace_ms,
         renewed: AtomicU64::new(boottime::now().0),
@@ -109,7 +109,7 @@ pub(super) fn run(
         common,
         is_over: false,
     };
-    let _session_thread = SessionThread::new(settings, news, uploads)?;
+    let _session_thread = SessionThread::new(settings, news, uploads, core.common.tool_cache.current())?;
     // These receivers are declared last and so dropped first: a thread that is being joined cannot block on a full
     // channel.
     let (news, reports) = (from_session, from_slots);

@@ -17,6 +17,7 @@ mod canonical;
 mod command_places;
 mod core;
 mod delivery;
+mod entry_routes;
 mod environment;
 mod error;
 mod event;

@@ -3,12 +3,14 @@
 //! waits for them. Decides nothing about attempts. The core starts its thread.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 
 use super::blobs::BlobRoutes;
+use super::entry_routes::EntryRoutes;
 use super::error::RunnerError;
 use super::event::Event;
 use super::greeting::{Identity, Setback, greet};
@@ -32,9 +34,38 @@ pub(super) struct Session {
     pub(super) bulk: Sender<Frame>,
     pub(super) routes: Routes,
     pub(super) blobs: BlobRoutes,
+    pub(super) entries: EntryRoutes,
     /// The send times of the pings that are not answered yet.
     pings: Mutex<VecDeque<Moment>>,
     pub(super) ping_interval_ms: u64,
+    takes_entries: bool,
+}
+
+/// The session over which entries of the tool cache come and go, if there is one: the dispatcher keeps some, and knows
+/// over it which attempts this runner holds.
+#[derive(Debug, Default)]
+pub(super) struct CurrentSession {
+    session: Mutex<Option<Arc<Session>>>,
+    /// Whether there ever was one.
+    was_set: AtomicBool,
+}
+
+impl CurrentSession {
+    pub(super) fn get(&self) -> Option<Arc<Session>> {
+        threads::lock(&self.session).clone()
+    }
+
+    /// Whether there is no such session because the dispatcher keeps no entries.
+    pub(super) fn is_unknown(&self) -> bool {
+        !self.was_set.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, session: Option<Arc<Session>>) {
+        if session.is_some() {
+            self.was_set.store(true, Ordering::Relaxed);
+        }
+        *threads::lock(&self.session) = session;
+    }
 }
 
 /// News about sessions for the core. The queue has its full length from the start, so variants that are large and rare
@@ -126,6 +157,7 @@ pub(super) struct Dialler {
     pub(super) news: Sender<SessionNews>,
     pub(super) uploads: Sender<Upload>,
     pub(super) hangup: Arc<Hangup>,
+    pub(super) current: Arc<CurrentSession>,
     /// Closes when the runner ends, which cuts short every pause.
     pub(super) closing: Receiver<()>,
     /// The length of the last session.
@@ -247,8 +279,10 @@ impl Dialler {
             bulk,
             routes: Routes::new(),
             blobs: BlobRoutes::default(),
+            entries: EntryRoutes::default(),
             pings: Mutex::default(),
             ping_interval_ms: welcome.ping_interval_ms.max(1),
+            takes_entries: welcome.takes_entries,
         });
         let (ending, ended) = bounded::<()>(0);
         let writer = match threads::spawn("s-logs", move || write_logs(&outbox, &pieces, &ended)) {
@@ -274,6 +308,8 @@ impl Dialler {
         stream.close();
         session.routes.close();
         session.blobs.close();
+        session.entries.close();
+        self.current.set(None);
         // The last word ends the outbox, and `ending` the writer, which is joined before the core hears of the end: a
         // new session must not meet the threads of this one.
         drop(last_word);
@@ -298,7 +334,7 @@ impl Dialler {
 
     /// Passes the dispatcher's messages on until the session ends. Logs `begin` when the dispatcher has registered the
     /// runner.
-    fn read(&mut self, session: &Session, reader: &mut FrameReader, begin: &str) -> Result<(), Setback> {
+    fn read(&mut self, session: &Arc<Session>, reader: &mut FrameReader, begin: &str) -> Result<(), Setback> {
         loop {
             let heard = match translate::hear(reader) {
                 Ok(Some(heard)) => heard,
@@ -319,6 +355,10 @@ impl Dialler {
                     session.blobs.deliver(attempt, answer);
                     true
                 }
+                Heard::Entry { request, answer } => {
+                    session.entries.deliver(request, answer);
+                    true
+                }
                 Heard::Ack { gone } => {
                     let since = threads::lock(&session.pings).pop_front();
                     since.is_none_or(|since| self.tell(Event::Renewed { since, gone }))
@@ -326,6 +366,7 @@ impl Dialler {
                 Heard::Registered { event, drained } => {
                     log::info!("{begin}");
                     self.say_drained(drained);
+                    self.current.set(session.takes_entries.then(|| session.clone()));
                     self.tell(event)
                 }
                 Heard::ForCore(event) => self.tell(event),
@@ -359,6 +400,26 @@ fn write_logs(outbox: &Outbox, pieces: &Receiver<Frame>, ended: &Receiver<()>) {
                 Ok(_) | Err(_) => return,
             },
         }
+    }
+}
+
+#[cfg(test)]
+impl Session {
+    /// A session over a stream, without a thread of its own: the owner of its end, and the large pieces that it sends.
+    pub(super) fn over(stream: Stream) -> (Arc<Self>, crate::transport::LastWord, Receiver<Frame>) {
+        let (outbox, last_word) = Outbox::new(SessionId(1), stream);
+        let (bulk, pieces) = bounded(BULK_CAPACITY);
+        let session = Self {
+            outbox,
+            bulk,
+            routes: Routes::new(),
+            blobs: BlobRoutes::default(),
+            entries: EntryRoutes::default(),
+            pings: Mutex::default(),
+            ping_interval_ms: 1000,
+            takes_entries: true,
+        };
+        (Arc::new(session), last_word, pieces)
     }
 }
 

@@ -9,7 +9,7 @@ use super::error::RunnerError;
 use super::greeting::{Callback, Identity};
 use super::limits::GREETING;
 use super::listening::Callers;
-use super::session::{Dialler, Hangup, SessionNews};
+use super::session::{CurrentSession, Dialler, Hangup, SessionNews};
 use super::upload::Upload;
 use crate::config::{KnownPins, RunnerSettings};
 use crate::threads::{self, Thread};
@@ -24,11 +24,12 @@ pub(super) struct SessionThread {
 }
 
 impl SessionThread {
-    /// Starts the thread, which connects and reports to `news`.
+    /// Starts the thread, which connects and reports to `news`. It sets `current`.
     pub(super) fn new(
         settings: &RunnerSettings,
         news: Sender<SessionNews>,
         uploads: Sender<Upload>,
+        current: Arc<CurrentSession>,
     ) -> Result<Self, RunnerError> {
         let pins = KnownPins::new(settings.pins.clone(), settings.token.clone());
         let mut callers = None;
@@ -65,6 +66,7 @@ impl SessionThread {
             news,
             uploads,
             hangup: hangup.clone(),
+            current,
             closing: closed,
             stayed_ms: 0,
             absences: Vec::new(),

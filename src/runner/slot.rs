@@ -321,7 +321,8 @@ impl Slotted {
             let keeping = Keeping { attempt, rules, tree, limits, reports, cancelled: &work.cancelled };
             (outcome, artifacts) = keep_artifacts(&keeping, outcome, &mut |line| log.line(line));
         }
-        tool_cache.into_iter().for_each(|cache| cache.end(&mut |line| log.line(line)));
+        let is_over = matches!(outcome, Outcome::Lost(_) | Outcome::Cancelled);
+        tool_cache.into_iter().for_each(|cache| cache.end(!is_over, &mut |line| log.line(line)));
         if log.failure.is_none() && outcome == Outcome::Passed {
             outcome = caches.save(unsaved, &mut |line| log.line(line));
         }

@@ -15,7 +15,7 @@ use super::images::Images;
 use super::layout::Layout;
 use super::routes::Piece;
 use super::shared_repos::SharedRepos;
-use super::tool_cache::DiskTier;
+use super::tool_cache::Tiers;
 use super::upload::Upload;
 use crate::blobs::BlobCopies;
 use crate::model::reason::LossReason;
@@ -31,7 +31,7 @@ pub(super) struct Common {
     pub(super) inherited: Vec<(OsString, OsString)>,
     pub(super) log_limit: u64,
     pub(super) artifact_limits: ArtifactLimits,
-    pub(super) tool_cache: Arc<DiskTier>,
+    pub(super) tool_cache: Arc<Tiers>,
     /// Copies of files of caches and of taken artifacts, so that they need not be sent again.
     pub(super) copies: BlobCopies,
     pub(super) min_free: u64,

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::error::StoreError;
 use crate::model::{
-    ArtifactRecord, Attempt, AttemptId, Build, BuildId, BuildSource, CacheEntry, CommitId, Decision, ExecutionRecord,
-    Job, JobStateKind, ObservedRefs, Outcome, Outputs, RefName, RepoName, Runner, Secret, StepRecord, TaskName,
-    TaskSpec, Trust, WallTime, WholeBuild,
+    ArtifactRecord, Attempt, AttemptId, Build, BuildId, BuildSource, CacheEntry, CacheKey, CommitId, Decision,
+    ExecutionRecord, Job, JobStateKind, ObservedRefs, Outcome, Outputs, RefName, RepoName, Runner, Secret, StepRecord,
+    TaskName, TaskSpec, ToolEntry, ToolFilter, ToolTotal, Trust, WallTime, WholeBuild,
 };
 
 /// Opens readers of one store. Cheap to clone: everybody who reads gets one.
@@ -135,6 +135,16 @@ pub trait Reader: Debug + Send {
 
     /// Returns the caches that attempts of a repository saved, or those of all, oldest first.
     fn caches(&self, repo: Option<&RepoName>) -> Result<Vec<CacheEntry>, StoreError>;
+
+    /// Returns the entry of the tool cache with this key.
+    fn tool_entry(&self, key: &CacheKey) -> Result<Option<ToolEntry>, StoreError>;
+
+    /// Passes to `each` the entries of the tool cache that are meant, the most recently used one first, until it says
+    /// false.
+    fn tool_entries(&self, filter: ToolFilter<'_>, each: &mut dyn FnMut(ToolEntry) -> bool) -> Result<(), StoreError>;
+
+    /// Returns the entries of the tool cache that are meant, together for each tool and scope.
+    fn tool_totals(&self, filter: ToolFilter<'_>) -> Result<Vec<ToolTotal>, StoreError>;
 
     /// Returns the highest number that a build ever had.
     fn last_build(&self) -> Result<BuildId, StoreError>;

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use super::error::StoreError;
 use super::reader::{Readers, Rule};
 use crate::model::{
-    ArtifactRemoval, AttemptId, BuildId, CacheEntry, Credential, CredentialId, ObservedRefs, Record, RepoName, Secret,
-    SecretUse, ShortLog, Snapshot, WallTime,
+    ArtifactRemoval, AttemptId, BuildId, CacheEntry, CacheKey, Credential, CredentialId, ObservedRefs, Record,
+    RepoName, Secret, SecretUse, ShortLog, Snapshot, ToolEntry, WallTime,
 };
 
 /// The one writer of a store. A second one is refused for as long as it lives.
@@ -73,6 +73,14 @@ pub trait Store: Debug + Send {
 
     /// Removes entries of caches. Durable on return.
     fn remove_caches(&mut self, ids: &[i64]) -> Result<(), StoreError>;
+
+    /// Adds entries of the tool cache, and notes when others were last used. An entry whose key is there already is
+    /// passed over. Durable on return.
+    fn save_tool_entries(&mut self, new: &[ToolEntry], used: &[(CacheKey, WallTime)]) -> Result<(), StoreError>;
+
+    /// Removes entries of the tool cache. Durable on return. It is one transaction between others, so the caller passes
+    /// few keys at a time.
+    fn remove_tool_entries(&mut self, keys: &[CacheKey]) -> Result<(), StoreError>;
 
     /// Forgets those of these builds that may be forgotten, with all that belongs to them, and returns them: unfinished
     /// builds and builds of a branch's present head stay. Numbers stay taken. Durable on return. It is one transaction

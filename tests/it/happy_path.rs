@@ -34,7 +34,7 @@ mod tasks;
 mod telling;
 mod terminal;
 mod three_shells;
-mod tool_cache;
+pub(crate) mod tool_cache;
 mod trees;
 mod trust;
 mod trying;

@@ -23,6 +23,7 @@ mod rotation;
 mod secrets;
 mod services;
 mod tidy;
+mod tool_cache;
 mod triggers;
 mod validity;
 mod versions;

@@ -90,7 +90,7 @@ impl State {
             "supply" => false,
             "ping" => !matches!(self, Self::Opening | Self::Welcomed),
             "source" | "started" | "log" | "have" | "blob" | "settle" | "want" | "find_cache" | "save_cache"
-            | "results" | "draining" => self == Self::Registered,
+            | "find_entry" | "keep_entry" | "results" | "draining" => self == Self::Registered,
             "secrets" if self.role() == Some("runner") => self == Self::Registered,
             "status" | "show" | "why" | "runners" | "passes" | "logs" | "cancel" | "rerun" | "start" | "drain"
             | "resume" | "wake" | "watch" | "haves" | "submit" | "create_token" | "tokens" | "revoke_token"
@@ -111,7 +111,7 @@ fn answer(role: &str, message: &str) -> Outcome {
         (
             "runner",
             "source" | "secrets" | "started" | "log" | "have" | "blob" | "settle" | "want" | "find_cache"
-            | "save_cache" | "results",
+            | "save_cache" | "find_entry" | "keep_entry" | "results",
         ) => Outcome::Taken(Some("stale")),
         ("runner", "draining") | ("observer" | "operator", "pack") => Outcome::Taken(None),
         ("operator", "haves") => Outcome::Taken(Some("haves")),

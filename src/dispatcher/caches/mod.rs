@@ -4,24 +4,45 @@
 //! An entry is written once, when its manifest and all blobs of it are durable. The blobs are those of the blob store,
 //! which a sweep leaves as long as an entry names them, and for a day after they were last found here: so a restore
 //! that has begun ends, whatever is removed meanwhile. Sessions call this in threads of their own, which may wait.
+//!
+//! The entries of the tool cache (`tools.rs`) are beside them, in the same scopes and in the same room.
 
+mod change;
+mod error;
 mod eviction;
+mod files;
+mod select;
+mod tools;
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 
-use super::core::{CoreHandle, ToCore};
-use crate::blobs::{BlobStore, ManifestError};
+use super::core::CoreHandle;
+use super::limits;
+use crate::blobs::BlobStore;
 use crate::clock;
-use crate::error_chain::chain;
-use crate::model::{BuildSource, CacheEntry, CacheKey, CacheScope, CacheScopes, RefName, RepoName, SavedCache};
-use crate::store::{Reader, Readers, Store, StoreError};
-use eviction::{excess, is_of_default};
+use crate::model::{
+    BuildSource, CacheEntry, CacheKey, CacheScope, CacheScopes, RefName, RepoName, ToolEntry, ToolFilter,
+};
+use crate::store::{Reader, Readers, StoreError};
+use change::change;
+use eviction::{Candidate, Room, excess};
 
-/// An entry that is used again is noted as used if that was noted longer ago than this, in milliseconds. More often
-/// would only cost writes.
-const NOTE_USE_AFTER_MS: i64 = 60 * 60 * 1000;
+pub(crate) use error::CacheError;
+pub(crate) use files::NewEntryFile;
+pub(crate) use select::{Selected, Selection, select};
+pub(crate) use tools::{FoundEntry, ToolEntries, key_of};
+
 /// The part of the whole room that one cache may have, so that a single one does not push out all others.
 const LARGEST_PART: u64 = 2;
+/// The part that one entry of the tool cache may have, and the most bytes of one: a look-up reads all of it.
+const LARGEST_ENTRY_PART: u64 = 8;
+const LARGEST_ENTRY: u64 = 256 << 20;
+/// The most entries of the tool cache. They are read one by one to find those that go.
+const ENTRIES: usize = 200_000;
+/// The part of the room that is made at a time when there are entries of the tool cache, so that it is seldom.
+const MADE_PART: u64 = 16;
 
 /// The caches of a dispatcher. Cheap to clone.
 #[derive(Clone)]
@@ -29,28 +50,8 @@ pub(crate) struct Caches {
     readers: Readers,
     core: CoreHandle,
     blobs: BlobStore,
+    tools: ToolEntries,
     limit: u64,
-}
-
-/// Why something about caches was not done.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CacheError {
-    #[error("a cache of {bytes} bytes is larger than the {max} bytes that the dispatcher takes (--keep-caches)")]
-    TooLarge { bytes: u64, max: u64 },
-    #[error("its blobs are not all there")]
-    Incomplete,
-    #[error("there is no cache with a key that begins with {key}: `surveil cache list` lists them")]
-    NoKey { key: String },
-    #[error("several keys begin with {key}: {}", candidates.join(", "))]
-    Ambiguous { key: String, candidates: Vec<String> },
-    #[error("the dispatcher cannot write it to its disk now: {0}")]
-    NotNow(String),
-    #[error("the dispatcher is shutting down")]
-    Ending,
-    #[error("the caches cannot be read")]
-    Store(#[from] StoreError),
-    #[error("the blobs of a cache cannot be read")]
-    Manifest(#[from] ManifestError),
 }
 
 /// A cache that an attempt gets.
@@ -62,9 +63,42 @@ pub(crate) struct Found {
 }
 
 impl Caches {
-    /// Keeps caches of at most `limit` bytes together.
-    pub(crate) fn new(readers: Readers, core: CoreHandle, blobs: BlobStore, limit: u64) -> Self {
-        Self { readers, core, blobs, limit }
+    /// Keeps caches of at most `limit` bytes together. The entries of the tool cache are in the directory `tools`.
+    pub(crate) fn open(
+        readers: Readers,
+        core: CoreHandle,
+        blobs: BlobStore,
+        tools: PathBuf,
+        limit: u64,
+    ) -> io::Result<Self> {
+        let tools = ToolEntries::open(readers.clone(), core.clone(), tools)?;
+        Ok(Self { readers, core, blobs, tools, limit })
+    }
+
+    /// The entries of the tool cache.
+    pub(crate) fn tools(&self) -> &ToolEntries {
+        &self.tools
+    }
+
+    /// The most bytes of one entry of the tool cache.
+    pub(crate) fn max_entry_bytes(&self) -> u64 {
+        LARGEST_ENTRY.min(self.limit / LARGEST_ENTRY_PART)
+    }
+
+    /// Commits the records of the tool cache that wait, and removes what is too much then.
+    pub(crate) fn commit_tools(&self) -> Result<(), CacheError> {
+        if self.tools.commit()? { self.evict() } else { Ok(()) }
+    }
+
+    /// Removes what is too much, and the files of the tool cache that no record names.
+    pub(crate) fn tidy(&self) -> Result<(), CacheError> {
+        self.tools.commit()?;
+        self.evict()?;
+        let swept = self.tools.sweep()?;
+        if swept > 0 {
+            log::info!("removed {swept} files of the tool cache that no record names");
+        }
+        Ok(())
     }
 
     /// The bytes that all caches may have together.
@@ -105,8 +139,8 @@ impl Caches {
                 continue;
             }
             let (id, now) = (*id, clock::wall());
-            if now.0.saturating_sub(used_at.0) > NOTE_USE_AFTER_MS {
-                self.change(move |store| store.note_cache_use(id, now))?;
+            if now.0.saturating_sub(used_at.0) > limits::NOTE_CACHE_USE_AFTER_MS {
+                change(&self.core, move |store| store.note_cache_use(id, now))?;
             }
             return Ok(Some(found));
         }
@@ -125,7 +159,7 @@ impl Caches {
         }
         let (repo, scope, key, attempt) =
             (entry.repo.clone(), entry.scope.clone(), entry.saved.key.clone(), entry.attempt);
-        if self.change(move |store| store.add_cache(&entry))? {
+        if change(&self.core, move |store| store.add_cache(&entry))? {
             self.evict()?;
             return Ok(true);
         }
@@ -136,91 +170,76 @@ impl Caches {
     }
 
     /// Removes what is too much.
-    pub(crate) fn evict(&self) -> Result<(), CacheError> {
+    fn evict(&self) -> Result<(), CacheError> {
         let reader = self.readers.open()?;
         let entries = reader.caches(None)?;
-        if entries.iter().map(|entry| entry.saved.bytes).sum::<u64>() <= self.limit {
+        let of_caches: u64 = entries.iter().map(|entry| entry.saved.bytes).sum();
+        let (tool_count, tool_bytes) = self.tools.total(&*reader)?;
+        if of_caches + tool_bytes <= self.limit && tool_count <= ENTRIES as u64 {
             return Ok(());
         }
-        let defaults = default_scopes(&*reader, &entries)?;
+        let defaults = default_scopes(&*reader)?;
+        let is_of_default = |repo: &RepoName, scope: &CacheScope| {
+            defaults.get(repo).is_some_and(|scopes: &Vec<CacheScope>| scopes.contains(scope))
+        };
+        let of_cache = |CacheEntry { repo, scope, saved, used_at, .. }: &CacheEntry| Candidate {
+            bytes: saved.bytes,
+            used_at: *used_at,
+            is_of_default: is_of_default(repo, scope),
+        };
+        let mut candidates: Vec<Candidate> = entries.iter().map(of_cache).collect();
+        let mut keys = Vec::new();
+        reader.tool_entries(ToolFilter::default(), &mut |ToolEntry { key, repo, scope, bytes, used_at, .. }| {
+            candidates.push(Candidate { bytes, used_at, is_of_default: is_of_default(&repo, &scope) });
+            keys.push(key);
+            true
+        })?;
         drop(reader);
-        let of = |entry: &CacheEntry| defaults.get(&entry.repo).map_or(&[][..], Vec::as_slice);
-        let removed = excess(&entries, self.limit, &|entry| is_of_default(&entry.scope, of(entry)));
-        for entry in entries.iter().filter(|entry| removed.contains(&entry.id)) {
-            let CacheEntry { repo, scope, saved: SavedCache { key, bytes, .. }, .. } = entry;
-            log::info!("removed the cache {} of {repo}, {scope}, for --keep-caches: {bytes} bytes", key.short());
+        let made = |all: u64| if keys.is_empty() { all } else { all - all / MADE_PART };
+        let room = Room { bytes: made(self.limit), count: ENTRIES - ENTRIES / MADE_PART as usize };
+        let (mut removed, mut tools, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for at in excess(&candidates, room) {
+            let Some(entry) = entries.get(at) else {
+                bytes += candidates[at].bytes;
+                tools.push(keys[at - entries.len()].clone());
+                continue;
+            };
+            let CacheEntry { repo, scope, saved, id, .. } = entry;
+            let (key, bytes) = (saved.key.short(), saved.bytes);
+            log::info!("removed the cache {key} of {repo}, {scope}, for --keep-caches: {bytes} bytes");
+            removed.push(*id);
         }
-        self.remove_entries(removed)
+        if !tools.is_empty() {
+            let count = tools.len();
+            log::info!("removed {count} entries of the tool cache for --keep-caches: {bytes} bytes");
+            self.tools.forget(tools)?;
+        }
+        if removed.is_empty() { Ok(()) } else { self.remove_entries(removed) }
     }
 
-    /// Removes the caches of a repository, or of all, those of one key if it is given. Returns those that were there.
-    pub(crate) fn remove(&self, repo: Option<&str>, key: Option<&str>) -> Result<Vec<CacheEntry>, CacheError> {
-        let removed = select(&*self.readers.open()?, repo, key)?;
-        self.remove_entries(removed.iter().map(|entry| entry.id).collect())?;
-        Ok(removed)
+    /// Removes the caches that are meant. Returns the number of those that were there, and of their bytes: of caches,
+    /// and of entries of the tool cache.
+    pub(crate) fn remove(&self, selection: &Selection<'_>) -> Result<[(u64, u64); 2], CacheError> {
+        let reader = self.readers.open()?;
+        let caches = select(&*reader, selection, 0)?.caches;
+        let mut keys = Vec::new();
+        let mut of_tools = (0, 0);
+        reader.tool_entries(selection.tools(), &mut |entry| {
+            of_tools = (of_tools.0 + 1, of_tools.1 + entry.bytes);
+            keys.push(entry.key);
+            true
+        })?;
+        drop(reader);
+        self.remove_entries(caches.iter().map(|entry| entry.id).collect())?;
+        self.tools.forget(keys)?;
+        let of_caches = (caches.len() as u64, caches.iter().map(|entry| entry.saved.bytes).sum());
+        Ok([of_caches, of_tools])
     }
 
     fn remove_entries(&self, ids: Vec<i64>) -> Result<(), CacheError> {
-        self.change(move |store| store.remove_caches(&ids))
-    }
-
-    /// Makes a change on the core's thread, which owns the store.
-    fn change<T: Send + 'static>(
-        &self,
-        change: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, CacheError> {
-        let answered = self.core.answered(|answer| {
-            ToCore::Store(Box::new(move |store| {
-                let done = match change(store) {
-                    Ok(value) => Ok(value),
-                    Err(error) if error.is_transient() => Err(CacheError::NotNow(error.to_string())),
-                    Err(error) => return Err(error),
-                };
-                // If the session has ended meanwhile, nobody waits for the answer.
-                drop(answer.try_send(done));
-                Ok(())
-            }))
-        });
-        answered.unwrap_or(Err(CacheError::Ending))
+        change(&self.core, move |store| store.remove_caches(&ids))
     }
 }
-
-impl CacheError {
-    /// The words for the log of an attempt.
-    pub(crate) fn told(&self) -> String {
-        chain(self)
-    }
-}
-
-/// Returns the caches of a repository, or of all, those of one key if its first digits are given. The most recently
-/// used one comes first.
-pub(crate) fn select(
-    reader: &dyn Reader,
-    repo: Option<&str>,
-    key: Option<&str>,
-) -> Result<Vec<CacheEntry>, CacheError> {
-    let mut entries = reader.caches(None)?;
-    entries.retain(|entry| repo.is_none_or(|repo| entry.repo.as_str() == repo));
-    if let Some(key) = key {
-        entries.retain(|entry| entry.saved.key.as_str().starts_with(key));
-        let mut keys: Vec<String> = entries.iter().map(|entry| entry.saved.key.to_string()).collect();
-        keys.sort();
-        keys.dedup();
-        match keys.len() {
-            0 => return Err(CacheError::NoKey { key: key.chars().take(80).collect() }),
-            1 => {}
-            _ => {
-                keys.truncate(MAX_CANDIDATES);
-                return Err(CacheError::Ambiguous { key: key.chars().take(80).collect(), candidates: keys });
-            }
-        }
-    }
-    entries.sort_by_key(|entry| std::cmp::Reverse((entry.used_at.0, entry.id)));
-    Ok(entries)
-}
-
-/// Keys that an error names.
-const MAX_CANDIDATES: usize = 10;
 
 /// Returns the entries that a build may get, the best one first: those of the key, scope by scope, then the others of
 /// the family, scope by scope and the newest first.
@@ -236,29 +255,28 @@ fn candidates(entries: Vec<CacheEntry>, scopes: &CacheScopes, family: &CacheKey,
     all.into_iter().map(|(_, found)| found).collect()
 }
 
-/// Returns the scopes of the default branch of each repository that has entries.
-fn default_scopes(
-    reader: &dyn Reader,
-    entries: &[CacheEntry],
-) -> Result<BTreeMap<RepoName, Vec<CacheScope>>, StoreError> {
+/// Returns the scopes of the default branch of each repository.
+fn default_scopes(reader: &dyn Reader) -> Result<BTreeMap<RepoName, Vec<CacheScope>>, StoreError> {
     let mut scopes = BTreeMap::new();
-    for entry in entries {
-        if !scopes.contains_key(&entry.repo) {
-            let branches = reader.observed_refs(&entry.repo)?.default_branches().into_iter();
-            let of_repo = branches.map(|branch| CacheScope::trusted(RefName::of_branch(branch))).collect();
-            scopes.insert(entry.repo.clone(), of_repo);
-        }
+    for repo in reader.repos()? {
+        let branches = reader.observed_refs(&repo)?.default_branches().into_iter();
+        let of_repo = branches.map(|branch| CacheScope::trusted(RefName::of_branch(branch))).collect();
+        scopes.insert(repo, of_repo);
     }
     Ok(scopes)
 }
 
 #[cfg(test)]
 mod tests {
+    mod entries;
+
     use super::*;
-    use crate::model::{AttemptId, BlobId, BuildId, ObservedRefs, TaskName, Trigger, TriggerKind, Trust, WallTime};
+    use crate::model::{
+        AttemptId, BlobId, BuildId, ObservedRefs, SavedCache, TaskName, Trigger, TriggerKind, Trust, WallTime,
+    };
 
     /// An entry of a trusted ref, with a key of this byte.
-    pub(super) fn entry(id: i64, reference: &str, key: u8) -> CacheEntry {
+    fn entry(id: i64, reference: &str, key: u8) -> CacheEntry {
         let (family, key) = (CacheKey::of(BlobId([7; 32])), CacheKey::of(BlobId([key; 32])));
         CacheEntry {
             id,

@@ -201,7 +201,7 @@ impl Keeper {
 
     /// Removes the caches and artifacts beyond the limits, and then the blobs that none of them has any more.
     fn remove_artifacts(&self, stop: &Receiver<()>, now: WallTime) -> Result<(), Leave> {
-        if let Err(error) = self.caches.evict() {
+        if let Err(error) = self.caches.tidy() {
             log::warn!("caches are not removed for now: {}", chain(&error));
         }
         let _hold = self.hold()?;

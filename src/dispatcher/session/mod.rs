@@ -32,6 +32,7 @@ mod sessions;
 mod shared;
 mod sources;
 mod submission;
+mod tool_entries;
 mod truncate;
 mod wanted_blobs;
 mod worker;

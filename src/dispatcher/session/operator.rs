@@ -189,8 +189,8 @@ impl<'a> OperatorWorker<'a> {
             | FromOperator::RevokeToken { .. }
             | FromOperator::RotateAuthority { .. }
             | FromOperator::Secrets
-            | FromOperator::Caches { .. }
-            | FromOperator::RemoveCaches { .. }
+            | FromOperator::Caches(_)
+            | FromOperator::RemoveCaches(_)
             | FromOperator::RemoveSecret { .. }
             | FromOperator::Wake { .. }
             | FromOperator::Ping) => {
@@ -339,19 +339,17 @@ impl<'a> OperatorWorker<'a> {
             FromOperator::RevokeToken { id } => ToOperator::Ok { text: operations.revoke_token(&id, person())? },
             FromOperator::RotateAuthority { finish: false, .. } => ToOperator::Ok { text: operations.rotate()? },
             FromOperator::RotateAuthority { force, .. } => ToOperator::Ok { text: operations.finish_rotation(force)? },
-            FromOperator::Caches { repo, key } => {
-                if let Err(refusal) = key.as_deref().map_or(Ok(()), translate::key_digits) {
-                    return Ok(ToOperator::Error(refusal));
+            FromOperator::Caches(asked) => match translate::cache_selection(&asked) {
+                Ok((selection, limit)) => {
+                    let (selected, limit) = operations.caches(&selection, limit)?;
+                    ToOperator::Caches(translate::caches_report(selected, limit))
                 }
-                let (caches, limit) = operations.caches(repo.as_deref(), key.as_deref())?;
-                ToOperator::Caches(translate::caches_report(caches, limit))
-            }
-            FromOperator::RemoveCaches { repo, key } => {
-                if let Err(refusal) = key.as_deref().map_or(Ok(()), translate::key_digits) {
-                    return Ok(ToOperator::Error(refusal));
-                }
-                ToOperator::Ok { text: operations.remove_caches(repo.as_deref(), key.as_deref())? }
-            }
+                Err(refusal) => ToOperator::Error(refusal),
+            },
+            FromOperator::RemoveCaches(asked) => match translate::cache_selection(&asked) {
+                Ok((selection, _)) => ToOperator::Ok { text: operations.remove_caches(&selection)? },
+                Err(refusal) => ToOperator::Error(refusal),
+            },
             FromOperator::Secrets => ToOperator::Secrets(translate::secrets_report(operations.secrets()?)),
             FromOperator::RemoveSecret { name, repo } => match translate::secret_name(&name) {
                 Ok(()) => ToOperator::Ok { text: operations.remove_secret(name, repo)? },

@@ -6,6 +6,7 @@ use crate::dispatcher::core::NoAnswer;
 use crate::dispatcher::operations::OperationError;
 use crate::dispatcher::secrets::SecretError;
 use crate::error_chain::chain;
+use crate::protocol::caches::CacheSelection;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::FromOperator;
 
@@ -20,14 +21,15 @@ pub(super) fn of_admin(message: &FromOperator) -> Option<String> {
         FromOperator::RotateAuthority { force: false, .. } => "make the next authority the only one".to_owned(),
         FromOperator::RotateAuthority { .. } => "make the next authority the only one by force".to_owned(),
         FromOperator::SetSecret(order) => format!("set the secret {}", Refusal::quote(&order.name)),
-        FromOperator::RemoveCaches { repo, key } => {
+        FromOperator::RemoveCaches(CacheSelection { repo, key, tool, .. }) => {
             let of = |word: &str, name: &Option<String>| {
                 name.as_ref().map(|name| format!(" {word} {}", Refusal::quote(name)))
             };
             format!(
-                "remove caches{}{}",
+                "remove caches{}{}{}",
                 of("of", repo).unwrap_or_default(),
-                of("with the key", key).unwrap_or_default()
+                of("with the key", key).unwrap_or_default(),
+                of("of the tool", tool).unwrap_or_default()
             )
         }
         FromOperator::RemoveSecret { name, .. } => format!("remove the secret {}", Refusal::quote(name)),
@@ -44,7 +46,7 @@ pub(super) fn of_admin(message: &FromOperator) -> Option<String> {
         | FromOperator::Start { .. }
         | FromOperator::Tokens
         | FromOperator::Secrets
-        | FromOperator::Caches { .. }
+        | FromOperator::Caches(_)
         | FromOperator::LogOut
         | FromOperator::Wake { .. }
         | FromOperator::Watch

@@ -12,6 +12,7 @@ use super::expansion;
 use super::runner_outbox::RunnerOutbox;
 use super::secrets;
 use super::sources::{AskedSource, serve_source};
+use super::tool_entries::{self, EntryWork, EntryWorker};
 use super::wanted_blobs::{self, BlobSender};
 use crate::clock;
 use crate::dispatcher::caches::Caches;
@@ -76,6 +77,7 @@ fn join(session: Session, outbox: Outbox, first: Box<FromRunner>) -> Result<Opti
         sources: Arc::default(),
         blobs: None,
         wanted: None,
+        tools: None,
     })))
 }
 
@@ -109,6 +111,8 @@ struct RunnerSession {
     blobs: Option<BlobWorker>,
     /// Started with the first request for a blob.
     wanted: Option<BlobSender>,
+    /// Started with the first message about the tool cache.
+    tools: Option<EntryWorker>,
 }
 
 impl RunnerSession {
@@ -162,6 +166,16 @@ impl RunnerSession {
                 let saved = translate::saved_cache(save)?;
                 return self.caches(attempt, move |asker, caches| asker.save(caches, saved));
             }
+            FromRunner::FindEntry(question) => {
+                let attempt = AttemptId(question.attempt);
+                return self.tools(attempt, |asker| EntryWork::Find(Box::new((asker, question))));
+            }
+            FromRunner::KeepEntry(piece) => {
+                let mut bytes = Vec::new();
+                self.session.reader.read_payload(piece.bytes, &mut bytes).map_err(explain)?;
+                let attempt = AttemptId(piece.attempt);
+                return self.tools(attempt, |asker| EntryWork::Keep(Box::new((asker, piece)), bytes));
+            }
             result @ FromRunner::Results { .. } => return self.results(result),
             FromRunner::Register { .. } => {
                 return Err(Refusal::new(ErrorCode::NotAllowed, "`register` is said once in a session").into());
@@ -198,6 +212,19 @@ impl RunnerSession {
         let caches = self.session.shared.caches.clone();
         let asker = Asker { attempt, source, place };
         self.blobs(attempt, BlobWork::Ask(Box::new(move || answer(asker, &caches))))
+    }
+
+    /// Passes a message about the tool cache on, if this runner holds the lease of an attempt that has it.
+    #[inline(never)]
+    fn tools(&mut self, attempt: AttemptId, work: impl FnOnce(Asker) -> EntryWork) -> Result<bool, SessionError> {
+        let grant = self.grants.of(attempt).filter(|grant| grant.has_tool_cache);
+        let Some(Grant { source, log: place, .. }) = grant else {
+            self.outbox.send(&Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
+            return Ok(true);
+        };
+        let (id, caches) = (self.session.id, &self.session.shared.caches);
+        tool_entries::pass_on(&mut self.tools, (id, caches, &self.outbox), work(Asker { attempt, source, place }))?;
+        Ok(true)
     }
 
     /// Passes work on blobs on, if this runner holds the lease of their attempt.

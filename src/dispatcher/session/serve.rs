@@ -132,6 +132,7 @@ impl Shared {
             ping_interval_ms: self.ping_interval_ms,
             timeout_ms: self.timeout_ms,
             takes_refs: hello.takes_refs,
+            takes_entries: hello.role == Role::Runner && self.caches.max_entry_bytes() > 0,
             // After `enter`: a rotation in between ends the session, so the peer hears of it in any case.
             pins: self.gate.authority.news_for(&hello.pins),
             joined,

@@ -64,12 +64,15 @@ impl Shared {
         let warnings = Warnings::default();
         let blobs =
             BlobStore::open(&data.blobs()).map_err(|source| DispatcherError::DataDir { path: data.blobs(), source })?;
+        let (path, keep) = (data.tool_cache(), settings.keep_caches);
+        let caches = Caches::open(readers.clone(), core.clone(), blobs.clone(), path, keep);
+        let caches = caches.map_err(|source| DispatcherError::DataDir { path: data.tool_cache(), source })?;
         Ok(Self {
             gate,
             credentials,
             secrets: Secrets::new(&data, settings.secrets_key.as_deref(), readers.clone(), core.clone()),
             observers: Observers::new(mirrors.missing.clone()),
-            caches: Caches::new(readers.clone(), core.clone(), blobs.clone(), settings.keep_caches),
+            caches,
             blobs,
             mirrors,
             trust: TrustJudge::new(&data, warnings.clone()),

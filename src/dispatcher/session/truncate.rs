@@ -106,8 +106,11 @@ fn caches(mut report: CachesReport) -> Frame {
     report.more = true;
     loop {
         report.caches.truncate(report.caches.len() / 2);
+        report.tools.truncate(report.tools.len() / 2);
+        report.entries.truncate(report.entries.len() / 2);
         let frame = Frame::new(&ToOperator::Caches(report.clone()));
-        if frame.line.len() <= MAX_LINE_BYTES || report.caches.is_empty() {
+        let is_empty = report.caches.is_empty() && report.tools.is_empty() && report.entries.is_empty();
+        if frame.line.len() <= MAX_LINE_BYTES || is_empty {
             return frame;
         }
     }

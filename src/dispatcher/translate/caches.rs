@@ -1,8 +1,10 @@
 //! Caches, as runners and operators name them.
 
+use super::tool_entries::{entry_report, tool_report};
 use super::{blob, malformed};
+use crate::dispatcher::caches::{Selected, Selection};
 use crate::model::{CacheEntry, CacheKey, SavedCache, Trust};
-use crate::protocol::caches::{CacheQuestion, CacheReport, CacheSave, CachesReport};
+use crate::protocol::caches::{CacheQuestion, CacheReport, CacheSave, CacheSelection, CachesReport};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::MAX_CACHE_ABOUT_BYTES;
 
@@ -22,8 +24,21 @@ fn key(text: &str) -> Result<CacheKey, Refusal> {
     text.parse().map_err(malformed)
 }
 
+/// The most entries of a tool that are told one by one, by default and at all.
+const TOLD_ENTRIES: usize = 100;
+const MAX_TOLD_ENTRIES: usize = 10_000;
+
+/// Returns the caches that an operator means, and the most entries that are told one by one.
+pub(crate) fn cache_selection(asked: &CacheSelection) -> Result<(Selection<'_>, usize), Refusal> {
+    let CacheSelection { repo, key, tool, limit } = asked;
+    key.as_deref().map_or(Ok(()), key_digits)?;
+    let selection = Selection { repo: repo.as_deref(), key: key.as_deref(), tool: tool.as_deref() };
+    let limit = limit.map_or(TOLD_ENTRIES, |limit| usize::try_from(limit).unwrap_or(MAX_TOLD_ENTRIES));
+    Ok((selection, limit.min(MAX_TOLD_ENTRIES)))
+}
+
 /// Refuses a text that is the beginning of no key.
-pub(crate) fn key_digits(text: &str) -> Result<(), Refusal> {
+fn key_digits(text: &str) -> Result<(), Refusal> {
     let is_digit = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
     if (4..=32).contains(&text.len()) && text.bytes().all(is_digit) {
         return Ok(());
@@ -37,8 +52,15 @@ pub(crate) fn key_digits(text: &str) -> Result<(), Refusal> {
 }
 
 /// Returns the report of these caches.
-pub(crate) fn caches_report(caches: Vec<CacheEntry>, limit_bytes: u64) -> CachesReport {
-    CachesReport { limit_bytes, caches: caches.into_iter().map(report).collect(), more: false }
+pub(crate) fn caches_report(selected: Selected, limit_bytes: u64) -> CachesReport {
+    let Selected { caches, totals, entries } = selected;
+    CachesReport {
+        limit_bytes,
+        caches: caches.into_iter().map(report).collect(),
+        tools: totals.into_iter().map(tool_report).collect(),
+        entries: entries.into_iter().map(entry_report).collect(),
+        more: false,
+    }
 }
 
 fn report(entry: CacheEntry) -> CacheReport {

@@ -11,6 +11,7 @@ mod register;
 mod results;
 mod secrets;
 mod tokens;
+mod tool_entries;
 
 use crate::git::without_secrets;
 use crate::model::{BranchName, CommitId, RefName, RepoName};
@@ -18,7 +19,7 @@ use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_BRANCH_BYTES, MAX_SENTENCE_BYTES, MAX_SOURCE_BYTES};
 
 pub(crate) use artifacts::{WantedPart, blob, blobs, left_artifacts, wanted_parts};
-pub(crate) use caches::{cache_question, caches_report, key_digits, saved_cache};
+pub(crate) use caches::{cache_question, cache_selection, caches_report, saved_cache};
 pub(crate) use lease::{to_runner, with_plain_name};
 pub(crate) use observer::{ancestors, build_source, existing, facts, held_facts, observed_refs, patterns};
 pub(crate) use pieces::{log_ack, stream, times_of_piece};
@@ -26,6 +27,7 @@ pub(crate) use register::{attempts, joined};
 pub(crate) use results::{execution, log_summary, outcome, outputs, steps, streams};
 pub(crate) use secrets::{secret_name, secret_order, secrets_report};
 pub(crate) use tokens::new_token;
+pub(crate) use tool_entries::{entry_facts, is_entry_name, new_entry};
 
 /// Returns the refusal of a field with an invalid value; it ends the session.
 pub(crate) fn malformed(text: impl ToString) -> Refusal {

@@ -51,6 +51,7 @@ impl Scripted {
             ping_interval_ms,
             timeout_ms,
             takes_refs: true,
+            takes_entries: false,
             pins: Vec::new(),
             joined: None,
         };

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::blobs::ArtifactsReport;
-use super::caches::CachesReport;
+use super::caches::{CacheSelection, CachesReport};
 use super::hello::Refusal;
 
 pub use reports::{
@@ -119,21 +119,10 @@ pub enum FromOperator {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         repo: Option<String>,
     },
-    /// Asks for the caches of a repository, or of all; for those of one key, if its first digits are given. Answer:
-    /// `caches`.
-    Caches {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        repo: Option<String>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        key: Option<String>,
-    },
-    /// Removes the caches that `caches` with the same fields lists. Answer: `ok`.
-    RemoveCaches {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        repo: Option<String>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        key: Option<String>,
-    },
+    /// Asks for the caches that are meant. Answer: `caches`.
+    Caches(CacheSelection),
+    /// Removes the caches that are meant. Answer: `ok`.
+    RemoveCaches(CacheSelection),
     /// Revokes the credential with which this session was opened. Answer: `ok`, then the session ends.
     LogOut,
     /// Has the observers of a repository look at it at once. Answer: `ok` once they are told.

@@ -26,3 +26,4 @@ pub(super) use line::LineWanted;
 pub(super) use routes::{BlobAnswer, BlobRoutes};
 pub(super) use taking::take_artifacts;
 pub(super) use translate::{artifact_ends, heard, read_artifact_ends, taken_artifacts};
+pub(super) use window::Window;

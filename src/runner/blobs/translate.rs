@@ -50,6 +50,8 @@ pub(crate) fn heard(message: ToRunner, payload: Vec<u8>) -> Option<(AttemptId, B
         | ToRunner::SourceAhead { .. }
         | ToRunner::Pack { .. }
         | ToRunner::SourceMissing { .. }
+        | ToRunner::Entry(_)
+        | ToRunner::EntryAck { .. }
         | ToRunner::Secrets { .. }
         | ToRunner::SecretsMissing { .. }
         | ToRunner::Cancel { .. }

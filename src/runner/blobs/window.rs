@@ -13,7 +13,7 @@ const MAX_PIECES: usize = 512;
 
 /// The window of one upload or download.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     /// The most bytes on the way.
     width: u64,
     /// The pieces on the way, oldest first: their lengths, and the times at which they were sent.
@@ -22,12 +22,12 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { width: LOG_WINDOW_FIRST, pieces: VecDeque::new(), bytes: 0 }
     }
 
     /// Returns the longest piece that may be sent now, 0 if there is no room for one.
-    pub(super) fn room(&self) -> u64 {
+    pub(crate) fn room(&self) -> u64 {
         if self.pieces.len() >= MAX_PIECES {
             return 0;
         }
@@ -36,17 +36,17 @@ impl Window {
     }
 
     /// Whether at least half of the window is free.
-    pub(super) fn is_low(&self) -> bool {
+    pub(crate) fn is_low(&self) -> bool {
         2 * self.bytes <= self.width && 2 * self.pieces.len() <= MAX_PIECES
     }
 
-    pub(super) fn sent(&mut self, now: Moment, length: u64) {
+    pub(crate) fn sent(&mut self, now: Moment, length: u64) {
         self.pieces.push_back((length, now));
         self.bytes += length;
     }
 
     /// Takes the answer to the oldest piece.
-    pub(super) fn answered(&mut self, now: Moment) {
+    pub(crate) fn answered(&mut self, now: Moment) {
         let Some((length, sent)) = self.pieces.pop_front() else { return };
         self.bytes -= length;
         match now.since(sent) {

@@ -7,56 +7,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sha2::{Digest, Sha256};
 
 use super::body::{Body, Buffer};
-use super::disk::DiskTier;
-use super::entry::{About, Bytes, Entry, copy};
+use super::entry::{Bytes, Entry, copy};
 use super::head::{BodyLength, Head, Reading};
-use super::index::Place;
 use super::limits::{HEAD_BYTES, HEAD_TIME};
 use super::link::Link;
+use super::rights::Rights;
+use super::shared::Sending;
+use super::tiers::Tiers;
 use super::tool::{Asked, Name, Status, asked};
-use crate::blobs::sum_of;
-use crate::model::CacheScope;
-
-/// The rights of an attempt in the cache, and its name.
-#[derive(Debug, Clone)]
-pub(crate) struct Rights {
-    pub(super) repo: String,
-    /// The scopes that it reads, in this order.
-    pub(super) reads: Vec<CacheScope>,
-    /// The scope that it writes.
-    pub(super) writes: CacheScope,
-    pub(super) build: u64,
-    pub(super) task: String,
-    pub(super) attempt: u64,
-}
-
-impl Rights {
-    fn place(&self, scope: &CacheScope, name: &Name) -> Place {
-        // None of the parts has a NUL byte in it.
-        let scope_parts = [scope.trust.word(), scope.reference.as_str()];
-        let whole = [&[&*self.repo][..], &scope_parts, &[name.tool.word(), &name.text]].concat().join("\0");
-        Place::new(scope.trust, sum_of(whole.as_bytes()))
-    }
-
-    fn about(&self, name: &Name, headers: Vec<(String, String)>) -> About {
-        About {
-            repo: self.repo.clone(),
-            scope: self.writes.to_string(),
-            tool: name.tool.word().to_owned(),
-            name: name.text.clone(),
-            build: self.build,
-            task: self.task.clone(),
-            attempt: self.attempt,
-            headers,
-        }
-    }
-}
 
 /// Counts of what was asked of a tool cache so far.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) reads: AtomicU64,
     pub(super) hits: AtomicU64,
+    /// Hits of entries that came from the dispatcher.
+    pub(super) fetched: AtomicU64,
     pub(super) stored: AtomicU64,
     pub(super) stored_bytes: AtomicU64,
     pub(super) not_stored: AtomicU64,
@@ -74,7 +40,9 @@ pub(super) struct Service<'a> {
     /// The first part of every path.
     pub(super) secret: &'a str,
     pub(super) rights: &'a Rights,
-    pub(super) disk: &'a DiskTier,
+    pub(super) tiers: &'a Tiers,
+    /// Takes entries to send to the dispatcher.
+    pub(super) sending: &'a Sending,
     pub(super) counts: &'a Counts,
 }
 
@@ -172,7 +140,13 @@ impl Service<'_> {
     }
 
     fn find(&self, name: &Name) -> Option<Entry> {
-        self.rights.reads.iter().find_map(|scope| self.disk.read(self.rights.place(scope, name)))
+        let Tiers { disk, shared } = self.tiers;
+        let mut places = self.rights.reads.iter().map(|scope| self.rights.place(scope, name));
+        places.find_map(|place| disk.read(place)).or_else(|| {
+            let fetched = disk.read(shared.fetch(self.rights, name, disk)?)?;
+            Counts::add(&self.counts.fetched, 1);
+            Some(fetched)
+        })
     }
 
     fn read(&self, name: &Name) -> Answer {
@@ -185,12 +159,13 @@ impl Service<'_> {
     /// Keeps a body. Whatever stands against that is no error for the client, whose bytes are read in any case.
     fn write(&self, name: &Name, head: &Head, body: &mut Body<'_, impl Link>) -> io::Result<Answer> {
         let place = self.rights.place(&self.rights.writes, name);
-        if self.disk.has(place) {
+        let disk = &self.tiers.disk;
+        if disk.has(place) {
             body.skip()?;
             return Ok(Answer::of(Status::Ok));
         }
-        let fits = body.announced() <= self.disk.longest();
-        let begun = if fits { self.disk.begin() } else { Err(io::ErrorKind::FileTooLarge.into()) };
+        let fits = body.announced() <= disk.longest();
+        let begun = if fits { disk.begin() } else { Err(io::ErrorKind::FileTooLarge.into()) };
         let mut hasher = name.is_of_content.then(Sha256::new);
         let (mut bytes, mut failure) = (0_u64, None);
         let mut new = begun.map_err(|error| failure = Some(error)).ok();
@@ -222,12 +197,13 @@ impl Service<'_> {
         let kept = name.tool.kept_headers();
         let headers = head.extra.iter().filter(|(name, _)| kept.contains(&&**name)).cloned().collect();
         let stored = match (new, failure) {
-            (Some(new), _) => self.disk.keep(new, place, &self.rights.about(name, headers)),
+            (Some(new), _) => disk.keep(new, place, &self.rights.about(name, headers)),
             (None, failure) => Err(failure.unwrap_or_else(|| io::ErrorKind::Other.into())),
         };
         match stored {
             Ok(is_first) => {
                 if is_first {
+                    self.sending.send(place, name);
                     Counts::add(&self.counts.stored, 1);
                     Counts::add(&self.counts.stored_bytes, bytes);
                 }

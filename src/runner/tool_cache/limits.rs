@@ -41,5 +41,23 @@ pub(super) const NOTED_MS: u64 = 60 * 60 * 1000;
 pub(super) const GO_LINE_BYTES: u64 = 64 * 1024;
 /// Time that the runner has for an answer to Go's helper.
 pub(super) const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// Time in which the dispatcher must answer a question about an entry. Then it is a miss.
+pub(super) const SHARED_TIME: Duration = Duration::from_secs(2);
+/// Bytes of an entry that must come in a millisecond besides: a tool has made most entries anew before a slower
+/// connection has brought them.
+pub(super) const SHARED_BYTES_MS: u64 = 4 << 10;
+/// Questions to the dispatcher that wait for an answer, over all attempts. Each is answered with at most 256 KiB.
+pub(super) const ASKED_AT_ONCE: usize = 64;
+/// Time for which a dispatcher that was silent is not asked again, in milliseconds: at first, and at most.
+pub(super) const FIRST_PAUSE_MS: u64 = 5_000;
+pub(super) const MAX_PAUSE_MS: u64 = 60_000;
+/// Entries of an attempt that wait to be sent to the dispatcher. Their bytes are on the disk.
+pub(super) const UNSENT_ENTRIES: usize = 4096;
+/// Bytes of them that are sent and not answered.
+pub(super) const SENT_BYTES: u64 = 4 << 20;
+/// Interval at which a session is looked for while there is none.
+pub(super) const SEND_PAUSE: Duration = Duration::from_millis(250);
+/// Time for which the end of an attempt waits for entries that are not sent yet.
+pub(super) const END_TIME: Duration = Duration::from_secs(4);
 /// The pause after a failed accept.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(200);

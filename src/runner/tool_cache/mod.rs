@@ -3,8 +3,9 @@
 //! it by `surveil cacheprog`.
 //!
 //! Each attempt has an endpoint of its own (`server.rs`), at a path that nobody else knows, which ends with it. Behind
-//! it is the runner's disk tier (`disk.rs`). The lease names the scopes that the attempt reads and the one that it
-//! writes; the dispatcher decides that. Nothing here may fail a task: what does not work is a miss, or is not kept.
+//! it is the runner's disk tier (`disk.rs`), and behind that the dispatcher, for all runners (`shared/`). The lease
+//! names the scopes that the attempt reads and the one that it writes; the dispatcher decides that. Nothing here may
+//! fail a task: what does not work is a miss, or is not kept.
 
 mod body;
 mod connection;
@@ -19,9 +20,12 @@ mod head;
 mod index;
 mod limits;
 mod link;
+mod rights;
 mod server;
+mod shared;
 #[cfg(test)]
 mod tests;
+mod tiers;
 mod tool;
 mod variables;
 
@@ -31,12 +35,12 @@ use std::sync::Arc;
 
 use super::assignment::Assignment;
 use crate::process::View;
-use connection::Rights;
+use rights::Rights;
 use server::Endpoint;
 use variables::{Files, Means, variables};
 
-pub(super) use disk::DiskTier;
 pub use go::{GO_ADDRESS, serve_go};
+pub(super) use tiers::Tiers;
 
 /// The tool cache of one attempt. Dropping it ends its endpoint, and removes its files.
 #[derive(Debug)]
@@ -64,18 +68,18 @@ impl ToolCache {
     /// is executed all the same.
     pub(super) fn of(
         assignment: &Assignment,
-        disk: &Arc<DiskTier>,
+        tiers: &Arc<Tiers>,
         surroundings: Surroundings<'_>,
         tell: &mut dyn FnMut(&str),
     ) -> Option<Self> {
         if !assignment.recipe.tool_cache {
             return None;
         }
-        let opened = Self::open(assignment, disk, surroundings);
+        let opened = Self::open(assignment, tiers, surroundings);
         opened.inspect_err(|why| tell(&format!("surveil: no tool cache: {why}"))).ok()
     }
 
-    fn open(assignment: &Assignment, disk: &Arc<DiskTier>, surroundings: Surroundings<'_>) -> Result<Self, String> {
+    fn open(assignment: &Assignment, tiers: &Arc<Tiers>, surroundings: Surroundings<'_>) -> Result<Self, String> {
         let Assignment { recipe, cache_scopes, .. } = assignment;
         if recipe.image.is_some() {
             return Err("a container has a network of its own".to_owned());
@@ -83,7 +87,7 @@ impl ToolCache {
         if !recipe.network {
             return Err("the task has no network, and tools reach the cache over loopback".to_owned());
         }
-        if disk.is_off() {
+        if tiers.disk.is_off() {
             return Err("this runner keeps none (--tool-cache-size)".to_owned());
         }
         let Some(own) = cache_scopes.first() else {
@@ -97,7 +101,8 @@ impl ToolCache {
             task: assignment.task.to_string(),
             attempt: assignment.attempt.0,
         };
-        let endpoint = Endpoint::open(rights, disk.clone()).map_err(|error| format!("it cannot be opened: {error}"))?;
+        let endpoint =
+            Endpoint::open(rights, tiers.clone()).map_err(|error| format!("it cannot be opened: {error}"))?;
         let url = endpoint.url();
         let Surroundings { beside, temporary, inherited, view } = surroundings;
         let files = Files::write(beside, &url).map_err(|error| format!("its files cannot be written: {error}"))?;
@@ -112,8 +117,11 @@ impl ToolCache {
         &self.variables
     }
 
-    /// Ends it, and tells in a line what was asked of it.
-    pub(super) fn end(self, tell: &mut dyn FnMut(&str)) {
+    /// Ends it, and tells in a line what was asked of it. `waits`: a moment for what the dispatcher does not have yet.
+    pub(super) fn end(self, waits: bool, tell: &mut dyn FnMut(&str)) {
+        if waits {
+            self.endpoint.finish();
+        }
         if let Some(summary) = self.endpoint.summary() {
             tell(&format!("surveil: {summary}"));
         }

@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::never;
 
-use super::connection::{Counts, Rights, Service};
-use super::disk::DiskTier;
-use super::limits::{ACCEPT_PAUSE, CONNECTIONS};
+use super::connection::{Counts, Service};
+use super::limits::{ACCEPT_PAUSE, CONNECTIONS, END_TIME};
 use super::link::Socket;
+use super::rights::Rights;
+use super::shared::Sending;
+use super::tiers::Tiers;
+use crate::model::AttemptId;
 use crate::threads::{self, Thread};
 
 /// The endpoint of an attempt. Dropping it ends it.
@@ -28,7 +31,8 @@ struct Shared {
     listener: TcpListener,
     secret: String,
     rights: Rights,
-    disk: Arc<DiskTier>,
+    tiers: Arc<Tiers>,
+    sending: Sending,
     counts: Counts,
     clients: Mutex<Clients>,
 }
@@ -53,15 +57,16 @@ static WAITS: AtomicU64 = AtomicU64::new(1);
 
 impl Endpoint {
     /// Opens the endpoint of an attempt with these rights.
-    pub(crate) fn open(rights: Rights, disk: Arc<DiskTier>) -> io::Result<Self> {
-        disk.make()?;
+    pub(crate) fn open(rights: Rights, tiers: Arc<Tiers>) -> io::Result<Self> {
+        tiers.disk.make()?;
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
         let secret = secret.iter().map(|byte| format!("{byte:02x}")).collect();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
         let (counts, clients) = (Counts::default(), Mutex::default());
-        let shared = Arc::new(Shared { listener, secret, rights, disk, counts, clients });
+        let sending = Sending::start(tiers.clone(), AttemptId(rights.attempt))?;
+        let shared = Arc::new(Shared { listener, secret, rights, tiers, sending, counts, clients });
         let accepting = shared.clone();
         let accept = threads::spawn("tool-cache", move || accept(&accepting))?;
         Ok(Self { port, shared, accept: Some(accept) })
@@ -72,16 +77,25 @@ impl Endpoint {
         format!("http://{}:{}/{}", Ipv4Addr::LOCALHOST, self.port, self.shared.secret)
     }
 
+    /// Waits a bounded time until the dispatcher has what was stored.
+    pub(crate) fn finish(&self) {
+        self.shared.sending.finish(END_TIME);
+    }
+
     /// Returns a line about what was asked of it; `None` if nothing was.
     pub(crate) fn summary(&self) -> Option<String> {
-        let Counts { reads, hits, stored, stored_bytes, not_stored } = &self.shared.counts;
-        let [reads, hits, stored, bytes, not_stored] =
-            [reads, hits, stored, stored_bytes, not_stored].map(|count| count.load(Ordering::Relaxed));
+        let Counts { reads, hits, fetched, stored, stored_bytes, not_stored } = &self.shared.counts;
+        let [reads, hits, fetched, stored, bytes, not_stored] =
+            [reads, hits, fetched, stored, stored_bytes, not_stored].map(|count| count.load(Ordering::Relaxed));
         if reads + stored + not_stored == 0 {
             return None;
         }
-        let refused = if not_stored == 0 { String::new() } else { format!(", {not_stored} not stored") };
-        Some(format!("tool cache: {hits} of {reads} reads hit, {stored} stored ({bytes} bytes){refused}"))
+        let part = |count: u64, what: &str| if count == 0 { String::new() } else { format!(", {count} {what}") };
+        let (fetched, refused) = (part(fetched, "of them from the dispatcher"), part(not_stored, "not stored"));
+        let unsent = part(self.shared.sending.unsent(), "not sent to the dispatcher");
+        Some(format!(
+            "tool cache: {hits} of {reads} reads hit{fetched}, {stored} stored ({bytes} bytes){refused}{unsent}"
+        ))
     }
 }
 
@@ -149,8 +163,8 @@ impl Shared {
     }
 
     fn serve(&self, client: &Arc<Client>) {
-        let Self { secret, rights, disk, counts, .. } = self;
-        let service = Service { secret, rights, disk, counts };
+        let Self { secret, rights, tiers, sending, counts, .. } = self;
+        let service = Service { secret, rights, tiers, sending, counts };
         let mut is_waiting = |is_waiting: bool| {
             let waits = if is_waiting { WAITS.fetch_add(1, Ordering::Relaxed) } else { 0 };
             client.waits.store(waits, Ordering::Relaxed);

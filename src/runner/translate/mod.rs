@@ -1,24 +1,25 @@
 //! Between the wire and the model: the only folder of the runner that sees both. The values that it returns are valid.
 
+mod entries;
 mod results;
 
 use super::assignment::{Assignment, HeldSource, SourceAhead};
 use super::blobs::{self, BlobAnswer};
+use super::entry_routes::EntryAnswer;
 use super::event::Event;
 use super::routes::Piece;
 use super::secrets::SecretValues;
 use crate::model::{
-    AttemptId, BuildId, CacheScope, CommitId, FactsId, Label, Moment, RefName, RepoName, SpawnId, StreamId, TaskName,
-    TierOffer, Trust,
+    AttemptId, BuildId, CommitId, FactsId, Label, Moment, RefName, RepoName, SpawnId, StreamId, TaskName, TierOffer,
 };
 use crate::protocol::execution::Tiers;
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::limits::{MAX_LINE_BYTES, MAX_SOURCE_BYTES};
-use crate::protocol::runner::{
-    CacheScopeName, FromRunner, HeldFacts, LogOffset, Runtask, SecretPart, ToRunner, WarmTree, WireTask,
-};
+use crate::protocol::runner::{FromRunner, HeldFacts, LogOffset, Runtask, SecretPart, ToRunner, WarmTree, WireTask};
 use crate::transport::{Frame, FrameReader, TransportError};
 
+use entries::cache_scope;
+pub(super) use entries::{SentPiece, find_entry, keep_entry};
 pub(super) use results::{read_results, results, results_line};
 use results::{stream, stream_name};
 
@@ -29,6 +30,8 @@ pub(super) enum Heard {
     Source { attempt: AttemptId, piece: Piece },
     /// For the slot that sends blobs.
     Blobs { attempt: AttemptId, answer: BlobAnswer },
+    /// For whoever asked about the tool cache.
+    Entry { request: u64, answer: EntryAnswer },
     /// For the uploader.
     LogAck { stream: StreamId, offset: u64 },
     /// The answer to the oldest ping that is not answered.
@@ -86,6 +89,13 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
             reader.read_payload(part.bytes, &mut bytes)?;
             heard_blobs(ToRunner::Blob(part), bytes)
         }
+        ToRunner::Entry(answer) => {
+            let mut bytes = Vec::new();
+            reader.read_payload(answer.bytes, &mut bytes)?;
+            let (request, answer) = entries::entry_answer(answer, bytes);
+            Heard::Entry { request, answer }
+        }
+        ToRunner::EntryAck { request, reason, .. } => Heard::Entry { request, answer: EntryAnswer::Taken { reason } },
         ToRunner::Ack { gone } => Heard::Ack { gone: ids(gone) },
         ToRunner::Registered { gone, logs, drained } => {
             // A stream with an impossible name is none of this runner's.
@@ -148,11 +158,6 @@ fn assignment(lease: Runtask) -> Result<Assignment, String> {
         task: TaskName::new(&name).map_err(|error| error.to_string())?,
         recipe,
     })
-}
-
-fn cache_scope(name: CacheScopeName) -> CacheScope {
-    let trust = if name.trusted { Trust::Trusted } else { Trust::Untrusted };
-    CacheScope { trust, reference: RefName::new(&name.reference) }
 }
 
 /// Returns the ref of a lease. A dispatcher that tells no event sends the full name of a ref that is no branch in place

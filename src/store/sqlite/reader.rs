@@ -9,12 +9,13 @@ use rusqlite::Connection;
 use super::tables::specs::Tasks;
 use super::tables::{
     artifacts, attempts, builds, caches, credentials, decisions, executions, forgotten, heads, jobs, late_results,
-    meta, outputs, passes, repos, runners, schedules, secrets, steps,
+    meta, outputs, passes, repos, runners, schedules, secrets, steps, tool_entries,
 };
 use super::{check, connection, failure, lock, schema, wal};
 use crate::model::{
-    ArtifactRecord, Attempt, AttemptId, Build, BuildId, BuildSource, CacheEntry, CommitId, Decision, ExecutionRecord,
-    Job, JobStateKind, ObservedRefs, Outputs, RepoName, Runner, Secret, StepRecord, TaskName, WallTime, WholeBuild,
+    ArtifactRecord, Attempt, AttemptId, Build, BuildId, BuildSource, CacheEntry, CacheKey, CommitId, Decision,
+    ExecutionRecord, Job, JobStateKind, ObservedRefs, Outputs, RepoName, Runner, Secret, StepRecord, TaskName,
+    ToolEntry, ToolFilter, ToolTotal, WallTime, WholeBuild,
 };
 use crate::store::{self, LateResult, PassScope, Readers, Rule, Scope, Sequence, StoreError, Surveyed, TaskPass};
 
@@ -114,6 +115,10 @@ impl store::Reader for Reader {
         passes(scope: &PassScope) -> Vec<TaskPass> = passes::newest, "read passes from";
         pass_times(repo: &RepoName, tasks: &[TaskName]) -> Vec<(TaskName, u64)> = passes::times, "read times from";
         caches(repo: Option<&RepoName>) -> Vec<CacheEntry> = caches::all, "read caches from";
+        tool_entry(key: &CacheKey) -> Option<ToolEntry> = tool_entries::one, "read an entry of the tool cache from";
+        tool_entries(filter: ToolFilter<'_>, each: &mut dyn FnMut(ToolEntry) -> bool) -> () = tool_entries::each,
+            "read entries of the tool cache from";
+        tool_totals(filter: ToolFilter<'_>) -> Vec<ToolTotal> = tool_entries::totals, "read the tool cache from";
         secrets() -> Vec<Secret> = secrets::all, "read secrets from";
         needed() -> Vec<(RepoName, CommitId)> = builds::needed_commits, "read commits from";
     }
@@ -140,6 +145,7 @@ impl store::Reader for Reader {
         let rest = rest.and_then(|_| schedules::all(&self.conn));
         let rest = rest.and_then(|_| secrets::all(&self.conn));
         let rest = rest.and_then(|_| caches::all(&self.conn, None));
+        let rest = rest.and_then(|_| tool_entries::each(&self.conn, ToolFilter::default(), &mut |_| true));
         rest.and_then(|_| credentials::all(&self.conn)).map_err(self.failed("check"))?;
         Ok(())
     }

@@ -49,11 +49,12 @@ const MIGRATIONS: &[&str] = &[
     TWENTYFIRST,
     TWENTYSECOND,
     TWENTYTHIRD,
+    TWENTYFOURTH,
 ];
 
 /// The digest of the tables and indexes that the migrations make. To make them anew for each start, to compare with,
 /// would take longer than the rest of the start.
-const DEFINITIONS: u32 = 1_512_035_117;
+const DEFINITIONS: u32 = 3_032_968_319;
 
 /// The SQL of each table and index, by name.
 type Definitions = BTreeMap<String, Option<String>>;
@@ -329,6 +330,18 @@ const TWENTYTHIRD: &str = "
 CREATE TABLE short_logs (
     id INTEGER PRIMARY KEY, build INTEGER NOT NULL, path TEXT NOT NULL, bytes BLOB NOT NULL, seal INTEGER NOT NULL
 ) STRICT;
+";
+
+const TWENTYFOURTH: &str = "
+-- Results of build tools that attempts wrote. key: a hash of repository, scope, tool and name. trusted, reference: the
+-- scope. headers: those of HTTP that readers get, as JSON. blob: the hash of the bytes, which are in a file of their
+-- own. used_at: when an attempt last got it; the checksum leaves it out.
+CREATE TABLE tool_entries (
+    key TEXT PRIMARY KEY, repo TEXT NOT NULL, trusted INTEGER NOT NULL, reference TEXT NOT NULL, tool TEXT NOT NULL,
+    name TEXT NOT NULL, headers TEXT NOT NULL, blob BLOB NOT NULL, bytes INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    build INTEGER NOT NULL, task TEXT NOT NULL, number INTEGER NOT NULL, saved_at INTEGER NOT NULL,
+    used_at INTEGER NOT NULL, seal INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Brings the tables to [`VERSION`], in one transaction; refuses a later version.

@@ -13,12 +13,12 @@ use super::lock::Lock;
 use super::tables::specs::Tasks;
 use super::tables::{
     Interned, attempts, builds, caches, credentials, ends, heads, jobs, meta, outcomes, patterns, repos, runners,
-    schedules, secrets, short_logs,
+    schedules, secrets, short_logs, tool_entries,
 };
 use super::{check, connection, failure, reader, retention, schema, wal};
 use crate::model::{
-    ArtifactRemoval, AttemptId, BuildId, CacheEntry, Credential, CredentialId, ObservedRefs, Record, RepoName, Secret,
-    SecretUse, ShortLog, Snapshot, WallTime, WholeBuild,
+    ArtifactRemoval, AttemptId, BuildId, CacheEntry, CacheKey, Credential, CredentialId, ObservedRefs, Record,
+    RepoName, Secret, SecretUse, ShortLog, Snapshot, ToolEntry, WallTime, WholeBuild,
 };
 use crate::store::{Readers, Rule, Store, StoreError};
 
@@ -230,6 +230,23 @@ impl Store for Writer {
             tx.commit()
         });
         removed.map_err(self.failed("remove caches from"))
+    }
+
+    fn save_tool_entries(&mut self, new: &[ToolEntry], used: &[(CacheKey, WallTime)]) -> Result<(), StoreError> {
+        let saved = begin(&self.conn).and_then(|tx| {
+            new.iter().try_for_each(|entry| tool_entries::insert(&tx, entry))?;
+            used.iter().try_for_each(|(key, at)| tool_entries::note_use(&tx, key, *at))?;
+            tx.commit()
+        });
+        saved.map_err(|error| self.explained(self.failed("write entries of the tool cache to")(error)))
+    }
+
+    fn remove_tool_entries(&mut self, keys: &[CacheKey]) -> Result<(), StoreError> {
+        let removed = begin(&self.conn).and_then(|tx| {
+            keys.iter().try_for_each(|key| tool_entries::delete(&tx, key))?;
+            tx.commit()
+        });
+        removed.map_err(self.failed("remove entries of the tool cache from"))
     }
 
     fn forget(&mut self, builds: &[BuildId], rule: Rule, at: WallTime) -> Result<Vec<BuildId>, StoreError> {

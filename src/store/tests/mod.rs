@@ -49,7 +49,9 @@ macro_rules! over {
             artifacts:
                 artifacts_of_an_attempt_read_back_and_go_with_its_build
                 a_removed_artifact_of_a_finished_build_says_when_and_why_and_the_others_stay;
-            caches: a_cache_is_written_once_in_each_scope;
+            caches:
+                a_cache_is_written_once_in_each_scope
+                an_entry_of_a_tool_is_written_once_and_found_by_its_key;
             credentials: credentials_are_replaced_forgotten_and_there_after_a_restart;
             short_logs: short_logs_are_kept_with_their_batch_until_they_are_forgotten_or_their_build_is;
             secrets: secrets_are_replaced_and_removed_by_name_and_repository;

@@ -7,7 +7,7 @@ use crate::harness::{Process, World, text};
 
 /// Whether ccache and a compiler are here. `.ci/run` installs them.
 #[expect(clippy::print_stderr, reason = "a test that could not be made says why")]
-fn has_ccache() -> bool {
+pub(crate) fn has_ccache() -> bool {
     let is_here =
         |program: &str| Command::new(program).arg("--version").output().is_ok_and(|done| done.status.success());
     let has_both = is_here("ccache") && is_here("cc");
@@ -18,7 +18,7 @@ fn has_ccache() -> bool {
 }
 
 /// Compiles with a ccache that has nothing of its own, and tells what its remote storage did.
-const COMPILES: &str = r#"[task.build]
+pub(crate) const COMPILES: &str = r#"[task.build]
 tool_cache = true
 env = { CCACHE_REMOTE_ONLY = "1" }
 run = '''
@@ -29,7 +29,7 @@ nm a.o | grep -c ' T a$'
 '''
 "#;
 
-fn counts(log: &str) -> Vec<&str> {
+pub(crate) fn counts(log: &str) -> Vec<&str> {
     let line = log.lines().find(|line| line.starts_with("remote_storage_")).unwrap_or_else(|| panic!("{log}"));
     line.split_whitespace().collect()
 }
@@ -65,16 +65,17 @@ fn what_ccache_compiled_for_one_commit_is_there_for_the_next() {
 }
 
 /// A runner whose program every task sees, wherever the tests' own one is.
-fn runner_that_tasks_see(world: &World, more: &[&str]) -> Process {
+pub(crate) fn runner_that_tasks_see(world: &World, name: &str) -> Process {
     let program = world.path("surveil");
-    fs::copy(env!("CARGO_BIN_EXE_surveil"), &program).unwrap();
-    let work = format!("--work={}", text(&world.path("work-w1")));
-    let arguments = [&["runner", "--name=w1", "--min-free=1MiB", &work], more].concat();
-    let like = world.command(&arguments);
+    if !program.exists() {
+        fs::copy(env!("CARGO_BIN_EXE_surveil"), &program).unwrap();
+    }
+    let work = format!("--work={}", text(&world.path(&format!("work-{name}"))));
+    let like = world.command(&["runner", &format!("--name={name}"), "--min-free=1MiB", &work]);
     let mut command = Command::new(program);
     command.args(like.get_args()).env_clear().current_dir(world.path("home"));
     command.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    world.start_command("w1", command)
+    world.start_command(name, command)
 }
 
 /// Asks Go's helper for two actions, and puts one.
@@ -97,7 +98,7 @@ fn an_untrusted_branch_reads_what_the_default_branch_made_and_leaves_nothing_for
     // In base64: "main." and "evil.", each with a line feed.
     let first = repository.commit_tasks(&go("AQ==", "bWFpbi4K"));
     let _roles = (world.dispatcher(&[]), world.observer(&[&repository], &["--branch=*"]));
-    let _runner = runner_that_tasks_see(&world, &[]);
+    let _runner = runner_that_tasks_see(&world, "w1");
     let log = world.log_of(&world.expect(&first, "passed"), "test");
     assert!(log.contains(r#"{"ID":1,"Miss":true}"#) && log.contains(r#"{"ID":2,"Miss":true}"#), "{log}");
     assert!(log.contains("surveil: tool cache: 0 of 2 reads hit, 1 stored (9 bytes)\n"), "{log}");

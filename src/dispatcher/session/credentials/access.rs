@@ -32,7 +32,7 @@ fn needed_role(message: &FromOperator) -> AccessRole {
         | FromOperator::Artifacts { .. }
         | FromOperator::Fetch { .. }
         | FromOperator::Passes(_)
-        | FromOperator::Caches { .. }
+        | FromOperator::Caches(_)
         | FromOperator::Watch
         | FromOperator::LogOut
         | FromOperator::Ping => AccessRole::Reader,
@@ -40,7 +40,7 @@ fn needed_role(message: &FromOperator) -> AccessRole {
         | FromOperator::Rerun { .. }
         | FromOperator::Start { .. }
         | FromOperator::Wake { .. }
-        | FromOperator::RemoveCaches { .. }
+        | FromOperator::RemoveCaches(_)
         | FromOperator::Haves { .. }
         | FromOperator::Pack { .. }
         | FromOperator::Submit(_) => AccessRole::Member,
@@ -123,6 +123,7 @@ impl Access {
 mod tests {
     use super::*;
     use crate::dispatcher::session::credentials::tests::credential;
+    use crate::protocol::caches::CacheSelection;
     use crate::protocol::operator::{LogQuestion, PassQuestion, SecretOrder, TokenOrder};
 
     /// An order of every kind, and who may give it: reader, member, admin.
@@ -143,7 +144,7 @@ mod tests {
             (FromOperator::Passes(passes), all),
             (FromOperator::Artifacts { build: build.clone(), task: None }, all),
             (FromOperator::Fetch { blob: String::new() }, all),
-            (FromOperator::Caches { repo: None, key: None }, all),
+            (FromOperator::Caches(CacheSelection::default()), all),
             (FromOperator::Watch, all),
             (FromOperator::LogOut, all),
             (FromOperator::Ping, all),
@@ -151,7 +152,7 @@ mod tests {
             (FromOperator::Rerun { build, failed: false, task: None }, members),
             (start, members),
             (FromOperator::Wake { repo: repo.clone() }, members),
-            (FromOperator::RemoveCaches { repo: None, key: None }, members),
+            (FromOperator::RemoveCaches(CacheSelection::default()), members),
             (FromOperator::Haves { repo: repo.clone(), commits: vec![] }, members),
             (FromOperator::Pack { repo, last: true, bytes: 0 }, members),
             (FromOperator::Submit(Box::default()), members),

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod client;
+mod shared;
 mod tools;
 
 use std::fs;
@@ -10,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::slice::from_ref;
 use std::sync::Arc;
 
-use super::connection::Rights;
-use super::disk::DiskTier;
+use super::rights::Rights;
 use super::server::Endpoint;
+use super::tiers::Tiers;
 use crate::model::{CacheScope, RefName, Trust};
 use client::Client;
 
@@ -30,9 +31,9 @@ impl Place {
         self.directory.path().join("cache")
     }
 
-    /// The disk tier of a runner that starts now.
-    fn disk(&self, limit: u64) -> Arc<DiskTier> {
-        Arc::new(DiskTier::new(self.root(), limit, 0))
+    /// The tiers of a runner that starts now, and has no session with a dispatcher.
+    fn disk(&self, limit: u64) -> Arc<Tiers> {
+        Arc::new(Tiers::new(self.root(), limit, 0))
     }
 
     /// All files in it.
@@ -68,7 +69,7 @@ fn rights(scopes: &[CacheScope]) -> Rights {
 }
 
 /// The endpoint of a trusted attempt of `main`.
-fn endpoint(disk: &Arc<DiskTier>) -> Endpoint {
+fn endpoint(disk: &Arc<Tiers>) -> Endpoint {
     Endpoint::open(rights(&[scope(Trust::Trusted, "main")]), disk.clone()).unwrap()
 }
 
@@ -209,7 +210,7 @@ fn what_is_not_kept_is_no_error() {
     let next = super::tests::endpoint(&disk);
     assert_eq!(client.put("ccache/b", b"b"), 200);
     assert_eq!(Client::of(&next).get("ccache/b").unwrap(), b"b");
-    let full = Arc::new(DiskTier::new(place.root(), MIB, u64::MAX));
+    let full = Arc::new(Tiers::new(place.root(), MIB, u64::MAX));
     let full = super::tests::endpoint(&full);
     assert_eq!(Client::of(&full).put("ccache/c", b"c"), 200, "the disk is full");
     assert_eq!(Client::of(&full).get("ccache/c"), None);

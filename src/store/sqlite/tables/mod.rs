@@ -33,6 +33,7 @@ pub(super) mod secrets;
 pub(super) mod short_logs;
 pub(super) mod specs;
 pub(super) mod steps;
+pub(super) mod tool_entries;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 

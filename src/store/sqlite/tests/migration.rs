@@ -24,7 +24,7 @@ const BACK_TO_1: &str = "DROP TABLE forgotten; PRAGMA user_version = 1";
 const BACK_TO_5: &str = "ALTER TABLE runners DROP COLUMN drained; ALTER TABLE runners DROP COLUMN ending;
 ALTER TABLE runners DROP COLUMN ordered_by; ALTER TABLE runners DROP COLUMN ordered_at;
 DROP TABLE executions; DROP TABLE outputs; DROP TABLE artifacts;
-DROP TABLE secrets; DROP TABLE caches; DROP TABLE short_logs;
+DROP TABLE secrets; DROP TABLE caches; DROP TABLE short_logs; DROP TABLE tool_entries;
 DROP TABLE schedules; DROP TABLE credentials; DROP TABLE joined; DROP TABLE steps; DROP TABLE patterns;
 ALTER TABLE heads DROP COLUMN noted;
 ALTER TABLE builds DROP COLUMN asked_by;
@@ -36,7 +36,7 @@ PRAGMA user_version = 5";
 
 /// Makes one of version 15, in which no order had a name.
 const BACK_TO_15: &str = "ALTER TABLE builds DROP COLUMN asked_by; DROP TABLE outputs; DROP TABLE artifacts;
-DROP TABLE secrets; DROP TABLE caches; DROP TABLE short_logs;
+DROP TABLE secrets; DROP TABLE caches; DROP TABLE short_logs; DROP TABLE tool_entries;
 ALTER TABLE runners DROP COLUMN ordered_by; ALTER TABLE runners DROP COLUMN ordered_at;
 ALTER TABLE credentials DROP COLUMN created_by; ALTER TABLE credentials DROP COLUMN revoked_by;
 PRAGMA user_version = 15";

@@ -1,0 +1,110 @@
+//! The routes of answers about the tool cache, from a session's reader to those who asked. They close with the session,
+//! so that nobody waits for an answer that will not come.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::model::{BlobId, CacheScope};
+use crate::threads;
+
+/// An answer of the dispatcher about an entry of the tool cache.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum EntryAnswer {
+    /// There is none, or the answer makes no sense.
+    Missing,
+    /// A piece of the entry.
+    Piece { facts: Box<EntryFacts>, offset: u64, bytes: Vec<u8> },
+    /// The dispatcher has the piece that it was sent, unless there is a reason why not.
+    Taken { reason: Option<String> },
+}
+
+/// An entry that the dispatcher has.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct EntryFacts {
+    pub(super) scope: CacheScope,
+    pub(super) blob: BlobId,
+    pub(super) size: u64,
+    /// Headers that readers get.
+    pub(super) headers: Vec<(String, String)>,
+    /// The build, the task and the attempt that wrote it.
+    pub(super) build: u64,
+    pub(super) task: String,
+    pub(super) by: u64,
+}
+
+/// The routes of one session.
+#[derive(Debug, Default)]
+pub(super) struct EntryRoutes(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    open: HashMap<u64, Sender<EntryAnswer>>,
+    last: u64,
+    is_closed: bool,
+}
+
+/// The answers to one request. Dropping it ends their route.
+pub(super) struct EntryRoute<'a> {
+    routes: &'a EntryRoutes,
+    /// The number by which the dispatcher names the request.
+    pub(super) request: u64,
+    pub(super) answers: Receiver<EntryAnswer>,
+}
+
+impl Drop for EntryRoute<'_> {
+    fn drop(&mut self) {
+        threads::lock(&self.routes.0).open.remove(&self.request);
+    }
+}
+
+impl EntryRoutes {
+    /// Opens a route with room for so many answers. After the session's end its sender is dropped, which tells whoever
+    /// waits.
+    pub(super) fn open(&self, capacity: usize) -> EntryRoute<'_> {
+        let (sender, answers) = bounded(capacity);
+        let mut state = threads::lock(&self.0);
+        state.last += 1;
+        let request = state.last;
+        if !state.is_closed {
+            state.open.insert(request, sender);
+        }
+        EntryRoute { routes: self, request, answers }
+    }
+
+    /// Delivers an answer. One that nobody waits for is dropped, and so is one that nobody asked for.
+    pub(super) fn deliver(&self, request: u64, answer: EntryAnswer) {
+        if let Some(answers) = threads::lock(&self.0).open.get(&request) {
+            drop(answers.try_send(answer));
+        }
+    }
+
+    /// Drops all routes and refuses new ones.
+    pub(super) fn close(&self) {
+        let mut state = threads::lock(&self.0);
+        (state.open, state.is_closed) = (HashMap::new(), true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_goes_to_its_request_and_a_closed_session_ends_all_waits() {
+        let routes = EntryRoutes::default();
+        let (one, two) = (routes.open(1), routes.open(1));
+        routes.deliver(two.request, EntryAnswer::Missing);
+        routes.deliver(two.request, EntryAnswer::Taken { reason: None });
+        routes.deliver(77, EntryAnswer::Missing);
+        assert_eq!(two.answers.try_recv(), Ok(EntryAnswer::Missing));
+        assert!(one.answers.is_empty() && two.answers.is_empty(), "there was room for one answer");
+        let number = one.request;
+        drop(one);
+        routes.deliver(number, EntryAnswer::Missing);
+        routes.close();
+        assert!(two.answers.recv().is_err());
+        assert!(routes.open(1).answers.recv().is_err());
+    }
+}
