@@ -113,7 +113,9 @@ fn the_wall_clock_is_asked_for_people_only() {
         // When a cache and a copy of a blob were last used: by that alone it is chosen which one makes room.
         "blobs/copies.rs",
         "dispatcher/caches/mod.rs",
+        "dispatcher/caches/tools.rs",
         "dispatcher/session/caches.rs",
+        "dispatcher/session/tool_entries.rs",
         "cli/artifacts.rs",
         "cli/cache.rs",
         "cli/check.rs",
