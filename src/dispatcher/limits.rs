@@ -15,8 +15,8 @@ pub(crate) const LOGS_CAPACITY: usize = 64;
 pub(crate) const LOG_PATIENCE_MS: u64 = 10_000;
 /// Interval at which output for which there was no room is asked for again.
 pub(crate) const LOG_RETRY: Duration = Duration::from_secs(1);
-/// Time for which the store keeps short logs before their files are synced, all of the file system's at once. The kernel
-/// has written most of them by then.
+/// Time for which the store keeps short logs before their files are synced, with all others of the file system. The
+/// kernel has written most of them by then.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(120);
 /// Bytes of short logs with which the sync comes sooner.
 pub(crate) const KEPT_BYTES: usize = 16 << 20;

@@ -11,8 +11,8 @@ use crate::git::without_secrets;
 use crate::model::{Depth, Submodules};
 
 /// Reads a file `.gitmodules` beside a URL, which is the first line. A file that is read says the same after it is
-/// written again; no URL that is given to git is an option or the name of a program; and a submodule that may be sent is
-/// received as it was.
+/// written again; no URL that is given to git is an option or the name of a program; and a submodule that may be sent
+/// is received as it was.
 ///
 /// # Panics
 ///
@@ -49,8 +49,8 @@ pub fn modules_file(bytes: &[u8]) {
     }
 }
 
-/// Reads the facts of a source, as a peer sends them. Facts that are read say the same after they are written again, and
-/// no path or name in them leads out of a repository.
+/// Reads the facts of a source, as a peer sends them. Facts that are read say the same after they are written again,
+/// and no path or name in them leads out of a repository.
 ///
 /// # Panics
 ///

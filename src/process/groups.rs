@@ -108,8 +108,8 @@ impl Groups {
         self.controllers
     }
 
-    /// Whether the kernel keeps a command from changing the limits of its group in a namespace that it makes itself: the
-    /// mount option `nsdelegate`, which systemd sets.
+    /// Whether the kernel keeps a command from changing the limits of its group in a namespace that it makes itself:
+    /// the mount option `nsdelegate`, which systemd sets.
     #[must_use]
     pub fn keeps_limits(&self) -> bool {
         self.keeps_limits
@@ -159,8 +159,8 @@ impl Groups {
         Ok(())
     }
 
-    /// Removes the groups that killed runners left, of those whose process ids are meant. One with processes stays until
-    /// they have ended.
+    /// Removes the groups that killed runners left, of those whose process ids are meant. One with processes stays
+    /// until they have ended.
     fn remove_abandoned(&self, is_meant: impl Fn(&str) -> bool) {
         for path in directories_in(&self.base) {
             let name = path.file_name().unwrap_or_default().to_string_lossy();

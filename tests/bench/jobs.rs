@@ -59,7 +59,7 @@ fn lines(jobs: usize, rounds: usize) {
     }
 }
 
-/// Executes builds of each kind of job in turns at one runner. Returns the milliseconds that a job took, for each round.
+/// Executes builds of each kind of job in turns at one runner. Returns the milliseconds that a job took, by round.
 fn in_turns<const N: usize>(jobs: usize, rounds: usize, slots: usize, runs: [String; N]) -> Vec<[f64; N]> {
     let mut stage = Stage::with_dispatcher(&[]);
     let repo = Repo::new(&stage.path("app"));

@@ -16,8 +16,8 @@ const MIB: u64 = 1 << 20;
 /// Prints the directory of the command's own group.
 const OWN: &str = "own=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)";
 
-/// The control groups of this process, or the reason why it may have none. Asked for before the first process is started,
-/// because no other process may be in its group then.
+/// The control groups of this process, or the reason why it may have none. Asked for before the first process is
+/// started, because no other process may be in its group then.
 pub(crate) fn detected() -> &'static Result<Arc<Groups>, String> {
     static DETECTED: OnceLock<Result<Arc<Groups>, String>> = OnceLock::new();
     DETECTED.get_or_init(|| Groups::detect().map(Arc::new))

@@ -37,7 +37,7 @@ pub(super) struct Writer {
     pub(super) conn: Connection,
     path: PathBuf,
     interned: Interned,
-    /// The number of the newest short log. Numbers are not used again while this lives, also if the newest are forgotten.
+    /// The number of the newest short log. No number is used again while this lives, also if the newest are forgotten.
     last_short_log: i64,
     /// The last field, so that the lock is released after the file is closed.
     lock: Lock,

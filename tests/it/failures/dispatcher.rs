@@ -50,8 +50,8 @@ fn a_killed_dispatcher_goes_on_where_it_stopped_and_nothing_runs_twice() {
     assert!(said.stdout == copy, "who followed the log missed nothing and saw nothing twice");
 }
 
-/// S15. After a power cut, files of short logs may be empty or missing. The lock's file names the boot of the machine in
-/// which the last dispatcher ran.
+/// S15. After a power cut, files of short logs may be empty or missing. The lock's file names the boot of the machine
+/// in which the last dispatcher ran.
 #[test]
 fn a_short_log_that_a_power_cut_took_from_the_disk_is_made_anew() {
     let world = World::new();

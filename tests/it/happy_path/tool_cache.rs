@@ -1,6 +1,5 @@
 //! The cache of build tools: real ccache, and Go's helper as a task starts it.
 
-use std::fs;
 use std::process::Command;
 
 use crate::harness::{Process, World, text};
@@ -68,7 +67,10 @@ fn what_ccache_compiled_for_one_commit_is_there_for_the_next() {
 pub(crate) fn runner_that_tasks_see(world: &World, name: &str) -> Process {
     let program = world.path("surveil");
     if !program.exists() {
-        fs::copy(env!("CARGO_BIN_EXE_surveil"), &program).unwrap();
+        // By another process: one that this process starts meanwhile would have the file open for writing, and nobody
+        // could execute it.
+        let copied = world.sealed("cp").args([env!("CARGO_BIN_EXE_surveil"), text(&program)]).status().unwrap();
+        assert!(copied.success());
     }
     let work = format!("--work={}", text(&world.path(&format!("work-{name}"))));
     let like = world.command(&["runner", &format!("--name={name}"), "--min-free=1MiB", &work]);

@@ -286,7 +286,7 @@ fn a_container_ends_with_its_timeout_its_silence_and_its_cancel() {
     let (repository, _roles) = podman.stage(&[]);
     let waits = "sleep 1000";
     let commit = repository.commit_tasks(&in_image(&[
-        ("slow", &format!("timeout = \"1s\"\nrun = \"trap 'echo asked' TERM; {waits} & wait || echo behind\"")),
+        ("slow", &format!("timeout = \"4s\"\nrun = \"trap 'echo asked' TERM; {waits} & wait || echo behind\"")),
         ("stubborn", "timeout = \"1s\"\nrun = \"trap '' TERM; while :; do sleep 1000; done\""),
         ("quiet", &format!("quiet_timeout = \"1s\"\nrun = \"{waits}\"")),
     ]));
