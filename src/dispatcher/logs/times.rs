@@ -85,9 +85,14 @@ impl TimesFile {
         Ok(())
     }
 
-    /// Opens the file, and removes what is not of the bytes before `offset`: a log that lost its end in a power cut
-    /// gets it again.
+    /// Makes the file, or opens it and removes what is not of the bytes before `offset`: a log that lost its end in a
+    /// power cut gets it again.
     fn open(&mut self, offset: u64) -> io::Result<()> {
+        // Most files are new.
+        if let Ok(file) = File::options().write(true).create_new(true).open(&self.path) {
+            (self.file, self.count, self.last) = (Some(file), 0, None);
+            return Ok(());
+        }
         let known = read_times(&self.path);
         self.count = known.partition_point(|(at, _)| *at < offset);
         self.last = self.count.checked_sub(1).and_then(|at| known.get(at)).copied();

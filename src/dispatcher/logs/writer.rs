@@ -233,7 +233,7 @@ impl Logs {
                 // Answers must come in the order of the messages that they answer: once the core has the result, its
                 // `ok` may be sent first.
                 if self.unacknowledged.remove(stream).is_some() {
-                    answer.acknowledge(stream, summary.bytes);
+                    answer.acknowledge_whole(stream, summary.bytes);
                 }
                 true
             }

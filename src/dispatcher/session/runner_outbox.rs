@@ -53,6 +53,11 @@ impl RunnerOutbox {
         self.outbox.send(&Frame::new(&translate::log_ack(stream, offset)));
     }
 
+    /// Acknowledges all of a stream, whose attempt's end is answered next. The runner waits for that answer.
+    pub(crate) fn acknowledge_whole(&self, stream: &StreamId, bytes: u64) {
+        self.outbox.add(&Frame::new(&translate::log_ack(stream, bytes)));
+    }
+
     /// Sends the source of a commit to a runner that is about to get a lease of it.
     pub(crate) fn send_ahead(&self, repo: &RepoName, commit: CommitId, pack: &[u8]) {
         let (repo, commit, bytes) = (repo.to_string(), commit.to_string(), pack.len() as u64);

@@ -111,6 +111,11 @@ impl Outbox {
         self.inner.write_pending(&mut queue);
     }
 
+    /// Queues a message that goes along with the next one.
+    pub fn add(&self, frame: &Frame) {
+        self.inner.lock().add(frame);
+    }
+
     /// Queues a message until the next [`Outbox::flush`], so that several leave in one write. Returns whether it is the
     /// first since the last flush.
     pub fn gather(&self, frame: &Frame) -> bool {
