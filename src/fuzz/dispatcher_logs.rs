@@ -180,9 +180,11 @@ mod tests {
             duration_ms,
             steps: vec![],
             execution: None,
-            answer,
+            answer: answer.clone(),
         }));
         assert!(stage.core.try_recv().is_ok());
+        // As the core does with its answer, in front of which it is.
+        answer.flush();
         here.finish();
         let heard = FrameReader::new(there).read::<ToRunner>(1000).unwrap();
         assert_eq!(heard, Some(ToRunner::LogAck { attempt: 7, stream: StreamName::Log, offset: 8 }));
@@ -237,6 +239,7 @@ mod tests {
         for (place, bytes) in places.iter().zip(whole) {
             assert_eq!(fs::read(stage.data.log(place)).unwrap(), bytes);
         }
+        answer.flush();
         here.finish();
         let mut reader = FrameReader::new(there);
         let mut heard = Vec::new();
