@@ -162,10 +162,12 @@ fn a_tool_without_containers_offers_no_services() {
     let (world, templates, _) = with_stand_in("apptainer");
     let repository = world.repository("app");
     let _dispatcher = world.dispatcher(&[]);
-    let _observer = world.observer(&[&repository], &[]);
+    let observer = world.observer(&[&repository], &[]);
     let _runner = world.runner("w1", &["--image-tool=apptainer", &templates]);
     world.connected("w1");
-    repository.commit_tasks("[service.db]\nimage = \"app:1\"\n[task.test]\nservices = [\"db\"]\nrun = \"true\"\n");
+    let tasks = "[service.db]\nimage = \"app:1\"\n[task.test]\nservices = [\"db\"]\nrun = \"true\"\n";
+    let commit = repository.commit_tasks(tasks);
+    observer.says(&format!("{} accepted", &commit[..7]));
     let told = "services in container images (`image` in `[service.NAME]`)";
     until("the job waits", || world.surveil(&["why", "latest/test"]).ok().contains(told));
 }
