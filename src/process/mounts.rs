@@ -342,7 +342,7 @@ fn protect_kernel() -> io::Result<()> {
     Ok(())
 }
 
-/// Where control groups are mounted. A command of the runner's user could leave its own there, and lift its limits.
+/// The mount point of control groups. A command of the runner's user could leave its own there, and lift its limits.
 pub(super) fn control_groups() -> io::Result<Vec<PathBuf>> {
     mount_points(|_, file_system| file_system.starts_with("cgroup"))
 }

@@ -11,7 +11,7 @@ pub struct EntryQuestion {
     /// The tool, such as `ccache`, and its own name for the entry.
     pub tool: String,
     pub name: String,
-    /// Where the wanted piece begins. 0 by default.
+    /// The offset at which the wanted piece begins. 0 by default.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub offset: u64,
 }

@@ -1,4 +1,4 @@
-//! Where the observed repositories are, as the store has it.
+//! The places of the observed repositories, as the store has them.
 
 use std::collections::hash_map::Entry;
 

@@ -1,7 +1,7 @@
 //! The short logs that the store keeps until their files are durable. Their outcomes are recorded without a sync of the
 //! files: one sync of the whole file system, now and then, serves all of them.
 //!
-//! What a process wrote stays in the kernel's memory when it is killed. So only after another boot, or in a directory
+//! The kernel has all that a process wrote, though it is killed. So only after another boot, or in a directory
 //! that was restored, files may lack what the store keeps, and are made anew at the start of the dispatcher.
 
 use std::fs::{self, File};

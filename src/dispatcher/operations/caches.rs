@@ -10,7 +10,7 @@ impl Operations {
     /// cache one by one. And the bytes that all may have together, 0 if no dispatcher runs.
     pub(crate) fn caches(&self, selection: &Selection<'_>, limit: usize) -> Result<(Selected, u64), OperationError> {
         if let Some(caches) = &self.caches {
-            // What could not be committed is not told; a full disk is no reason to tell nothing.
+            // An entry that could not be committed is not told; a full disk is no reason to tell nothing.
             drop(caches.commit_tools());
         }
         let limit_bytes = self.caches.as_ref().map_or(0, Caches::limit);

@@ -86,7 +86,7 @@ struct Missing {
     pointer: Pointer,
     blob: Oid,
     path: String,
-    /// What is there in its place.
+    /// The content that is there in its place.
     wrong: Option<String>,
 }
 

@@ -105,7 +105,7 @@ mod tests {
         for url in ["https://h/x", "ssh://[::1]:22/x", "git@h:x.git", "../x", "/srv/x", "file:///srv/a::b", "../:x"] {
             assert_eq!(fault(url), None, "{url}");
         }
-        // What it is beside makes the last one the name of a program.
+        // The text before it makes the last one the name of a program.
         assert!(resolve("host:app", "../:x").is_err() && resolve("https://h/app", "../:x").is_ok());
         for path in ["", "/a", "../a", "a/../b", "a//b", ".", "a/.git", "a/.GIT/b", "a\nb"] {
             assert!(path_fault(path).is_some(), "{path}");

@@ -58,7 +58,7 @@ fn changed(path: &str) -> String {
 /// Files whose blobs are not known yet.
 pub(super) struct Hashing<'a> {
     pub(super) open: OpenFile<'a>,
-    /// Where copies of the files are kept; `None` to keep none.
+    /// The place for copies of the files; `None` to keep none.
     pub(super) copies: Option<&'a BlobCopies>,
     pub(super) cancelled: &'a Receiver<()>,
 }

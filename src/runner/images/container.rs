@@ -1,4 +1,4 @@
-//! What the containers of tasks and of services have in common: their names, their limits, their places, and the text
+//! The common parts of containers of tasks and of services: their names, their limits, their places, and the text
 //! of a container's whole life.
 
 use std::ffi::OsStr;

@@ -43,7 +43,7 @@ pub(crate) struct Sending {
     thread: Option<Thread<()>>,
 }
 
-/// What the thread and its owner share.
+/// The state that the thread and its owner share.
 #[derive(Debug, Default)]
 struct Counts {
     /// Entries that were not sent, or not taken.
