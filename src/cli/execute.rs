@@ -14,8 +14,9 @@ use std::time::Duration;
 use clap::Args;
 use crossbeam_channel::{Receiver, bounded};
 
+use super::image_flags::ImageFlags;
 use super::local_build::{Done, LocalBuild};
-use super::local_services::LocalServices;
+use super::local_services::{LocalContainers, LocalServices};
 use super::output::{bold, painted};
 use super::run_place::{Origin, Prepared, RunPlace};
 use super::task_output::pass_on;
@@ -72,18 +73,20 @@ pub(crate) struct ExecuteFlags {
     /// The work tree: its root, or any directory in it
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
-    /// Directory for clean trees [default: ~/.cache/surveil]
+    /// Directory for clean trees, and for files that tell which containers are in use [default: ~/.cache/surveil]
     #[arg(long, value_name = "DIR", env = "SURVEIL_WORK")]
     work: Option<PathBuf>,
     /// Time that processes have to end before they are killed
     #[arg(long, value_name = "TIME", default_value_t = super::quantity::Millis(defaults::GRACE_MS))]
     grace: super::quantity::Millis,
+    #[command(flatten)]
+    images: ImageFlags,
 }
 
 /// Runs the requested tasks.
 pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    let work = work_dir(flags.work.clone());
     let Prepared { place, tasks, settings, origin } = if flags.clean {
-        let work = work_dir(flags.work.clone());
         RunPlace::clean(&flags.dir, flags.commit.as_deref().unwrap_or("HEAD"), &work)?
     } else {
         RunPlace::as_it_is(&flags.dir)?
@@ -98,6 +101,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
         writes_to: None,
         written: None,
         joined: Vec::new(),
+        containers: LocalContainers::new(flags.images.clone(), work, program.clone()),
         supervisor: Supervisor::new(program, detect_isolation()),
         cancel,
         origin,
@@ -134,6 +138,7 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
 /// The place and the supervisor for the tasks of one run.
 struct LocalRun {
     supervisor: Supervisor,
+    containers: LocalContainers,
     /// Gets a message on Ctrl-C.
     cancel: Receiver<()>,
     place: RunPlace,
@@ -214,7 +219,7 @@ impl LocalRun {
         number: u32,
         out: &mut Output,
     ) -> Result<(Outcome, Option<String>), CliError> {
-        let offered = [&Ability::OF_PROGRAM[..], &[Ability::Limits]].concat();
+        let offered = [&Ability::OF_PROGRAM[..], &[Ability::Limits, Ability::ServiceImages]].concat();
         if let Some(ability) = Ability::missing_for(&task.recipe, &offered) {
             let what = ability.offer().unwrap_or(ability.word());
             let why = format!("`surveil run` offers no {what}, and a task is never run with less than it asks for");
@@ -238,9 +243,18 @@ impl LocalRun {
         let (mut changes, mut begun) = (Vec::new(), None);
         let root = self.place.directory();
         let env = self.environment(task, number, (root, &temporary), [&[]; 2]);
-        let mut services = LocalServices::start(&self.supervisor, &task.recipe, (&env, root, self.grace_ms), &secrets)?;
-        let is_ready = services.as_mut().map_or(Ok(true), |services| services.wait(&self.cancel))?;
-        while is_ready && let Some(command) = run.next(begun.map_or(0, |begun| clock::now().since(begun))) {
+        let (mut services, mut unready) = (None, None);
+        if !task.recipe.services.is_empty() {
+            let place = (&*env, root, self.grace_ms);
+            let with = (&mut self.containers, &self.cancel);
+            match LocalServices::start(&self.supervisor, &task.recipe, place, &secrets, with)? {
+                Ok(started) => unready = services.insert(started).wait(&self.cancel).err(),
+                Err(outcome) => unready = Some(outcome),
+            }
+        }
+        while unready.is_none()
+            && let Some(command) = run.next(begun.map_or(0, |begun| clock::now().since(begun)))
+        {
             begun = begun.or_else(|| Some(clock::now()));
             if let Some(heading) = run.heading() {
                 out.line(bold(format_args!("--> {heading}")))?;
@@ -273,9 +287,10 @@ impl LocalRun {
             run.ended(&command, outcome, duration_ms, 0..0);
         }
         self.outputs.insert(task.name.clone(), outputs);
-        let (mut outcome, steps) = run.finish();
+        let (outcome, steps) = run.finish();
+        let mut outcome = unready.unwrap_or(outcome);
         if let Some(services) = services {
-            outcome = services.end(&task.name, is_ready.then_some(outcome))?;
+            services.end(&task.name, &mut outcome)?;
         }
         self.temporary.clear();
         let mut lines = Vec::new();
@@ -413,7 +428,7 @@ fn judged(outcome: &Outcome, detail: Option<String>) -> (Ending, &'static str, S
         Outcome::CouldNotStart(why) => {
             (Ending::Errored(Box::new(ErrorReason::CouldNotStart { text: why.clone() })), "errored")
         }
-        // Nothing here loses an attempt: an error of this machine ends the command.
+        // On a runner the attempt would be lost, and tried on another one. Here there is only this machine.
         Outcome::Lost(why) => {
             (Ending::Errored(Box::new(ErrorReason::CouldNotStart { text: why.to_string() })), "errored")
         }

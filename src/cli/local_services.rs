@@ -5,17 +5,17 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, PipeReader, Read};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crossbeam_channel::Receiver;
 
+use super::image_flags::ImageFlags;
 use super::{CliError, Output};
-use crate::model::reason::ErrorReason;
-use crate::model::{Outcome, Recipe, Service, ServiceRecord};
-use crate::process::{Command, Limits, NestedSupervisor, Supervisor};
+use crate::model::{AttemptId, Outcome, Recipe, Service, ServiceRecord};
+use crate::process::{NestedSupervisor, Supervisor};
 use crate::runner::{
-    AttemptSecrets, Masker, NotReady, Port, RunningServices, ServiceBody, ServiceStart, environment_of_service,
-    last_lines, ports_of_services, program_of_service,
+    AttemptSecrets, ContainerTool, LocalTool, Masker, PreparedServices, ProgramPlace, StartedServices, last_lines,
+    tell_not_ready,
 };
 use crate::threads::{self, Thread};
 
@@ -23,96 +23,101 @@ use crate::threads::{self, Thread};
 const MAX_HELD_BYTES: usize = 16 * 1024;
 const CHUNK_BYTES: usize = 16 * 1024;
 
+/// The container tool of a run. It is looked for when the first task has a service in an image.
+pub(crate) struct LocalContainers {
+    flags: ImageFlags,
+    /// The directory for work.
+    work: PathBuf,
+    program: PathBuf,
+    found: Option<LocalTool>,
+}
+
+impl LocalContainers {
+    pub(crate) fn new(flags: ImageFlags, work: PathBuf, program: PathBuf) -> Self {
+        Self { flags, work, program, found: None }
+    }
+
+    /// Returns the tool, if a service of the recipe has an image.
+    fn tool_for(&mut self, recipe: &Recipe, cancel: &Receiver<()>) -> Result<Option<&ContainerTool>, CliError> {
+        if recipe.services.iter().all(|service| service.image.is_none()) {
+            return Ok(None);
+        }
+        let found = match self.found.take() {
+            Some(found) => found,
+            None => LocalTool::find(&self.flags.tools()?, &self.work, self.program.clone(), cancel)
+                .map_err(CliError::Usage)?,
+        };
+        Ok(Some(self.found.insert(found).containers()))
+    }
+}
+
 /// The services of an attempt.
 pub(crate) struct LocalServices {
-    running: RunningServices,
-    variables: Vec<(OsString, OsString)>,
-    records: Vec<ServiceRecord>,
+    started: StartedServices,
     /// Each ends with its service, and returns the end of its output.
     outputs: Vec<Thread<Result<Vec<u8>, CliError>>>,
 }
 
 impl LocalServices {
-    /// Starts the services of a recipe, with the environment of its attempt, in this directory. Returns `None` if there
-    /// are none.
+    /// Starts the services of a recipe, which has some, with the environment of its attempt, in this directory. Returns
+    /// the outcome of the attempt if a service cannot be started.
     pub(crate) fn start(
         supervisor: &Supervisor,
         recipe: &Recipe,
         (env, directory, grace_ms): (&[(OsString, OsString)], &Path, u64),
         secrets: &AttemptSecrets,
-    ) -> Result<Option<Self>, CliError> {
-        let services = &recipe.services;
-        if services.is_empty() {
-            return Ok(None);
-        }
-        let ports = services.iter().map(|_| Port::take()).collect::<Result<Vec<_>, _>>();
-        let ports = ports.map_err(CliError::machine("find a free port for a service"))?;
-        let variables = ports_of_services(services, &ports);
-        let nest = supervisor.nest(None, services.len() + 1)?;
-        let (mut starts, mut outputs, mut records) = (Vec::new(), Vec::new(), Vec::new());
-        for (service, port) in services.iter().zip(ports) {
+        (containers, cancel): (&mut LocalContainers, &Receiver<()>),
+    ) -> Result<Result<Self, Outcome>, CliError> {
+        let tool = containers.tool_for(recipe, cancel)?;
+        // No dispatcher has numbered this attempt.
+        let prepared = match PreparedServices::new((AttemptId(0), recipe, directory), tool, cancel) {
+            Ok(prepared) => prepared,
+            Err(outcome) => return Ok(Err(outcome)),
+        };
+        let nest = prepared.nested_commands().map(|count| supervisor.nest(None, count)).transpose()?;
+        let (mut files, mut outputs) = (Vec::new(), Vec::new());
+        for service in &recipe.services {
             let (reader, writer) = io::pipe().map_err(CliError::machine("make a pipe"))?;
             outputs.push(pass_lines_on(reader, service, secrets.masker())?);
-            let command = Command {
-                script: program_of_service(service),
-                directory: directory.to_owned(),
-                env: environment_of_service(service, &port, env.to_vec(), variables.clone()),
-                timeout_ms: 0,
-                grace_ms,
-                view: None,
-                limits: Limits::of(recipe),
-            };
-            let output = File::from(OwnedFd::from(writer));
-            let body = ServiceBody::Program(Box::new(command));
-            starts.push(ServiceStart { service: service.clone(), port, body, output });
-            records.push(ServiceRecord { name: service.name.clone(), ..ServiceRecord::default() });
+            files.push(File::from(OwnedFd::from(writer)));
         }
-        Ok(Some(Self { running: RunningServices::start(Some(nest), starts)?, variables, records, outputs }))
+        // A person at a terminal has the machine anyway.
+        let started = prepared.start(nest, &ProgramPlace { env, view: None, grace_ms }, files)?;
+        Ok(Ok(Self { started, outputs }))
     }
 
-    /// Waits until all are ready. Returns false if they never are; [`Self::end`] tells why.
-    pub(crate) fn wait(&mut self, cancel: &Receiver<()>) -> Result<bool, CliError> {
-        let (ready, waited) = self.running.wait(cancel);
-        for (record, ready_ms) in self.records.iter_mut().zip(ready) {
-            record.ready_ms = Some(ready_ms);
-        }
-        match waited {
-            Ok(()) => return Ok(true),
-            Err(NotReady::Cancelled) => {}
-            Err(NotReady::Lost(error)) => return Err(error.into()),
-            Err(NotReady::Failed(at, failure)) => self.records[at].failure = Some(failure),
-        }
-        Ok(false)
+    /// Waits until all are ready. Returns the outcome of an attempt for which they are not: the text of one that could
+    /// not start is told by [`Self::end`].
+    pub(crate) fn wait(&mut self, cancel: &Receiver<()>) -> Result<(), Outcome> {
+        self.started.wait(cancel)
     }
 
     /// The variables with the ports.
     pub(crate) fn variables(&self) -> &[(OsString, OsString)] {
-        &self.variables
+        self.started.variables()
     }
 
-    /// The supervisor for the task.
+    /// The supervisor for the task, if a service is a program.
     pub(crate) fn beside(&mut self) -> Option<&mut NestedSupervisor> {
-        self.running.beside()
+        self.started.beside()
     }
 
-    /// Ends the services of an attempt with this outcome; `None` if it was not started, because they were not ready.
-    /// Returns the outcome, and tells which services ended before the task did.
-    pub(crate) fn end(self, task: &str, outcome: Option<Outcome>) -> Result<Outcome, CliError> {
-        let Self { running, mut records, outputs, .. } = self;
-        let failures = running.end(outcome.as_ref().is_some_and(|outcome| *outcome != Outcome::Cancelled))?;
-        for ((record, failure), output) in records.iter_mut().zip(failures).zip(outputs) {
-            record.failure = record.failure.take().or(failure);
+    /// Ends the services of an attempt with this outcome, and completes the outcome. Tells which services ended before
+    /// the task did.
+    pub(crate) fn end(self, task: &str, outcome: &mut Outcome) -> Result<(), CliError> {
+        let Self { started, outputs } = self;
+        let mut records = started.end(outcome);
+        for (record, output) in records.iter_mut().zip(outputs) {
             let end = output.join().map_err(|_| CliError::Panicked("copying of output"))??;
             record.last_lines = last_lines(&end);
         }
-        let not_ready = || ErrorReason::of_services(&records).map(|reason| Outcome::CouldNotStart(reason.to_string()));
-        let outcome = outcome.or_else(not_ready).unwrap_or(Outcome::Cancelled);
+        tell_not_ready(outcome, &records);
         for ServiceRecord { name, failure, .. } in records.iter().filter(|record| record.ready_ms.is_some()) {
             if let Some(failure) = failure {
                 log::warn!("{task}: the service {name} {failure} before the task did");
             }
         }
-        Ok(outcome)
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@
 mod arguments;
 mod authority;
 mod flags;
+mod image_flags;
 mod implicit_observer;
 
 mod dispatcher;

@@ -6,11 +6,12 @@ use clap::Args;
 use crossbeam_channel::Receiver;
 
 use super::flags::DispatchFlags;
+use super::image_flags::ImageFlags;
 use super::join::{JoinFlags, Membership, Newcomer};
 use super::quantity::{Bytes, Millis};
 use super::typed_place::holder;
 use super::{CliError, ExitCode, interrupt};
-use crate::config::{ImageTools, RunnerSettings, default_runner_name, defaults, own_facts, work_dir};
+use crate::config::{RunnerSettings, default_runner_name, defaults, own_facts, work_dir};
 use crate::model::{Address, Label, RunnerName, SpawnId, TierRange};
 use crate::protocol::hello::Role;
 use crate::protocol::limits::{MAX_LABELS, MAX_SLOTS};
@@ -66,13 +67,8 @@ pub(crate) struct RunnerFlags {
     #[arg(long = "label", value_name = "LABEL", value_parser = Label::new, help_heading = "Capabilities")]
     pub(crate) labels: Vec<Label>,
 
-    /// Tool for tasks with a container image: podman, docker, apptainer, one of the templates' file, or none
-    /// [default: the first that is found]
-    #[arg(long, value_name = "TOOL", help_heading = "Capabilities")]
-    pub(crate) image_tool: Option<String>,
-    /// File with the commands of container tools [default: ~/.config/surveil/images.toml, if it is there]
-    #[arg(long, value_name = "FILE", help_heading = "Capabilities")]
-    pub(crate) image_templates: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Capabilities")]
+    pub(crate) images: ImageFlags,
 
     /// Least and most isolation to offer: TIER or LEAST..MOST of shared, guarded, sealed [default: all that can be]
     #[arg(long, value_name = "TIERS", value_parser = tiers, help_heading = "Limits")]
@@ -145,9 +141,8 @@ impl RunnerFlags {
         if self.labels.len() > most {
             return Err(CliError::Usage(format!("at most {most} labels are allowed")));
         }
-        let images = ImageTools::read(self.image_tool.as_deref(), self.image_templates.as_deref());
         Ok(RunnerSettings {
-            images: images.map_err(CliError::Usage)?,
+            images: self.images.tools()?,
             name,
             token,
             pins,

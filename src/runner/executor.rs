@@ -15,6 +15,9 @@ pub(super) type Execute =
 /// Makes an executor.
 pub(super) type MakeExecutor = Arc<dyn Fn(&Layout) -> Box<Execute> + Send + Sync>;
 
+/// Makes an executor of processes of a container tool.
+pub(super) type MakeTool = Arc<dyn Fn() -> Box<Execute> + Send + Sync>;
+
 /// The makers of a runner's executors.
 pub(super) struct Executors {
     /// For the tasks of a slot.

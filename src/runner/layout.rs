@@ -269,7 +269,7 @@ pub(super) fn make_directory(path: &Path) -> io::Result<bool> {
 }
 
 /// Whether the file is the one at that path.
-fn is_at(file: &File, path: &Path) -> bool {
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
     is_same(file, rustix::fs::stat(path))
 }
 

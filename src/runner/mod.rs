@@ -74,14 +74,12 @@ use crossbeam_channel::Receiver;
 pub use blobs::HandOver;
 pub use environment::{AttemptFacts, AttemptPlaces, attempt_environment, inherited};
 pub use error::RunnerError;
+pub use images::{ContainerTool, LocalTool};
 pub use masking::Masker;
 pub use output_file::{OutputFile, VARIABLE as OUTPUT_FILE};
 pub use own_temporary::OwnTemporary;
 pub use secrets::{AttemptSecrets, SecretValues};
-pub use services::{
-    NotReady, Port, RunningServices, ServiceBody, ServiceStart, environment_of_service, last_lines, ports_of_services,
-    program_of_service,
-};
+pub use services::{PreparedServices, ProgramPlace, StartedServices, last_lines, tell_not_ready};
 pub use step_env::{StepEnv, set_all, step_environment};
 pub use steps::{NextCommand, StepRun, outcome_of};
 pub use tool_cache::{GO_ADDRESS, serve_go};

@@ -180,11 +180,10 @@ impl Slotted {
             let other = || format!("could not make the attempt's temporary directory: {error}").into();
             Outcome::Lost(if is_full { LossReason::disk_full() } else { other() })
         })?;
-        let images = self.common.images.as_ref();
-        let (make, layout) = (&self.common.executors.tools, &self.common.layout);
+        let tool = &self.common.container_tool();
         let temporary = &directories.temporary;
-        let objects = &layout.objects(&assignment.repo);
-        let means = ImageMeans { images, attempt, tree: &tree, objects, temporary, make, layout };
+        let objects = &self.common.layout.objects(&assignment.repo);
+        let means = ImageMeans { tool, attempt, tree: &tree, objects, temporary };
         let image = ImageRun::prepare(&assignment.recipe, means, &work.cancelled);
         let image = image.inspect_err(|outcome| self.count_loss(attempt, outcome))?;
         let spool = Arc::new(Spool::new(self.common.layout.spool(&StreamId::log(attempt))));

@@ -11,7 +11,7 @@ use super::assignment::{Assignment, AttemptResult, HeldSource};
 use super::blobs::{ArtifactLimits, LineWanted};
 use super::executor::Executors;
 use super::guard::AttemptGuard;
-use super::images::Images;
+use super::images::{ContainerTool, Images};
 use super::layout::Layout;
 use super::routes::Piece;
 use super::shared_repos::SharedRepos;
@@ -50,6 +50,12 @@ pub(super) struct Common {
 }
 
 impl Common {
+    /// Returns the container tool with the executor of its processes.
+    pub(super) fn container_tool(&self) -> ContainerTool {
+        let (make, layout) = (self.executors.tools.clone(), self.layout.clone());
+        ContainerTool::new(self.images.clone(), Arc::new(move || make(&layout)))
+    }
+
     /// Whether the disk has room for an attempt.
     pub(super) fn check_disk(&self) -> Result<(), Outcome> {
         let min_free = self.min_free;

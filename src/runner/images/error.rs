@@ -9,10 +9,12 @@ use super::calls::CallError;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ImageError {
     #[error(
-        "the task wants the image {image}, and this runner has no container tool: install podman, docker or apptainer"
+        "the task wants the image {image}, and this machine has no container tool: install podman, docker or apptainer"
     )]
     NoTool { image: String },
-    #[error("the image {image} is not on this runner, and the task fetches none (pull = \"never\")")]
+    #[error("this machine has no container tool for the image {image} of the service: install podman or docker")]
+    NoToolOfServices { image: String },
+    #[error("the image {image} is not on this machine, and the task fetches none (pull = \"never\")")]
     NotHere { image: String },
     #[error("{tool} could not fetch the image {image}: {message}")]
     Pull { tool: String, image: String, message: String },
@@ -33,7 +35,7 @@ pub(super) enum ImageError {
     #[error("the service has a `port`, and the command `service` of {tool} has no {{publish}}")]
     NoPublishing { tool: String },
     #[error(
-        "{tool} did not start the image {image} of the service {service} (exit code 125): its message is in the log of \
+        "{tool} did not start the image {image} of the service {service} (exit code 125): its message is in the output of \
          the service"
     )]
     ServiceNotStarted { tool: String, image: String, service: String },

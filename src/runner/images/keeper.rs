@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
@@ -14,8 +13,7 @@ use rustix::fs::{CWD, FileType, MemfdFlags, Mode, OFlags};
 
 use crate::clock;
 use crate::process::{Command, Ended, ProcessError, ProgressCallbacks};
-use crate::runner::executor::MakeExecutor;
-use crate::runner::layout::Layout;
+use crate::runner::executor::MakeTool;
 use crate::threads::{self, Thread};
 
 /// Length of one round of waiting for the container.
@@ -44,8 +42,7 @@ impl Keeper {
     pub(super) fn start(
         command: Command,
         ready: &Path,
-        make: &MakeExecutor,
-        layout: Arc<Layout>,
+        make: &MakeTool,
         cancel: &Receiver<()>,
         patience: Duration,
     ) -> Result<Self, KeeperError> {
@@ -57,7 +54,7 @@ impl Keeper {
         let (over, ended) = bounded(1);
         let make = make.clone();
         let thread = threads::spawn("image-keeper", move || {
-            let mut executor = make(&layout);
+            let mut executor = make();
             drop(over.send(executor(&command, shared, &stopped, ProgressCallbacks::default())));
         });
         let keeper = Self { _cancel: stop, ended, output, _thread: thread.map_err(KeeperError::Io)? };

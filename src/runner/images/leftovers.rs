@@ -29,17 +29,20 @@ impl Leftovers {
         let images = Arc::new(images);
         let own = images.clone();
         let thread = threads::spawn("image-leftover", move || {
-            remove_all(&own, &cancelled);
+            remove_all(&own, &own.instance, "an earlier process of this runner", &cancelled);
             drop::<Sender<()>>(removing);
         })?;
         Ok((Self { _cancel: cancel, _thread: thread }, images))
     }
 }
 
-fn remove_all(images: &Images, cancel: &Receiver<()>) {
+/// Removes the containers with this label, which `whose` process left.
+pub(super) fn remove_all(images: &Images, instance: &str, whose: &str, cancel: &Receiver<()>) {
     let tool = &images.tool;
     let Some(list) = &tool.list else { return };
-    let names = match call(&fill(list, &images.values()), &images.env, images.answer, cancel) {
+    let mut values = images.values();
+    values.set("instance", instance);
+    let names = match call(&fill(list, &values), &images.env, images.answer, cancel) {
         Ok(called) if called.succeeded() => called.output,
         Ok(called) => return log::warn!("{} could not list containers: {}", tool.name, message(&called)),
         Err(CallError::Cancelled) => return,
@@ -47,7 +50,7 @@ fn remove_all(images: &Images, cancel: &Receiver<()>) {
     };
     for name in names.split_whitespace() {
         if images.remove_unless(name, images.answer, cancel) {
-            log::info!("removed the container {name}, which an earlier process of this runner left");
+            log::info!("removed the container {name}, which {whose} left");
         }
     }
 }

@@ -14,27 +14,23 @@ use super::control::{Control, Told, signal_all};
 use super::error::ImageError;
 use super::fill::{Values, fill};
 use super::keeper::{Keeper, KeeperError};
-use super::tool::{Found, Images};
+use super::tool::{ContainerTool, Found, Images};
 use super::watch::{Cause, Watch};
 use crate::config::{TemplateWord, placeholders};
 use crate::error_chain::chain;
 use crate::model::{AttemptId, ExecutionRecord, Outcome, Recipe, Script, Tier};
 use crate::process::{Command, Ended, Exit, ProcessError, ProgressCallbacks};
-use crate::runner::executor::{Execute, MakeExecutor};
-use crate::runner::layout::Layout;
+use crate::runner::executor::{Execute, MakeTool};
 use crate::threads;
 
 /// The places and the means of one attempt.
 pub(crate) struct ImageMeans<'a> {
-    pub(crate) images: Option<&'a Arc<Images>>,
+    pub(crate) tool: &'a ContainerTool,
     pub(crate) attempt: AttemptId,
     pub(crate) tree: &'a Path,
     /// The objects of the repository, which the task's git reads.
     pub(crate) objects: &'a Path,
     pub(crate) temporary: &'a Path,
-    /// Makes the executor of the tool's process. It must be one that sees the tool's pids as the machine does.
-    pub(crate) make: &'a MakeExecutor,
-    pub(crate) layout: &'a Arc<Layout>,
 }
 
 /// An attempt whose commands are executed in an image.
@@ -51,8 +47,7 @@ pub(crate) struct ImageRun {
     /// The container of all commands, and its name.
     kept: Option<(String, Keeper)>,
     executor: Box<Execute>,
-    make: MakeExecutor,
-    layout: Arc<Layout>,
+    make: MakeTool,
     /// Declared last, so that it is removed when no container uses it.
     control: Arc<Control>,
 }
@@ -74,8 +69,8 @@ impl ImageRun {
     }
 
     fn new(recipe: &Recipe, image: &str, means: ImageMeans<'_>, cancel: &Receiver<()>) -> Result<Self, ImageError> {
-        let ImageMeans { images, attempt, tree, objects, temporary, make, layout } = means;
-        let images = images.ok_or_else(|| ImageError::NoTool { image: image.into() })?.clone();
+        let ImageMeans { tool: ContainerTool { images, make }, attempt, tree, objects, temporary } = means;
+        let images = images.clone().ok_or_else(|| ImageError::NoTool { image: image.into() })?;
         let found = images.image(image, recipe.pull, cancel)?;
         let prepare = |source| ImageError::Prepare { image: image.into(), source };
         let control = Arc::new(Control::make(temporary).map_err(prepare)?);
@@ -103,9 +98,8 @@ impl ImageRun {
             attempt,
             keeps,
             kept: None,
-            executor: make(layout),
+            executor: make(),
             make: make.clone(),
-            layout: layout.clone(),
             control,
             images,
         })
@@ -299,7 +293,7 @@ impl ImageRun {
         let life = life_of_container(&self.images, &self.images.tool.run, &self.values);
         let command = tool_command(&self.images, life);
         let ready = self.control.ready();
-        let keeper = Keeper::start(command, &ready, &self.make, self.layout.clone(), cancel, self.images.answer);
+        let keeper = Keeper::start(command, &ready, &self.make, cancel, self.images.answer);
         let tool = || self.images.tool.name.clone();
         let keeper = keeper.map_err(|error| {
             self.images.remove(&name, self.images.answer);

@@ -15,14 +15,13 @@ use super::container::{bindable, life_of_container, new_name, set_limits, tool_c
 use super::control::quoted;
 use super::error::ImageError;
 use super::fill::{Values, fill};
-use super::tool::{Found, Images};
+use super::tool::{ContainerTool, Found, Images};
 use super::watch::REMOVAL;
 use crate::config::{Template, TemplateWord, placeholders};
 use crate::error_chain::chain;
 use crate::model::{AttemptId, Outcome, PORT_VARIABLE, Recipe, Script, Service, ServiceImage};
 use crate::process::{Ended, Exit, ProcessError, ProgressCallbacks};
-use crate::runner::executor::MakeExecutor;
-use crate::runner::layout::Layout;
+use crate::runner::executor::MakeTool;
 
 /// The exit code with which a tool says that it started no container.
 const NO_CONTAINER: i32 = 125;
@@ -33,13 +32,10 @@ const CONNECT: Duration = Duration::from_secs(1);
 
 /// The facts of an attempt that the containers of its services need.
 pub(crate) struct ServiceMeans<'a> {
-    pub(crate) images: Option<&'a Arc<Images>>,
+    pub(crate) tool: Option<&'a ContainerTool>,
     pub(crate) attempt: AttemptId,
     pub(crate) recipe: &'a Recipe,
     pub(crate) tree: &'a Path,
-    /// Makes the executor of the tool's process, as for the container of a task.
-    pub(crate) make: &'a MakeExecutor,
-    pub(crate) layout: &'a Arc<Layout>,
     /// The variables with the ports of all services.
     pub(crate) ports: &'a [(String, String)],
 }
@@ -60,8 +56,7 @@ pub(crate) struct ServiceContainer {
     port: u16,
     /// The port in the container, if that has a network of its own.
     inner_port: Option<u16>,
-    make: MakeExecutor,
-    layout: Arc<Layout>,
+    make: MakeTool,
     /// Whether the tool may have a container of this name.
     is_there: AtomicBool,
 }
@@ -95,8 +90,9 @@ impl ServiceContainer {
         means: &ServiceMeans<'_>,
         cancel: &Receiver<()>,
     ) -> Result<Self, ImageError> {
-        let ServiceMeans { images, attempt, recipe, tree, make, layout, ports } = *means;
-        let images = images.ok_or_else(|| ImageError::NoTool { image: image.name.clone() })?.clone();
+        let ServiceMeans { tool, attempt, recipe, tree, ports } = *means;
+        let found = tool.and_then(|ContainerTool { images, make }| Some((images.clone()?, make)));
+        let (images, make) = found.ok_or_else(|| ImageError::NoToolOfServices { image: image.name.clone() })?;
         let template = service_template(&images)?;
         let publishes =
             template.iter().flat_map(TemplateWord::words).any(|it| placeholders(it).any(|it| it == "publish"));
@@ -143,7 +139,6 @@ impl ServiceContainer {
             port,
             inner_port: image.port,
             make: make.clone(),
-            layout: layout.clone(),
             is_there: AtomicBool::new(false),
         })
     }
@@ -159,7 +154,7 @@ impl ServiceContainer {
         let template = service_template(&self.images).map_err(|error| ProcessError::Container(chain(&error)))?;
         let command = tool_command(&self.images, life_of_container(&self.images, template, &self.values));
         self.is_there.store(true, Ordering::Relaxed);
-        let ended = (self.make)(&self.layout)(&command, output, stop, ProgressCallbacks::default());
+        let ended = (self.make)()(&command, output, stop, ProgressCallbacks::default());
         // The text of a container's life ends with its removal.
         if matches!(&ended, Ok(Ended { exit: Exit::Code(_), .. })) {
             self.is_there.store(false, Ordering::Relaxed);

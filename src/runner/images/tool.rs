@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, never};
@@ -16,7 +16,7 @@ use super::gone::Gone;
 use crate::config::{ImageTool, ImageTools, Template, TemplateWord, program_in};
 use crate::error_chain::chain;
 use crate::model::{Ability, Pull};
-use crate::runner::layout::Layout;
+use crate::runner::executor::MakeTool;
 use crate::threads;
 
 /// Time for a tool's short answers. A tool whose daemon hangs must not keep a slot.
@@ -58,8 +58,8 @@ const PASSED_PREFIXES: [&str; 6] = ["DOCKER_", "CONTAINER_", "CONTAINERS_", "POD
 #[derive(Debug)]
 pub(crate) struct Images {
     pub(super) tool: ImageTool,
-    /// The value of the label of this runner's containers.
-    instance: String,
+    /// The value of the label of this process's containers, which the next process in its place has, too.
+    pub(super) instance: String,
     /// The directory for images that are files.
     files: PathBuf,
     /// The variables of the runner that the tool gets.
@@ -74,6 +74,21 @@ pub(crate) struct Images {
     pub(super) leftovers: Gone,
 }
 
+/// A container tool with the executor of its processes: the means for containers of attempts.
+#[derive(Clone)]
+pub struct ContainerTool {
+    /// `None` if this machine has no tool.
+    pub(super) images: Option<Arc<Images>>,
+    /// Makes the executor of the tool's processes. It must be one that sees the tool's pids as the machine does.
+    pub(super) make: MakeTool,
+}
+
+impl ContainerTool {
+    pub(crate) fn new(images: Option<Arc<Images>>, make: MakeTool) -> Self {
+        Self { images, make }
+    }
+}
+
 /// An image that is on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
@@ -86,14 +101,14 @@ pub(super) struct Found {
 impl Images {
     /// Returns the first of the tools that can be used here. If the operator named it, its absence is an error, whose
     /// text is for people.
-    pub(crate) fn find(tools: &ImageTools, layout: &Layout) -> Result<Option<Self>, String> {
+    pub(crate) fn find(tools: &ImageTools, instance: &str, files: PathBuf) -> Result<Option<Self>, String> {
         let env: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| is_passed(name)).collect();
         let path = env.iter().find(|(name, _)| name == "PATH").map_or(OsStr::new(""), |(_, path)| path);
         for tool in &tools.tools {
             let images = Self {
                 tool: tool.clone(),
-                instance: layout.root().display().to_string(),
-                files: layout.images(),
+                instance: instance.to_owned(),
+                files: files.clone(),
                 env: env.clone(),
                 run_env: env.iter().filter(|(name, _)| !is_proxy(name)).cloned().collect(),
                 answer: ANSWER,
@@ -162,7 +177,7 @@ impl Images {
                 Err(error) => why = chain(&error),
             }
         }
-        log::warn!("could not remove the container {name}; the next start of this runner tries it again: {why}");
+        log::warn!("could not remove the container {name}; the next start tries it again: {why}");
         false
     }
 

@@ -18,11 +18,11 @@ const TRIES: usize = 200;
 
 /// A port that no other service of this process gets, until it is dropped.
 #[derive(Debug)]
-pub struct Port(u16);
+pub(super) struct Port(u16);
 
 impl Port {
     /// Takes a port on which nobody listens now.
-    pub fn take() -> io::Result<Self> {
+    pub(super) fn take() -> io::Result<Self> {
         // Those that are taken already stay bound meanwhile, so that the kernel finds others.
         let mut bound = Vec::new();
         for _ in 0..TRIES {
@@ -37,8 +37,7 @@ impl Port {
     }
 
     /// The number.
-    #[must_use]
-    pub fn number(&self) -> u16 {
+    pub(super) fn number(&self) -> u16 {
         self.0
     }
 }
@@ -50,8 +49,7 @@ impl Drop for Port {
 }
 
 /// Returns the variables in which all commands of an attempt have the ports of its services.
-#[must_use]
-pub fn ports_of_services(services: &[Service], ports: &[Port]) -> Vec<(OsString, OsString)> {
+pub(super) fn ports_of_services(services: &[Service], ports: &[Port]) -> Vec<(OsString, OsString)> {
     let variable = |(service, port): (&Service, &Port)| (service.variable().into(), port.number().to_string().into());
     services.iter().zip(ports).map(variable).collect()
 }

@@ -29,30 +29,30 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const MAX_LINE_CHARS: usize = 200;
 
 /// A service to start.
-pub struct ServiceStart {
-    pub service: Service,
-    pub port: Port,
-    pub body: ServiceBody,
+pub(super) struct ServiceStart {
+    pub(super) service: Service,
+    pub(super) port: Port,
+    pub(super) body: ServiceBody,
     /// The output of the service.
-    pub output: File,
+    pub(super) output: File,
 }
 
 /// The means by which a service is executed.
 #[derive(Clone)]
-pub enum ServiceBody {
+pub(super) enum ServiceBody {
     /// A program of this machine. The command of its `ready` differs from its own in script and time only.
     Program(Box<Command>),
     /// A container of an image.
     Container(Container),
 }
 
-/// The container of a service, which only a slot can make.
+/// The container of a service.
 #[derive(Clone)]
-pub struct Container(pub(super) Arc<ServiceContainer>);
+pub(super) struct Container(pub(super) Arc<ServiceContainer>);
 
 /// Why the services of an attempt are not ready.
 #[derive(Debug)]
-pub enum NotReady {
+pub(super) enum NotReady {
     /// The attempt was cancelled.
     Cancelled,
     /// The service at this place has failed.
@@ -62,7 +62,7 @@ pub enum NotReady {
 }
 
 /// The services of one attempt, and the supervisor for its task beside them.
-pub struct RunningServices {
+pub(super) struct RunningServices {
     /// `None` if no service is a program.
     nest: Option<Nest>,
     /// Executes the tries of `ready` of programs, and then the task.
@@ -86,7 +86,10 @@ struct Running {
 impl RunningServices {
     /// Starts all services. The nest has a supervisor for each that is a program, and one more; there is none if no
     /// service is a program.
-    pub fn start(nest: Option<(Nest, Vec<NestedSupervisor>)>, starts: Vec<ServiceStart>) -> Result<Self, ProcessError> {
+    pub(super) fn start(
+        nest: Option<(Nest, Vec<NestedSupervisor>)>,
+        starts: Vec<ServiceStart>,
+    ) -> Result<Self, ProcessError> {
         let (nest, mut nested) = nest.unzip();
         let mut next = || nested.as_mut().and_then(Vec::pop);
         let beside = next();
@@ -116,13 +119,13 @@ impl RunningServices {
     }
 
     /// The supervisor for a task that is a program, if a service is one: else nothing is to be beside it.
-    pub fn beside(&mut self) -> Option<&mut NestedSupervisor> {
+    pub(super) fn beside(&mut self) -> Option<&mut NestedSupervisor> {
         self.beside.as_mut()
     }
 
     /// Waits until all services are ready. Returns the time after which each was, in milliseconds. A message on
     /// `cancel` ends the wait.
-    pub fn wait(&mut self, cancel: &Receiver<()>) -> (Vec<u64>, Result<(), NotReady>) {
+    pub(super) fn wait(&mut self, cancel: &Receiver<()>) -> (Vec<u64>, Result<(), NotReady>) {
         let mut ready = Vec::with_capacity(self.running.len());
         for at in 0..self.running.len() {
             if let Err(why) = self.wait_for(at, cancel) {
@@ -224,7 +227,7 @@ impl RunningServices {
 
     /// Ends all services: programs with TERM first if `gently`, containers at once. Returns the failure of each that
     /// had ended by itself, when nothing of them is left.
-    pub fn end(self, gently: bool) -> Result<Vec<Option<ServiceFailure>>, ProcessError> {
+    pub(super) fn end(self, gently: bool) -> Result<Vec<Option<ServiceFailure>>, ProcessError> {
         let Self { nest, beside, running, .. } = self;
         drop(beside);
         let failures = running.iter().map(|it| it.ended.try_recv().ok().and_then(Result::ok)).collect::<Vec<_>>();

@@ -5,6 +5,7 @@
 //! of the test's own.
 
 mod artifacts;
+mod local;
 mod services;
 mod stand_in;
 
@@ -232,7 +233,7 @@ fn a_task_in_an_image_ends_as_its_own_commands_do() {
     assert!(log("other").ends_with("\n0\n"), "the image's user is not asked for");
     let why = |task: &str| world.surveil(&["why", &format!("{}/{task}", build.build)]).ok();
     assert_eq!(outcomes(&build, "missing"), ["lost", "lost"]);
-    assert!(why("missing").contains("the image localhost/no-such:1 is not on this runner"), "{}", why("missing"));
+    assert!(why("missing").contains("the image localhost/no-such:1 is not on this machine"), "{}", why("missing"));
     assert_eq!(outcomes(&build, "no-shell"), ["lost", "lost"]);
     assert!(why("no-shell").contains("an image needs a program /bin/sh"), "{}", why("no-shell"));
     for tree in fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()) {

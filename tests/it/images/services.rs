@@ -9,17 +9,17 @@ use crate::harness::{World, job, until};
 const OWN: &str = "own:1";
 
 /// A program of the machine that listens on `$PORT`.
-const PROGRAM: &str = "[service.web]\nrun = 'exec git daemon --reuseaddr --listen=127.0.0.1 --port=$PORT --export-all --base-path=\"$PWD\"'\n";
+pub(super) const PROGRAM: &str = "[service.web]\nrun = 'exec git daemon --reuseaddr --listen=127.0.0.1 --port=$PORT --export-all --base-path=\"$PWD\"'\n";
 
 /// A service of the tests' image that answers with this word.
-fn answering(name: &str, word: &str, more: &str) -> String {
+pub(super) fn answering(name: &str, word: &str, more: &str) -> String {
     format!(
         "[service.{name}]\nimage = \"{IMAGE}\"\nrun = '''echo \"{word} on $PORT\"; exec nc -ll -p $PORT -e echo {word}'''\n{more}"
     )
 }
 
 /// A command that prints the answer of a service, by the `nc` of the machine or of an image.
-fn ask(nc: &str, service: &str) -> String {
+pub(super) fn ask(nc: &str, service: &str) -> String {
     format!("{nc} -w 10 127.0.0.1 $SURVEIL_SERVICE_{service}_PORT </dev/null")
 }
 
@@ -35,7 +35,7 @@ impl Podman {
     }
 
     /// The command lines of podman, and of its helpers, for this store.
-    fn processes(&self) -> Vec<String> {
+    pub(super) fn processes(&self) -> Vec<String> {
         let store = self.store.path().to_str().unwrap();
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
         let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
@@ -98,8 +98,10 @@ fn services_in_images_are_ready_before_their_task_and_end_with_it() {
         { "name": "db", "image": OWN }, { "name": "mq", "image": IMAGE }, { "name": "web", "image": null }
     ]);
     assert_eq!(plan["tasks"][0]["services"], services);
-    let refused = world.surveil_in(&repository.path, &["run", "program"]).with_code(3);
-    assert!(refused.contains("`surveil run` offers no services in container images"), "{refused}");
+
+    // A task with an image asks for an isolation that `surveil run` does not offer.
+    let refused = world.surveil_in(&repository.path, &["run", "image"]).with_code(3);
+    assert!(refused.contains("`surveil run` offers no container images (`image`)"), "{refused}");
 }
 
 /// Two attempts at once, each with a service that listens on the same port in its container.
@@ -183,7 +185,7 @@ fn a_service_in_an_image_that_is_never_ready_is_told_apart() {
     assert!(shown.contains("service deaf in podman, sha256:"), "{shown}");
     assert_eq!(outcomes(&build, "t-none"), ["lost", "lost"], "another runner may have the image");
     let why = world.surveil(&["why", "latest/t-none"]).ok();
-    assert!(why.contains("service none: the image localhost/no-such:1 is not on this runner"), "{why}");
+    assert!(why.contains("service none: the image localhost/no-such:1 is not on this machine"), "{why}");
     assert_eq!(begun.lines(), Vec::<String>::new(), "no task was started");
     assert_eq!(logs(world, "t-dies", "dies"), "one\nthe disk is bad\nsurveil: the service ended with exit code 3\n");
     podman.has_no_containers();
