@@ -73,7 +73,7 @@ pub(super) fn open(path: &Path, pointer: Pointer) -> Result<(File, Stamp), Fault
 }
 
 /// Verifies an object that was opened, and returns the id that it has as a blob.
-pub(super) fn verify(file: File, pointer: Pointer, format: ObjectFormat) -> Result<Oid, Fault> {
+pub(super) fn verify(file: impl Read, pointer: Pointer, format: ObjectFormat) -> Result<Oid, Fault> {
     let mut sha256 = Sha256::new();
     let mut hash = blob_hash(format, pointer.size);
     let read = read_pieces(file, pointer.size, &mut |piece| {
@@ -155,8 +155,8 @@ fn open_regular(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
 }
 
-/// Reads exactly as many bytes as the file should have.
-fn read_pieces(mut file: File, size: u64, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+/// Reads exactly as many bytes as the file should have, in pieces of at most [`PIECE_BYTES`].
+fn read_pieces(mut file: impl Read, size: u64, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut piece = vec![0; PIECE_BYTES];
     let mut left = size;
     loop {
@@ -172,6 +172,47 @@ fn read_pieces(mut file: File, size: u64, take: &mut dyn FnMut(&[u8]) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An object that exists nowhere as a whole: these bytes again and again.
+    struct Endless {
+        left: u64,
+        /// The most bytes that were asked for at once.
+        most: usize,
+    }
+
+    impl Read for &mut Endless {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.most = self.most.max(into.len());
+            // Pieces of odd lengths, as a file on a network may give them.
+            let count = into.len().min(99_991).min(usize::try_from(self.left).unwrap());
+            into[..count].fill(b'x');
+            self.left -= count as u64;
+            Ok(count)
+        }
+    }
+
+    /// Sabotage tried: the file is read to its end before it is hashed.
+    #[test]
+    fn an_object_of_any_size_is_verified_in_small_pieces() {
+        let size = 64 << 20;
+        let mut sha256 = Sha256::new();
+        let mut id = blob_hash(ObjectFormat::Sha1, size);
+        let mebibyte = vec![b'x'; 1 << 20];
+        for _ in 0..64 {
+            sha256.update(&mebibyte);
+            id.update(&mebibyte);
+        }
+        let id = id.finish();
+        let pointer = Pointer { oid: LfsId(sha256.finalize().into()), size };
+        let verified = |size: u64| {
+            let mut object = Endless { left: size, most: 0 };
+            let verified = verify(&mut object, pointer, ObjectFormat::Sha1);
+            assert!(object.most <= PIECE_BYTES, "{} bytes at once", object.most);
+            verified.ok()
+        };
+        assert_eq!(verified(size), Some(id));
+        assert_eq!([verified(size - 1), verified(size + 1)], [None, None]);
+    }
 
     #[test]
     fn the_oldest_fetched_objects_go_first_and_never_those_of_the_commit() {

@@ -14,17 +14,21 @@ pub(crate) struct Usage {
 }
 
 impl World {
+    /// This command, started by a shell after these words, such as `ulimit -n 64`.
+    pub(crate) fn limited(&self, limit: &str, command: &Command) -> Command {
+        let mut limited = self.sealed("sh");
+        limited.envs(command.get_envs().map(|(name, value)| (name, value.unwrap())));
+        limited.arg("-c").arg(format!("{limit} && exec \"$0\" \"$@\"")).arg(command.get_program());
+        limited.args(command.get_args());
+        limited
+    }
+
     /// A dispatcher that a shell starts after these words, such as `ulimit -n 64`.
     pub(crate) fn limited_dispatcher(&self, limit: &str, more: &[&str]) -> Process {
-        let mut command: Command = self.command(&[]);
-        let surveil = command.get_program().to_owned();
-        let environment: Vec<_> =
-            command.get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned())).collect();
+        let mut command = self.command(&["dispatcher"]);
         let (host, port) = self.listening();
-        command = self.sealed("sh");
-        command.envs(environment).arg("-c").arg(format!("{limit} && exec \"$0\" \"$@\"")).arg(surveil);
-        command.args(["dispatcher", &format!("--host={host}"), &format!("--port={port}"), "--spawn=0"]).args(more);
-        let dispatcher = self.start_command("dispatcher", command);
+        command.args([&format!("--host={host}"), &format!("--port={port}"), "--spawn=0"]).args(more);
+        let dispatcher = self.start_command("dispatcher", self.limited(limit, &command));
         self.listens_at(dispatcher.listening_at());
         dispatcher
     }
