@@ -336,3 +336,51 @@ fn containers_of_a_killed_runner_are_removed_at_its_next_start() {
     assert!(world.log_of(&build, "test").ends_with("again\n"));
     assert_eq!(podman.containers(), "foreign");
 }
+
+/// An attempt in a container and a guarded one run at the same time, and the record of each has its own isolation.
+#[test]
+fn a_task_in_an_image_and_a_guarded_one_run_side_by_side() {
+    let Some(podman) = Podman::new() else { return };
+    let world = &podman.world;
+    if !world.can_guard() {
+        return;
+    }
+    let (repository, _roles) = podman.stage(&[]);
+    // A file of Surveil's own, and a program of the machine that the image does not have.
+    let journal = world.path("work-w1").join("journal");
+    let sees = format!(
+        "if test -e {}; then echo sees the journal; fi\nif command -v git >/dev/null; then echo has git; fi",
+        journal.display()
+    );
+    // A container reaches no file of the test, so each task has its signs in its own work tree.
+    let both = "echo x > begun; until test -e go; do sleep 0.05; done; echo went on";
+    let commit = repository.commit_tasks(
+        &(in_image(&[("image", &format!("run = '''\n{sees}\n{both}\n'''"))])
+            + &format!("[task.guarded]\nisolation = 'guarded'\nrun = '''\n{sees}\n{both}\n'''\n")),
+    );
+    let trees = world.path("work-w1").join("trees/app");
+    let begun = || -> Vec<PathBuf> {
+        let slots = fs::read_dir(&trees).into_iter().flatten().map(|slot| slot.unwrap().path());
+        slots.filter(|slot| slot.join("begun").exists()).collect()
+    };
+    until("both run", || begun().len() == 2);
+    assert_eq!(podman.containers().lines().count(), 1, "{}", podman.containers());
+    let running = world.status().runners[0].running.clone();
+    assert_eq!(running.len(), 2, "{running:?}");
+    begun().iter().for_each(|slot| fs::write(slot.join("go"), "").unwrap());
+    let build = world.expect(&commit, "passed");
+    let [image, guarded] = ["image", "guarded"].map(|task| world.log_of(&build, task));
+    assert!(image.starts_with("surveil: image ") && image.ends_with(", by podman\nwent on\n"), "{image}");
+    assert_eq!(guarded, "has git\nwent on\n");
+
+    let shown = world.surveil(&["show", "latest", "--json"]).ok();
+    let shown: BuildReport = serde_json::from_str(&shown).unwrap();
+    let execution = |task: &str| job(&shown, task).attempts[0].execution.clone().unwrap();
+    let [in_image, guarded] = ["image", "guarded"].map(execution);
+    assert_eq!(in_image.tier, "image");
+    assert!(in_image.means.starts_with("podman, sha256:"), "{in_image:?}");
+    assert_eq!(guarded.tier, "guarded");
+    assert!(!guarded.means.is_empty() && !guarded.means.contains("podman"), "{guarded:?}");
+    assert!(guarded.cpu_ms.is_some() && in_image.cpu_ms.is_none(), "{guarded:?}, {in_image:?}");
+    podman.has_no_containers();
+}
