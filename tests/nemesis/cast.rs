@@ -196,6 +196,8 @@ impl<'a> Cast<'a> {
     pub(crate) fn thaw_runner(&mut self, at: usize) {
         if std::mem::take(&mut self.runners[at].is_frozen) {
             self.signal_all(at, Signal::CONT);
+            let name = RunnerName::recorded(&self.runners[at].name);
+            self.witness.note(Fact::Thawed { name });
         }
     }
 

@@ -23,6 +23,8 @@ use crate::tasks::{KnownTask, Place};
 use crate::wait;
 use crate::witness::Witness;
 
+pub(crate) use people::DOUBTFUL;
+
 /// A fault, or an action of people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
@@ -58,7 +60,7 @@ const FAULTS: &[(Fault, u32)] = &[
     (Fault::Cancel, 5),
     (Fault::Rerun, 5),
     (Fault::KillDispatcher, 7),
-    (Fault::StopDispatcher, 2),
+    (Fault::StopDispatcher, 3),
     (Fault::KillRunner, 6),
     (Fault::EndRunner, 1),
     (Fault::FreezeRunner, 3),
@@ -114,9 +116,9 @@ impl<'a> Nemesis<'a> {
         let place = Place::new(&world.path(""));
         let canary = Canary::new(1);
         let witness = Witness::new(&world.data(), place.clone(), canary.clone());
-        // All builds are trusted, so that tasks of all branches get the secret.
+        // Builds of nearly all branches are trusted, so that their tasks get the secret.
         fs::create_dir_all(world.data()).unwrap();
-        fs::write(world.data().join("surveil.toml"), "[trust]\nbranches = ['*']\n").unwrap();
+        people::trust(world, false);
         let cast = Cast::new(world, witness.clone());
         canary.plant(world);
         let echo = Link::open("echo", world, witness.clone() as Arc<dyn Tap>);
@@ -140,6 +142,7 @@ impl<'a> Nemesis<'a> {
         };
         for repository in 0..2 {
             nemesis.push_to(repository, "main", None);
+            nemesis.push_to(repository, DOUBTFUL, None);
         }
         for (name, repository) in [("o1", "app"), ("o2", "app"), ("o3", "lib")] {
             nemesis.cast.add_observer(name, repository);

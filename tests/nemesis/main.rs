@@ -13,6 +13,7 @@ mod cast;
 #[path = "../simulation/dice.rs"]
 mod dice;
 mod echo;
+mod entries;
 mod faults;
 #[path = "../it/harness/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "it serves other tests too")]
@@ -84,6 +85,7 @@ fn no_promise_is_broken_whatever_happens_to_real_processes() {
     );
     judge(&history);
     assert!(witness.tally().secrets > 0, "some task got the secret");
+    assert!(witness.tally().fetched > 0, "some entry of the tool cache came from the dispatcher");
     assert!(is_settled, "all promises hold, but it took too long");
 }
 

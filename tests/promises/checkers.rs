@@ -13,7 +13,7 @@ use surveil::scheduler::{Effect, Event, Reply, RunnerCommand};
 use super::history::{Broken, Entry, Fact, History, Promise};
 use super::orders::{self, Orders};
 use super::terms::Terms;
-use super::{files, intake, losses, outside, plans, schedules, shares, slots, verdicts};
+use super::{files, intake, losses, outside, plans, schedules, shares, slots, tool_cache, verdicts};
 
 type Checker = fn(&[Entry], &Terms) -> Result<(), String>;
 
@@ -41,11 +41,14 @@ const CHECKERS: &[(Promise, Checker)] = &[
     (Promise::S35, shares::s35),
     (Promise::S37, shares::s37),
     (Promise::S37, shares::s37_priorities),
+    (Promise::S43, tool_cache::s43),
     (Promise::S44, files::s44),
+    (Promise::S46, tool_cache::s46),
     (Promise::S47, files::s47),
     (Promise::L1, l1),
     (Promise::Drain, orders::drain),
     (Promise::Slots, slots::slots),
+    (Promise::ToolCache, tool_cache::tool_cache),
 ];
 
 /// Promises that need each event together with its effects, which only the dispatcher can tell.

@@ -35,12 +35,16 @@ pub(crate) enum Promise {
     S35,
     S36,
     S37,
+    S43,
     S44,
+    S46,
     S47,
     S53,
     L1,
     /// The attempts on a runner take no more slots than it has.
     Slots,
+    /// The tool cache fails no task, and keeps none waiting.
+    ToolCache,
     /// A drain that an operator heard confirmed stays in force.
     Drain,
     /// A held task runs when a person starts it, and not before.
@@ -120,6 +124,10 @@ pub(crate) enum Fact {
         name: RunnerName,
         until: u64,
     },
+    /// It goes on. A world that tells this may have let it stand still for longer.
+    Thawed {
+        name: RunnerName,
+    },
     /// The task's process of an attempt started.
     Began {
         attempt: AttemptId,
@@ -162,6 +170,16 @@ pub(crate) enum Fact {
         is_due: bool,
         found: FilesFound,
     },
+    /// The task of an attempt asked its tool cache for an entry, or to store one.
+    CacheAsked {
+        attempt: AttemptId,
+        /// When the request began, and when it ended.
+        begun: u64,
+        ended: u64,
+        /// The attempt had read or stored this entry before.
+        is_again: bool,
+        answer: CacheAnswer,
+    },
     /// The value of a secret was found at a place where it must not be.
     SecretSeen {
         place: String,
@@ -186,6 +204,21 @@ pub(crate) enum Fact {
     Ended {
         heads: Vec<(RepoName, RefName, CommitId)>,
     },
+}
+
+/// The answer of a tool cache to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CacheAnswer {
+    /// The bytes of the entry that this attempt wrote.
+    Entry { by: AttemptId },
+    /// Bytes that no attempt wrote under this name.
+    Damaged,
+    /// There is no such entry.
+    Missing,
+    /// The entry is stored.
+    Stored,
+    /// No answer, a part of one, or an error.
+    Nothing,
 }
 
 /// The state in which the artifact of an attempt was found.

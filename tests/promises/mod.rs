@@ -14,4 +14,5 @@ mod schedules;
 mod shares;
 mod slots;
 pub(crate) mod terms;
+mod tool_cache;
 mod verdicts;

@@ -22,7 +22,8 @@ use surveil::model::{
 use surveil::scheduler::{Effect, Event, Reply, RequestId};
 
 use crate::canary::Canary;
-use crate::promises::history::{Fact, History};
+use crate::entries::{Asked, Verb};
+use crate::promises::history::{CacheAnswer, Fact, History};
 use crate::proxy::{Frame, Tap, Verdict, Way};
 use crate::tasks::{KnownTask, Place, Sign};
 use records::{Eyes, News};
@@ -91,6 +92,12 @@ pub(crate) struct Tally {
     pub(crate) blind: usize,
     /// Messages that brought secrets to runners.
     pub(crate) secrets: usize,
+    /// Requests to tool caches, those that an entry answered, and the entries that came from the dispatcher.
+    pub(crate) asked: usize,
+    pub(crate) hits: usize,
+    pub(crate) fetched: usize,
+    /// Longest time until such a request ended.
+    pub(crate) waited_ms: u64,
 }
 
 impl Witness {
@@ -141,6 +148,11 @@ impl Witness {
         inner.eyes.blink();
         inner.note(Fact::Crashed(how));
         inner.read_files_again();
+    }
+
+    /// Whether a task of this commit gets the secret.
+    pub(crate) fn tells(&self, commit: CommitId) -> bool {
+        self.lock().plans.get(&commit).is_some_and(|tasks| tasks.iter().any(|task| task.tells))
     }
 
     /// Notes a commit with its tasks.
@@ -422,11 +434,22 @@ impl Inner {
                 // Its children may still be there, so this is not yet its end.
                 self.note(Fact::Over { attempt, outcome: Some(real) });
             }
+            Some(Sign::Asked(asked)) => self.asked(attempt, asked),
             None => {
                 self.running.remove(&attempt);
                 self.note(Fact::Over { attempt, outcome: None });
             }
         }
+    }
+
+    /// A task asked its tool cache.
+    fn asked(&mut self, attempt: AttemptId, asked: Asked) {
+        let [begun, ended] = [asked.begun, asked.ended].map(|at| self.since(WallTime(at)));
+        let answer = self.place.client().answer(attempt, asked);
+        self.tally.asked += 1;
+        self.tally.hits += usize::from(matches!(answer, CacheAnswer::Entry { .. }));
+        self.tally.waited_ms = self.tally.waited_ms.max(ended.saturating_sub(begun));
+        self.note(Fact::CacheAsked { attempt, begun, ended, is_again: asked.verb == Verb::Again, answer });
     }
 
     /// Compares every stored log with the known output of its task.
@@ -435,7 +458,8 @@ impl Inner {
         for (attempt, Leased { attempt: Attempt { build, number, .. }, task, repo, .. }) in &self.leased {
             let file = format!("logs/{repo}/{build}/{}.{number}.log", task.name);
             let kept = std::fs::read(self.data.join(file)).unwrap_or_default();
-            let due = task.log(*attempt);
+            let due = task.log(*attempt, &kept);
+            self.tally.fetched += fetched(&kept);
             found.push(Fact::LogRead {
                 attempt: *attempt,
                 bytes: kept.len() as u64,
@@ -446,4 +470,11 @@ impl Inner {
         }
         found.into_iter().for_each(|fact| self.note(fact));
     }
+}
+
+/// The entries of the tool cache that came from the dispatcher, as a log tells.
+fn fetched(log: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(log);
+    let before = text.split_once(" of them from the dispatcher").map_or("", |(before, _)| before);
+    before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }

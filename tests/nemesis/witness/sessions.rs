@@ -7,11 +7,12 @@ use serde_json::Value;
 use surveil::model::reason::{LossReason, TimeoutReason};
 use surveil::model::{
     AttemptId, Build, BuildId, BuildSource, Incarnation, Isolation, Job, JobId, LogSummary, Outcome, RefName, RepoName,
-    RunnerName, SessionId, Trigger,
+    RunnerName, SessionId, Trigger, Trust,
 };
 use surveil::scheduler::{Effect, Event, Lease, Reply, RequestId, RunnerCommand, RunnerJoined};
 
 use super::{Attempt, Inner, KnownTask, Said};
+use crate::faults::DOUBTFUL;
 use crate::promises::history::{Announcement, Fact};
 use crate::proxy::Frame;
 
@@ -193,6 +194,8 @@ impl Inner {
     }
 
     pub(super) fn builds_seen(&mut self, build: &Build, jobs: &[Job]) {
+        let (trigger, doubtful) = (&build.source.trigger, RefName::of_branch(DOUBTFUL));
+        assert!(trigger.trust == Trust::Trusted || trigger.reference == doubtful, "the operator's file says so");
         let plan = self.plans.get(&build.source.commit).cloned().unwrap_or_default();
         for job in jobs {
             if let Some(task) = plan.iter().find(|task| *job.task.name == *task.name) {
