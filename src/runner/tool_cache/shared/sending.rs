@@ -2,7 +2,7 @@
 //! bytes are read from the disk tier when their turn comes, so that little waits in memory. What does not fit, or is
 //! not sent when the attempt ends, is counted and forgotten: it is a miss for other runners, and never an error.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -132,11 +132,17 @@ impl Worker {
             };
             let route = session.entries.open(ANSWERS);
             let window = Window::new();
-            let mut line =
-                Line { worker: &self, session: &session, route, window, flight: VecDeque::new(), refused: 0 };
+            let mut line = Line {
+                worker: &self,
+                session: &session,
+                route,
+                window,
+                flight: VecDeque::new(),
+                sending: 0,
+                lost: BTreeSet::new(),
+            };
             if let Err(why) = line.send_all(first) {
-                let left = line.entries_on_their_way();
-                self.counts.unsent.fetch_add(left, Ordering::Relaxed);
+                line.lose_the_rest();
                 if matches!(why, Interruption::Silent) {
                     self.tiers.shared.silent();
                 }
@@ -169,8 +175,10 @@ struct Line<'a> {
     window: Window,
     /// The pieces that are not answered: the number of the entry of each, from 1, and its length.
     flight: VecDeque<(u64, u64)>,
-    /// The last entry that the dispatcher did not take.
-    refused: u64,
+    /// The number of the last entry that was begun. It may have no piece in `flight` yet, because it waits for room.
+    sending: u64,
+    /// Entries that were counted as not sent, each once. Forgotten when no answer is awaited.
+    lost: BTreeSet<u64>,
 }
 
 impl Line<'_> {
@@ -185,6 +193,10 @@ impl Line<'_> {
                     None => self.answer()?,
                 }
             };
+            if self.flight.is_empty() {
+                self.lost.clear();
+            }
+            self.sending = number;
             self.send(number, &next)?;
         }
         Ok(())
@@ -194,7 +206,7 @@ impl Line<'_> {
         let read = self.worker.tiers.disk.read(unsent.place).map(|entry| (hash(&entry.bytes), entry));
         let Some((Ok(blob), Entry { about, bytes })) = read else {
             // It was removed meanwhile.
-            self.worker.counts.unsent.fetch_add(1, Ordering::Relaxed);
+            self.lose(number);
             return Ok(());
         };
         let (size, mut offset) = (bytes.len(), 0);
@@ -207,12 +219,12 @@ impl Line<'_> {
                     _ => self.answer()?,
                 }
             };
-            if self.refused == number {
+            if self.lost.contains(&number) {
                 return Ok(());
             }
             let Ok(piece) = piece(&bytes, offset, room.min(size - offset)) else {
                 // The dispatcher forgets what it has of it with the next entry.
-                self.worker.counts.unsent.fetch_add(1, Ordering::Relaxed);
+                self.lose(number);
                 return Ok(());
             };
             let length = piece.len() as u64;
@@ -244,23 +256,32 @@ impl Line<'_> {
         self.window.answered(clock::now());
         let Some((number, _)) = self.flight.pop_front() else { return Ok(()) };
         if let EntryAnswer::Taken { reason: Some(reason) } = answer
-            && self.refused != number
+            && self.lose(number)
         {
             log::debug!("the dispatcher did not take an entry of the tool cache: {reason}");
-            self.worker.counts.unsent.fetch_add(1, Ordering::Relaxed);
-            self.refused = number;
         }
         Ok(())
     }
 
-    fn bytes_on_their_way(&self) -> u64 {
-        self.flight.iter().map(|(_, length)| length).sum()
+    /// Counts an entry as not sent. Returns false if it was counted before.
+    fn lose(&mut self, number: u64) -> bool {
+        let is_first = self.lost.insert(number);
+        if is_first {
+            self.worker.counts.unsent.fetch_add(1, Ordering::Relaxed);
+        }
+        is_first
     }
 
-    fn entries_on_their_way(&self) -> u64 {
-        let mut numbers: Vec<u64> = self.flight.iter().map(|(number, _)| *number).collect();
-        numbers.dedup();
-        numbers.iter().filter(|number| **number != self.refused).count() as u64
+    /// Counts the entries that were begun, and of which an answer is missing.
+    fn lose_the_rest(&mut self) {
+        let numbers: BTreeSet<u64> = self.flight.iter().map(|(number, _)| *number).chain([self.sending]).collect();
+        for number in numbers {
+            self.lose(number);
+        }
+    }
+
+    fn bytes_on_their_way(&self) -> u64 {
+        self.flight.iter().map(|(_, length)| length).sum()
     }
 }
 

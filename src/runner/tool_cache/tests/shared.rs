@@ -227,3 +227,28 @@ fn what_tools_store_is_sent_in_the_background_and_what_is_not_taken_is_counted()
     sending.finish(PATIENCE);
     assert_eq!(sending.unsent(), 3);
 }
+
+/// Found by fuzzing: an entry for which there was no room yet was lost without being counted.
+#[test]
+fn an_entry_that_waits_for_room_when_the_session_ends_is_counted() {
+    let place = Place::new();
+    let tiers = place.disk(MIB);
+    tiers.disk.make().unwrap();
+    let dispatcher = Dispatcher::of(&tiers, |_, _| None);
+    let own = rights(&[scope(Trust::Trusted, "main")]);
+    let sending = Sending::start(tiers.clone(), AttemptId(7)).unwrap();
+    let keep = |text: &str, content: &[u8]| {
+        let (name, mut new) = (name(text), tiers.disk.begin().unwrap());
+        new.take(content).unwrap();
+        let place = own.place(&own.writes, &name);
+        assert!(tiers.disk.keep(new, place, &own.about(&name, Vec::new())).unwrap());
+        (place, name)
+    };
+    // The first two fill the window.
+    let kept = [("a", &[7; 4096][..]), ("b", &[8; 4096]), ("c", b"x")].map(|(text, content)| keep(text, content));
+    kept.iter().for_each(|(place, name)| sending.send(*place, name));
+    (0..2).for_each(|_| drop(dispatcher.pieces.recv_timeout(PATIENCE).unwrap()));
+    dispatcher.session.entries.close();
+    sending.finish(PATIENCE);
+    assert_eq!(sending.unsent(), 3);
+}
