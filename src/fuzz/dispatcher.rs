@@ -11,7 +11,7 @@ use crate::protocol::operator::{FromOperator, ToOperator};
 use crate::protocol::runner::FromRunner;
 
 pub use super::logs::fuzz::log_in_pieces;
-pub use super::session::fuzz::{first_bytes, uploads};
+pub use super::session::fuzz::{entry_messages, first_bytes, uploads};
 
 /// Reads a line from any peer: an accepted message keeps its limits, and reads back unchanged.
 ///

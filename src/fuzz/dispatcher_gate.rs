@@ -7,6 +7,7 @@ use std::time::Duration;
 pub use super::blobs::fuzz::uploads;
 use super::error::{SessionError, explain};
 use super::gate::{Entrance, Gate};
+pub use super::tool_entries::fuzz::entry_messages;
 use crate::dispatcher::authority::Authority;
 use crate::dispatcher::data_dir::DataDir;
 use crate::dispatcher::listening::Listening;

@@ -13,13 +13,13 @@ use crate::dispatcher::fuzz::heard_by_dispatcher;
 use crate::model::{CredentialId, Pin};
 use crate::protocol::token::{Token, is_secret};
 use crate::runner::fuzz::{heard_by_runner, left_by_an_earlier_run};
-use crate::runner::tool_cache::fuzz::{said_by_go, sent_by_client};
+use crate::runner::tool_cache::fuzz::{answered_by_dispatcher, said_by_go, sent_by_client};
 
 use observer::heard_by_observer;
 
 pub use crate::blobs::fuzz::manifest;
 pub use crate::cli::fuzz::archive;
-pub use crate::dispatcher::fuzz::{first_bytes, log_in_pieces, uploads};
+pub use crate::dispatcher::fuzz::{entry_messages, first_bytes, log_in_pieces, uploads};
 pub use crate::git::fuzz::{facts, modules_file};
 pub use git::{lfs_pointer, objects, pack};
 
@@ -87,6 +87,11 @@ pub fn tool_cache(bytes: &[u8]) {
     if bytes.starts_with(b"{") { said_by_go(bytes) } else { sent_by_client(bytes) }
 }
 
+/// Asks a dispatcher for entries of the tool cache, and sends it some; the bytes say how it answers.
+pub fn entry_answers(bytes: &[u8]) {
+    answered_by_dispatcher(bytes);
+}
+
 /// Splits off as many bytes as the first one says.
 fn split_by_first(bytes: &[u8]) -> (&[u8], &[u8]) {
     let Some((first, rest)) = bytes.split_first() else { return (&[], &[]) };
@@ -129,6 +134,8 @@ mod tests {
         each_seed("manifests", manifest);
         each_seed("archives", archive);
         each_seed("blobs", uploads);
+        each_seed("entries", entry_messages);
+        each_seed("entry_answers", entry_answers);
         each_seed("modules", modules_file);
         each_seed("facts", facts);
     }

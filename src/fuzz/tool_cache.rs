@@ -11,6 +11,7 @@ use super::link::Link;
 use super::rights::Rights;
 use super::serve_go;
 use super::shared::Sending;
+pub(crate) use super::shared::fuzz::answered_by_dispatcher;
 use super::tiers::Tiers;
 use crate::model::{AttemptId, CacheScope, RefName};
 

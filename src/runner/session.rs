@@ -403,7 +403,7 @@ fn write_logs(outbox: &Outbox, pieces: &Receiver<Frame>, ended: &Receiver<()>) {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Session {
     /// A session over a stream, without a thread of its own: the owner of its end, and the large pieces that it sends.
     pub(super) fn over(stream: Stream) -> (Arc<Self>, crate::transport::LastWord, Receiver<Frame>) {

@@ -3,6 +3,11 @@
 //! never keeps the session's reader waiting: a message for which there is no room is answered at once, and its entry is
 //! a miss.
 
+// Compiled as a part of this module, so that it sees what is private here.
+#[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/dispatcher_entries.rs"]
+pub(crate) mod fuzz;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::FileExt;

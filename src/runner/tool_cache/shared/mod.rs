@@ -4,6 +4,10 @@
 //!
 //! The dispatcher decides which scopes an attempt reads, and into which it writes.
 
+// Compiled as a part of this module, so that it sees what is private here.
+#[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/tool_cache_answers.rs"]
+pub(crate) mod fuzz;
 mod patience;
 mod sending;
 
