@@ -1,8 +1,11 @@
 //! The whole command line as it is typed: the global flags and the list of commands. The flags of each command stand in
 //! the command's own file. Nothing here has an effect.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use clap::Parser;
 use clap::builder::Resettable;
-use clap::{CommandFactory, Parser};
 
 use super::logging::Verbosity;
 use super::{
@@ -54,23 +57,25 @@ pub(crate) struct Arguments {
     pub(crate) command: Subcommand,
 }
 
-/// The description of the command line that is parsed. `-h` is short, and `--help` has the explanations and examples
+/// Settles the description by which these words are parsed. `-h` is short, and `--help` has the explanations and examples
 /// too. Usage lines are fixed: clap would name options in them whose variables are set.
-pub(crate) fn command() -> clap::Command {
-    let mut command = Arguments::command();
-    let names: Vec<String> = command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
-    for name in names {
+pub(crate) fn settled_for(words: &[OsString], mut command: clap::Command) -> clap::Command {
+    // Only those that are named: all of them take longer than the rest of a short command.
+    let named = words.iter().filter_map(|word| command.find_subcommand(word));
+    let named: BTreeSet<String> = named.map(|it| it.get_name().to_owned()).collect();
+    for name in named {
         let typed = format!("surveil {name}");
-        command = command.mut_subcommand(name, |it| settled(it, &typed));
+        command = command.mut_subcommand(name, |it| {
+            let usage = it.clone().bin_name(typed).render_usage().to_string();
+            settled(it).override_usage(usage.trim_start_matches("Usage: ").to_owned())
+        });
     }
-    settled(command, "surveil")
+    settled(command)
 }
 
-fn settled(command: clap::Command, typed: &str) -> clap::Command {
-    let usage = command.clone().bin_name(typed.to_owned()).render_usage().to_string();
-    let usage = usage.trim_start_matches("Usage: ").to_owned();
+fn settled(command: clap::Command) -> clap::Command {
     let explained = command.get_after_help().cloned();
-    command.override_usage(usage).after_help(Resettable::Reset).after_long_help(explained.unwrap_or_default())
+    command.after_help(Resettable::Reset).after_long_help(explained.unwrap_or_default())
 }
 
 /// The command to execute.

@@ -118,8 +118,9 @@ pub fn shown(error: &CliError) -> String {
 }
 
 fn parse(arguments: Vec<OsString>) -> Result<Arguments, clap::Error> {
-    let mut command = arguments::command();
+    let command = Arguments::command();
     let words = implicit_observer::with_command(arguments, &command);
+    let mut command = arguments::settled_for(&words, command);
     let matches = command.try_get_matches_from_mut(words)?;
     Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
