@@ -20,14 +20,18 @@ impl Tokens {
     /// Reads the secrets. A secret that does not exist yet is drawn at random and written.
     pub(crate) fn load(data: &DataDir) -> Result<Self, DispatcherError> {
         let directory = data.tokens();
+        let mut is_any_drawn = false;
+        let mut load = |path: PathBuf| load(&path, &mut is_any_drawn);
         let tokens = Self {
-            observer: load(&directory.join("observer"))?,
-            runner: load(&runner_file(data))?,
-            operator: load(&directory.join("operator"))?,
+            observer: load(directory.join("observer"))?,
+            runner: load(runner_file(data))?,
+            operator: load(directory.join("operator"))?,
         };
-        // A peer may use its copy of a token from now on, so the names of the files must outlast a power cut, too.
-        for path in [&directory, data.root()] {
-            sync_directory(path).map_err(|source| DispatcherError::Token { path: path.into(), source })?;
+        // A peer may use its copy of a new token from now on, so the names of the files must outlast a power cut, too.
+        if is_any_drawn {
+            for path in [&directory, data.root()] {
+                sync_directory(path).map_err(|source| DispatcherError::Token { path: path.into(), source })?;
+            }
         }
         Ok(tokens)
     }
@@ -46,7 +50,8 @@ pub(crate) fn runner_file(data: &DataDir) -> PathBuf {
     data.tokens().join("runner")
 }
 
-fn load(path: &Path) -> Result<String, DispatcherError> {
+/// Reads a secret, or draws it and says so.
+fn load(path: &Path, is_drawn: &mut bool) -> Result<String, DispatcherError> {
     let fail = |source| DispatcherError::Token { path: path.to_owned(), source };
     match fs::read_to_string(path) {
         Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
@@ -59,6 +64,7 @@ fn load(path: &Path) -> Result<String, DispatcherError> {
     getrandom::fill(&mut secret).map_err(|error| fail(io::Error::other(error)))?;
     let token: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     write_private(path, format!("{token}\n").as_bytes()).map_err(fail)?;
+    *is_drawn = true;
     Ok(token)
 }
 

@@ -57,7 +57,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Number of recorded attempts that a dispatcher remembers. Runners that come back deliver what they hold, which is
-    /// far less.
-    pub const RECORDED_MAX: usize = 8_192;
+    /// Number of recorded attempts that a dispatcher remembers. A crash leaves at most one transaction's results, which
+    /// are half as many, without an answer. Each start reads so many rows of two tables.
+    pub const RECORDED_MAX: usize = 4_096;
 }
