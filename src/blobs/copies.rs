@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::content::Summing;
+use super::directory::TreeDirectory;
 use super::store::make_private;
 use crate::clock;
 use crate::model::BlobId;
@@ -85,7 +86,7 @@ impl BlobCopies {
         let path = self.path(id);
         let file = File::open(&path).ok()?;
         let meta = file.metadata().ok()?;
-        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(clock::wall().0.max(0).unsigned_abs());
+        let now = now();
         let is_old = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age > RENEW_AFTER);
         if meta.modified().is_ok_and(is_old) {
             // It goes a little sooner if this fails.
@@ -117,6 +118,25 @@ impl BlobCopies {
         // The kernel copies, and shares the blocks if the file system can.
         io::copy(&mut file, &mut copy.file)?;
         self.keep(id, copy)
+    }
+
+    /// Makes a copy by moving a file that has the bytes of this blob, and that nobody else will read or write.
+    pub fn keep_moved(&self, id: BlobId, root: &TreeDirectory, path: &str) -> io::Result<()> {
+        let (file, _) = root.file(path)?;
+        let to = self.path(id);
+        let moved = root.move_file(path, &to).or_else(|error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                return Err(error);
+            }
+            make_private(to.parent().unwrap_or(&to))?;
+            root.move_file(path, &to)
+        });
+        match moved {
+            // It was just used.
+            Ok(()) => file.set_modified(now()),
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.keep_file(id, &file),
+            Err(error) => Err(error),
+        }
     }
 
     /// Begins a copy.
@@ -185,6 +205,10 @@ impl BlobCopies {
         let (directory, rest) = name.split_at(2);
         self.root.join(directory).join(rest)
     }
+}
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(clock::wall().0.max(0).unsigned_abs())
 }
 
 impl StoredCopy {

@@ -105,6 +105,12 @@ impl TreeDirectory {
         Ok(rustix::fs::unlinkat(parent.as_ref().unwrap_or(&self.root), name, AtFlags::empty())?)
     }
 
+    /// Moves a file to a path elsewhere, in the place of what is there. Fails between two file systems.
+    pub(super) fn move_file(&self, path: &str, to: &std::path::Path) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        Ok(rustix::fs::renameat(parent.as_ref().unwrap_or(&self.root), name, rustix::fs::CWD, to)?)
+    }
+
     /// Opens the directory in which the last name of a path stands. Makes those that are missing.
     fn make_parent<'p>(&self, path: &'p str) -> io::Result<(OwnedFd, &'p str)> {
         let mut at = self.root.try_clone()?;

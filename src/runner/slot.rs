@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::assignment::{Assignment, AttemptResult, Leavings, SourceAhead};
 use super::attempt_command::AttemptCommands;
 use super::attempt_log::{AttemptLog, notes};
-use super::blobs::{AttemptCaches, Keeping, keep_artifacts, take_artifacts};
+use super::blobs::{AttemptCaches, Copying, Keeping, keep_artifacts, take_artifacts};
 use super::boottime;
 use super::command_places::{CommandPlaces, Directories, make_directories};
 use super::executor::Execute;
@@ -83,6 +83,7 @@ struct Slotted {
     workspace: Workspace,
     temporary: Temporary,
     scratch: Scratch,
+    copying: Arc<Copying>,
     executor: Box<Execute>,
     /// The locked file that the executor's process keeps open.
     attempts: Arc<File>,
@@ -96,7 +97,9 @@ impl Slotted {
         let workspace = Workspace::new(layout, repos, number, common.local_source.clone());
         let (attempts, executor) = (common.layout.attempts(), (common.executors.tasks)(&common.layout));
         let (temporary, scratch) = (common.layout.temporary(number), Scratch::new(&common.layout, number));
-        Self { number, common, workspace, temporary, scratch, executor, attempts, output: None }
+        let disk = common.clone();
+        let copying = Arc::new(Copying::new(common.copies.clone(), Arc::new(move || disk.check_disk().is_ok())));
+        Self { number, common, workspace, temporary, scratch, copying, executor, attempts, output: None }
     }
 
     fn run(mut self, waiting: &Receiver<Work>) {
@@ -121,11 +124,21 @@ impl Slotted {
                     (AttemptResult::lost("the runner's slot panicked"), None)
                 }
             };
+            let is_cancelled = report.outcome == Outcome::Cancelled;
+            if !is_cancelled {
+                self.copying.keep_passing();
+            }
             // Before the end is told: nothing of the attempt outlives it.
             self.temporary.clear();
             self.scratch.clear();
             if self.common.reports.send(SlotReport::Ended { attempt, report, warm }).is_err() {
                 return;
+            }
+            // The runner may be about to end.
+            if is_cancelled {
+                self.copying.abandon()
+            } else {
+                self.copying.finish()
             }
             self.workspace.save();
         }
@@ -173,7 +186,7 @@ impl Slotted {
         };
         let tree = self.workspace.prepare(assignment, &ask, &work.cancelled)?;
         let in_the_way = |path: &str, is_directory| self.workspace.in_the_way(path, is_directory);
-        let taken = take_artifacts(&self.common, work, &tree, &in_the_way)?;
+        let taken = take_artifacts(&self.common, &self.copying, work, &tree, &in_the_way)?;
         let own = (&mut self.temporary, &mut self.scratch);
         let directories = make_directories(&self.common, own, &tree, assignment).map_err(|error| {
             let is_full = error.kind() == io::ErrorKind::StorageFull;
@@ -218,8 +231,8 @@ impl Slotted {
                 .for_each(|line| log.line(&format!("surveil: {line}")));
         }
         taken.iter().for_each(|line| log.line(line));
-        let (common, homes) = (self.common.clone(), &directories.homes);
-        let caches = AttemptCaches { common: &common, work, tree, homes };
+        let (common, copying, homes) = (self.common.clone(), self.copying.clone(), &directories.homes);
+        let caches = AttemptCaches { common: &common, copying: &copying, work, tree, homes };
         let unsaved = caches.restore(&mut |line| log.line(line))?;
         self.common.check_exclusive(assignment, boottime::now())?;
         let temporary = &*directories.temporary;

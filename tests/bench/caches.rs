@@ -85,8 +85,12 @@ fn main() {
         let (took, _, received) = build();
         assert_eq!(received, Some(0), "the runner has copies of what it saved or received");
         own.add(took);
-        fs::rename(&caches, aside.join(format!("caches{round}"))).expect("the runner has copies");
+        // Its task moves the files away before they can be copied.
+        let complete = stage.path("complete");
+        fs::rename(&caches, &complete).expect("the runner has copies");
         let (took, _, received) = build();
+        fs::rename(&caches, aside.join(format!("caches{round}"))).expect("the runner has begun with copies");
+        fs::rename(&complete, &caches).expect("nothing is there");
         assert_eq!(received, Some((files * bytes) as u64));
         loopback.add(took);
     }

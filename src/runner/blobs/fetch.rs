@@ -1,17 +1,17 @@
 //! Writes the files of manifests into a work tree: from the runner's own copies as far as these are there and sound,
-//! and the others as they come from the dispatcher. Copies are made meanwhile of the files that came, so that they need
-//! not come again.
+//! and the others as they come from the dispatcher. Copies are made of the files that came, so that they need not come
+//! again.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender};
 
 use super::super::slot_common::SlotReport;
+use super::copying::{CopyLine, Copying};
 use super::download::{Download, DownloadError, Places, WantedBlob};
 use crate::blobs::{BlobCopies, Placer, Placing, TreeDirectory};
 use crate::model::{AttemptId, BlobId};
@@ -23,8 +23,6 @@ const MANIFEST_BYTES: u64 = 256 << 20;
 const BATCH: usize = 64;
 /// The least number of times that each of two threads takes files, so that both end at about the same time.
 const SHARES: usize = 8;
-/// Files that came and wait to be copied. Each is open meanwhile.
-const UNCOPIED: usize = 64;
 
 /// The way of an attempt to the blobs of the dispatcher.
 #[derive(Clone, Copy)]
@@ -64,18 +62,20 @@ impl BlobSource<'_> {
 /// A file that is wanted below a directory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WantedFile<'a> {
-    pub(super) root: &'a TreeDirectory,
+    pub(super) root: &'a Arc<TreeDirectory>,
     pub(super) path: &'a str,
     pub(super) blob: BlobId,
     pub(super) bytes: u64,
     pub(super) executable: bool,
     pub(super) mtime_ns: i64,
+    /// Whether the directory is removed when the attempt has ended.
+    pub(super) is_passing: bool,
 }
 
 /// Files that are wanted, and the means to write them.
 pub(super) struct Fetch<'a> {
     pub(super) source: BlobSource<'a>,
-    pub(super) copies: &'a BlobCopies,
+    pub(super) copying: &'a Copying,
     pub(super) files: &'a [WantedFile<'a>],
     /// Bytes that copies may take of the disk.
     pub(super) room: u64,
@@ -138,8 +138,8 @@ impl<'a> Fetch<'a> {
 
     /// Writes a file from its copy. Returns false if there is no sound one.
     fn write_copy(&self, at: usize, placer: &mut Placer<'a>, buffer: &mut Vec<u8>) -> io::Result<bool> {
-        let WantedFile { root, path, blob, bytes, executable, mtime_ns } = self.files[at];
-        let Some(copy) = self.copies.find(blob) else { return Ok(false) };
+        let WantedFile { root, path, blob, bytes, executable, mtime_ns, .. } = self.files[at];
+        let Some(copy) = self.copying.copies.find(blob) else { return Ok(false) };
         let mut placing = placer.begin(root, path, executable)?;
         let is_sound = copy.read(bytes, &mut placing, buffer)?;
         if is_sound {
@@ -167,34 +167,15 @@ impl<'a> Fetch<'a> {
             bytes = bytes.saturating_add(length);
         }
         drop(of_blob);
-        let makes_copies = self.copies.takes(bytes) && bytes <= self.room;
-        std::thread::scope(|scope| {
-            let (came, coming) = bounded(UNCOPIED);
-            let copy = move || self.copy(&coming);
-            let is_copying = makes_copies && threads::spawn_scoped(scope, "copies", copy).is_ok();
-            let came = is_copying.then_some(came);
-            let places = Received { files: self.files, firsts: &firsts, placer: Placer::default(), came };
-            self.source.download(&wanted, places).map(drop)
-        })
-        .map_err(|error| error.of(&firsts))?;
+        let makes_copies = self.copying.copies.takes(bytes) && bytes <= self.room;
+        let line = if makes_copies { self.copying.begin() } else { None };
+        let places = Received { files: self.files, firsts: &firsts, placer: Placer::default(), line };
+        self.source.download(&wanted, places).map_err(|error| error.of(&firsts))?;
         let mut placer = Placer::default();
         for (first, at) in others {
             self.once_more(first, at, &mut placer).map_err(|error| DownloadError::Write { at, error })?;
         }
-        if makes_copies && let Err(error) = self.copies.shrink() {
-            log::warn!("could not remove old copies: {error}");
-        }
         Ok(bytes)
-    }
-
-    /// Copies files that came, until no more come. If it fails, they are received again the next time.
-    fn copy(&self, coming: &Receiver<(BlobId, Arc<File>)>) {
-        for (blob, file) in coming {
-            if let Err(error) = self.copies.keep_file(blob, &file) {
-                log::debug!("no copies of what was received: {error}");
-                return;
-            }
-        }
     }
 
     /// Writes a file that was written under another path once more.
@@ -229,7 +210,7 @@ struct Received<'a, 'f> {
     firsts: &'f [usize],
     placer: Placer<'a>,
     /// Takes files of which copies are made.
-    came: Option<Sender<(BlobId, Arc<File>)>>,
+    line: Option<CopyLine>,
 }
 
 impl Places for Received<'_, '_> {
@@ -241,10 +222,10 @@ impl Places for Received<'_, '_> {
     }
 
     fn end(&mut self, at: usize, placing: Placing) -> io::Result<()> {
-        let WantedFile { blob, mtime_ns, .. } = self.files[self.firsts[at]];
-        let file = placing.finish_open(mtime_ns)?;
-        if self.came.as_ref().is_some_and(|came| came.send((blob, file)).is_err()) {
-            self.came = None;
+        let wanted = &self.files[self.firsts[at]];
+        let file = placing.finish_open(wanted.mtime_ns)?;
+        if self.line.as_ref().is_some_and(|line| !line.take(wanted, file)) {
+            self.line = None;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 mod caches;
 mod collect;
+mod copying;
 mod download;
 mod fetch;
 mod hand_over;
@@ -20,6 +21,7 @@ mod window;
 
 pub(super) use caches::{AttemptCaches, HomeDirectory};
 pub(super) use collect::ArtifactLimits;
+pub(super) use copying::Copying;
 pub use hand_over::HandOver;
 pub(super) use keeping::{Keeping, keep_artifacts};
 pub(super) use line::LineWanted;

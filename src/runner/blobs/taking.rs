@@ -4,8 +4,10 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::super::slot_common::{Common, SlotWork};
+use super::copying::Copying;
 use super::download::DownloadError;
 use super::fetch::{BlobSource, Fetch, WantedFile};
 use super::placing::{InTheWay, arrange, place_others, sizes, total_bytes};
@@ -20,6 +22,7 @@ const MAX_LINES: usize = 20;
 /// Puts the artifacts that an attempt takes into its work tree. Returns lines about them for its log.
 pub(crate) fn take_artifacts(
     common: &Common,
+    copying: &Copying,
     work: &SlotWork,
     tree: &Path,
     in_the_way: InTheWay<'_>,
@@ -28,7 +31,7 @@ pub(crate) fn take_artifacts(
     if taken.is_empty() {
         return Ok(Vec::new());
     }
-    let taking = Taking { common, work, names: taken.iter().map(name).collect() };
+    let taking = Taking { common, copying, work, names: taken.iter().map(name).collect() };
     let manifests = taking.manifests(taken)?;
     let line = |(name, entries): (&String, &Vec<Entry>)| format!("surveil: took {name}: {}", sizes(entries));
     let mut lines: Vec<String> = taking.names.iter().zip(&manifests).take(MAX_LINES).map(line).collect();
@@ -38,7 +41,7 @@ pub(crate) fn take_artifacts(
     let arranged = arrange(&taking.names, manifests, in_the_way).map_err(Outcome::CouldNotStart)?;
     let room = taking.room(&arranged)?;
     // Files that a kept path has left in the way give way: the commit and the artifacts decide what is there.
-    let root = TreeDirectory::open_replacing(tree).map_err(|error| not_written(".", &error))?;
+    let root = TreeDirectory::open_replacing(tree).map(Arc::new).map_err(|error| not_written(".", &error))?;
     taking.files(&root, &arranged, room)?;
     place_others(&root, &arranged).map_err(|(path, error)| not_written(&path, &error))?;
     Ok(lines)
@@ -58,6 +61,7 @@ fn not_written(path: &str, error: &io::Error) -> Outcome {
 /// An attempt that takes artifacts.
 struct Taking<'a> {
     common: &'a Common,
+    copying: &'a Copying,
     work: &'a SlotWork,
     /// The artifacts, for people.
     names: Vec<String>,
@@ -104,14 +108,14 @@ impl Taking<'_> {
     }
 
     /// Writes the files.
-    fn files(&self, root: &TreeDirectory, arranged: &[(Entry, usize)], room: u64) -> Result<(), Outcome> {
+    fn files(&self, root: &Arc<TreeDirectory>, arranged: &[(Entry, usize)], room: u64) -> Result<(), Outcome> {
         let (mut files, mut artifacts) = (Vec::new(), Vec::new());
         for (Entry { path, mtime_ns, kind }, artifact) in arranged {
             let EntryKind::File { blob, bytes, executable } = *kind else { continue };
-            files.push(WantedFile { root, path, blob, bytes, executable, mtime_ns: *mtime_ns });
+            files.push(WantedFile { root, path, blob, bytes, executable, mtime_ns: *mtime_ns, is_passing: false });
             artifacts.push(*artifact);
         }
-        let fetch = Fetch { source: self.source(), copies: &self.common.copies, files: &files, room };
+        let fetch = Fetch { source: self.source(), copying: self.copying, files: &files, room };
         let fetched = fetch.run();
         fetched.map(drop).map_err(|error| self.outcome(error, &|at| artifacts[at], &|at| files[at].path))
     }

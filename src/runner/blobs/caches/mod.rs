@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::super::slot_common::{Common, SlotWork};
+use super::copying::Copying;
 use super::hashing::CollectError;
 use super::routes::CacheOffer;
 use super::translate;
@@ -31,6 +32,7 @@ const TOLD_PATHS: usize = 5;
 /// The caches of one attempt.
 pub(crate) struct AttemptCaches<'a> {
     pub(crate) common: &'a Common,
+    pub(crate) copying: &'a Copying,
     pub(crate) work: &'a SlotWork,
     pub(crate) tree: &'a Path,
     /// The directories that the attempt sees below its home directory.
@@ -115,8 +117,8 @@ impl AttemptCaches<'_> {
         key: &str,
         say: &mut dyn FnMut(&str),
     ) -> Result<(), Stopped> {
-        let (Common { copies, artifact_limits, .. }, asking) = (self.common, self.asking());
-        let restore = Restore { asking, copies, limits: *artifact_limits, room: self.room(), places };
+        let (limits, room) = (self.common.artifact_limits, self.room());
+        let restore = Restore { asking: self.asking(), copying: self.copying, limits, room, places };
         let what = if offer.is_exact { String::new() } else { format!("there is no cache {key} yet; as a start, ") };
         let (from, scope) = (visible(&offer.from), visible(&offer.scope));
         let of = format!("cache {} of {from}, {scope}", offer.key.short());

@@ -8,6 +8,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::Stat;
 
@@ -30,7 +31,7 @@ pub(super) struct Root {
     /// The beginning of the paths of its entries, without a slash at its end.
     prefix: String,
     pub(super) path: PathBuf,
-    pub(super) directory: TreeDirectory,
+    pub(super) directory: Arc<TreeDirectory>,
     /// The cached paths below it; empty if all of it is cached.
     pub(super) below: Vec<String>,
 }
@@ -51,14 +52,14 @@ impl CachePlaces {
         let mut roots = Vec::new();
         for below in rule.home_paths() {
             if let Some(home) = homes.iter().find(|home| home.below == below) {
-                let directory = TreeDirectory::open_adding(&home.path)?;
+                let directory = Arc::new(TreeDirectory::open_adding(&home.path)?);
                 let prefix = format!("{HOME}/{below}");
                 roots.push(Root { prefix, path: home.path.clone(), directory, below: Vec::new() });
             }
         }
         let below: Vec<String> = rule.tree_paths().map(str::to_owned).collect();
         if !below.is_empty() {
-            let directory = TreeDirectory::open_adding(tree)?;
+            let directory = Arc::new(TreeDirectory::open_adding(tree)?);
             roots.push(Root { prefix: TREE.to_owned(), path: tree.to_owned(), directory, below });
         }
         Ok(Self { roots })
@@ -102,6 +103,11 @@ impl CachePlaces {
 }
 
 impl Root {
+    /// Whether it is a directory of the attempt's own, which ends with it.
+    pub(super) fn is_own(&self) -> bool {
+        self.below.is_empty()
+    }
+
     /// Returns the path of an entry.
     pub(super) fn entry(&self, below: &str) -> String {
         format!("{}/{below}", self.prefix)

@@ -6,13 +6,14 @@ use std::io;
 use std::path::PathBuf;
 
 use super::super::collect::ArtifactLimits;
+use super::super::copying::Copying;
 use super::super::download::DownloadError;
 use super::super::fetch::{BlobSource, Fetch, WantedFile};
 use super::super::placing::total_bytes;
 use super::super::routes::CacheOffer;
 use super::places::{CachePlaces, Root};
 use super::question::{Asking, PATIENCE};
-use crate::blobs::{BlobCopies, Entry, EntryKind, read_manifest};
+use crate::blobs::{Entry, EntryKind, read_manifest};
 use crate::error_chain::chain;
 use crate::git::remove_directory;
 
@@ -33,7 +34,7 @@ impl NotRestored {
 /// The means to restore a cache.
 pub(super) struct Restore<'a> {
     pub(super) asking: Asking<'a>,
-    pub(super) copies: &'a BlobCopies,
+    pub(super) copying: &'a Copying,
     pub(super) limits: ArtifactLimits,
     /// Bytes that the disk has room for.
     pub(super) room: u64,
@@ -56,7 +57,7 @@ impl Restore<'_> {
         if placed.is_err() {
             missing.iter().for_each(|path| remove(path));
             // Such a directory is the attempt's own, and was new.
-            let own = self.places.roots().iter().filter(|root| root.below.is_empty());
+            let own = self.places.roots().iter().filter(|root| root.is_own());
             own.flat_map(|root| entries_in(&root.path)).for_each(|path| remove(&path));
         }
         placed
@@ -64,7 +65,7 @@ impl Restore<'_> {
 
     /// Returns the entries of a cache, all of them in its places.
     fn entries(&self, offer: &CacheOffer) -> Result<Vec<Entry>, NotRestored> {
-        let texts = self.source().manifests(self.copies, &[offer.manifest]);
+        let texts = self.source().manifests(&self.copying.copies, &[offer.manifest]);
         let texts = texts.map_err(|error| not_received(error, &|_| "a manifest"))?;
         let text = texts.into_iter().next().unwrap_or_default();
         let mut entries = Vec::new();
@@ -130,12 +131,13 @@ impl Restore<'_> {
                     bytes: *bytes,
                     executable: *executable,
                     mtime_ns,
+                    is_passing: root.is_own(),
                 }),
                 EntryKind::Link { target } => others.push((root, path, Some(target), mtime_ns)),
                 EntryKind::EmptyDirectory => others.push((root, path, None, mtime_ns)),
             }
         }
-        let fetch = Fetch { source: self.source(), copies: self.copies, files: &files, room };
+        let fetch = Fetch { source: self.source(), copying: self.copying, files: &files, room };
         let placed = fetch.run().map_err(|error| not_received(error, &|at| files[at].path)).and_then(|received| {
             for (root, path, link, mtime_ns) in &others {
                 let made = match link {
@@ -187,7 +189,7 @@ mod tests {
     use crossbeam_channel::{bounded, never};
 
     use super::*;
-    use crate::blobs::{sum, write_manifest};
+    use crate::blobs::{BlobCopies, sum, write_manifest};
     use crate::model::{AttemptId, BlobId, CacheKey, CacheRule};
 
     const LIMITS: ArtifactLimits = ArtifactLimits { files: 4, bytes: 1 << 20 };
@@ -211,7 +213,8 @@ mod tests {
         let (key, manifest) = (CacheKey::of(BlobId([1; 32])), keep(&copies, manifest));
         let (from, scope) = (String::new(), String::new());
         let offer = CacheOffer { key, manifest, is_exact: true, files: 1, bytes: 1, from, scope };
-        match (Restore { asking, copies: &copies, limits: LIMITS, room, places: &places }).run(&offer) {
+        let copying = Copying::new(copies, std::sync::Arc::new(|| true));
+        match (Restore { asking, copying: &copying, limits: LIMITS, room, places: &places }).run(&offer) {
             Ok(received) => Ok(received),
             Err(NotRestored::Problem(why)) => Err(why),
             Err(NotRestored::Cancelled) => Err("asked".into()),
