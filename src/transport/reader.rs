@@ -136,17 +136,22 @@ impl FrameReader {
 
         let allowed = self.timeout.map(|timeout| timeout + Duration::from_millis(len * 1000 / PAYLOAD_MIN_RATE));
         let mut whole = Deadline::new(allowed);
+        let mut filled = into.len();
         while missing > 0 {
-            let at = into.len();
-            into.resize(at + missing.min(PAYLOAD_STEP), 0);
-            let read = self.read_directly(&mut into[at..], &mut whole);
-            // Also after an error, so that only received bytes are left.
-            into.truncate(at + *read.as_ref().unwrap_or(&0));
-            let count = read?;
-            if count == 0 {
-                return Err(TransportError::ShortPayload { len, missing: missing as u64 });
+            if filled == into.len() {
+                into.resize(filled + missing.min(PAYLOAD_STEP), 0);
             }
-            missing -= count;
+            match self.read_directly(&mut into[filled..], &mut whole) {
+                Ok(count @ 1..) => {
+                    filled += count;
+                    missing -= count;
+                }
+                ended => {
+                    // Only received bytes are left.
+                    into.truncate(filled);
+                    return Err(ended.err().unwrap_or(TransportError::ShortPayload { len, missing: missing as u64 }));
+                }
+            }
         }
         Ok(())
     }
