@@ -17,6 +17,17 @@ use super::super::{command, foreign};
 use super::execution;
 use crate::model::visible;
 
+/// The JSON Schema of `steps`.
+pub(super) const STEPS_SCHEMA: &str = r#"{"type": "array", "minItems": 1, "maxItems": 50, "items": {
+    "type": ["string", "object"], "minLength": 1, "required": ["run"], "additionalProperties": false, "properties": {
+    "name": {"type": "string", "minLength": 1, "maxLength": 60},
+    "run": {"type": ["string", "array"], "minLength": 1, "items": {"type": "string"}, "minItems": 1},
+    "shell": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 64},
+    "dir": {"type": "string", "minLength": 1},
+    "env": {"type": "object", "additionalProperties": {"type": "string"}},
+    "timeout": {"type": "string", "pattern": "^([0-9]+(d|h|m|s|ms))+$"},
+    "always": {"type": "boolean"}}}}"#;
+
 /// The keys of a step.
 const STEP_KEYS: [&str; 7] = ["name", "run", "shell", "dir", "env", "timeout", "always"];
 /// Characters of a command that are the name of a step without one.

@@ -15,8 +15,8 @@ use super::limits_of_attempt::{MAX_PROCESSES, read_cpus, read_memory};
 use super::placement::{read_group, read_labels, read_needs, read_take};
 use super::secrets::read_secrets;
 use super::services::read_names;
-use super::steps::read_steps;
-use super::when::read_when;
+use super::steps::{STEPS_SCHEMA, read_steps};
+use super::when::{WHEN_SCHEMA, read_when};
 use crate::model::{MAX_PRIORITY, SlotCount};
 
 /// All keys of a task, in the order of the documentation.
@@ -37,7 +37,7 @@ pub(crate) static KEYS: &[Key] = &[
         name: "steps",
         example: r#"steps = ["make", { name = "test", run = "make test", timeout = "5m" }]"#,
         row: "list of strings and tables | none | several commands in place of `run`, each with its time, exit code and section of the log",
-        schema: r#"{"type": "array", "minItems": 1, "maxItems": 50, "items": {"type": ["string", "object"], "minLength": 1, "required": ["run"], "additionalProperties": false, "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 60}, "run": {"type": ["string", "array"], "minLength": 1, "items": {"type": "string"}, "minItems": 1}, "shell": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 64}, "dir": {"type": "string", "minLength": 1}, "env": {"type": "object", "additionalProperties": {"type": "string"}}, "timeout": {"type": "string", "pattern": "^([0-9]+(d|h|m|s|ms))+$"}, "always": {"type": "boolean"}}}}"#,
+        schema: STEPS_SCHEMA,
         aliases: &[],
         is_common: false,
         is_replaced: false,
@@ -91,12 +91,7 @@ pub(crate) static KEYS: &[Key] = &[
         name: "when",
         example: r#"when = { branches = ["main"], tags = ["v*"], changed = ["src/**"] }"#,
         row: r#"table: `branches`, `tags`, `events`, `changed` | all builds | the builds in which the task runs"#,
-        schema: r#"{"type": "object", "additionalProperties": false, "minProperties": 1, "properties": {
-            "branches": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 100},
-            "tags": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 100},
-            "events": {"type": "array", "minItems": 1, "items": {"enum":
-                ["push", "tag", "pull", "ref", "schedule", "manual", "try"]}},
-            "changed": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 100}}}"#,
+        schema: WHEN_SCHEMA,
         read: read_when,
         ..Key::USUAL
     },
@@ -424,15 +419,8 @@ pub(crate) static KEYS: &[Key] = &[
         name: "matrix",
         example: r#"matrix = { version = ["1.85", "stable"] }"#,
         row: "table of lists | `{}` | values of which each combination is a task of its own",
-        schema: r#"{
-            "type": "object",
-            "additionalProperties": {
-                "type": "array",
-                "items": {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "boolean"}]},
-                "minItems": 1,
-                "uniqueItems": true
-            }
-        }"#,
+        schema: r#"{"type": "object", "additionalProperties": {"type": "array", "minItems": 1, "uniqueItems": true,
+            "items": {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "boolean"}]}}}"#,
         aliases: &["strategy", "axes", "axis"],
         ..Key::STRUCTURE
     },

@@ -8,6 +8,14 @@ use super::super::suggest::nearest;
 use super::super::value::{Placed, TableEntry, entries};
 use crate::model::{TriggerEvent, When};
 
+/// The JSON Schema of `when`.
+pub(super) const WHEN_SCHEMA: &str = r#"{"type": "object", "additionalProperties": false, "minProperties": 1, "properties": {
+    "branches": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 100},
+    "tags": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 100},
+    "events": {"type": "array", "minItems": 1, "items": {"enum":
+        ["push", "tag", "pull", "ref", "schedule", "manual", "try"]}},
+    "changed": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 100}}}"#;
+
 /// Keys of the table.
 const NAMES: [&str; 4] = ["branches", "tags", "events", "changed"];
 const EXAMPLE: &str = "such as `when = { branches = [\"main\"], changed = [\"src/**\"] }`";
