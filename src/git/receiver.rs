@@ -7,7 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use git2::{Indexer, ObjectFormat, ObjectType, OdbLookupFlags, Oid};
@@ -33,6 +33,10 @@ const HEADER_BYTES: usize = 12;
 /// pack brings trees without their history, and the largest known trees have some hundred thousand files.
 const OBJECTS_MAX: u32 = 1 << 24;
 
+/// The most bytes of an entry of a pack. libgit2 counts those of an entry in 32 bits at one place. For a longer entry
+/// it maps the pack again and again, until the process may map nothing any more.
+const ENTRY_BYTES_MAX: u64 = u32::MAX as u64;
+
 /// From this many objects on, reading the indexes of the store's packs is faster than asking libgit2 for each object.
 const NAMED_FOR_INDEXES: usize = 200;
 
@@ -44,6 +48,7 @@ pub struct Receiver {
     incoming: IncomingDirectory,
     /// The beginning of the pack, until it has told the number of objects.
     header: Vec<u8>,
+    entry_bytes_max: u64,
 }
 
 /// The bytes of a pack that have arrived.
@@ -58,6 +63,11 @@ struct Indexing {
     indexer: Indexer<'static>,
     /// Whether a delta has arrived. The packs of our own observers and dispatchers have none.
     has_deltas: Arc<AtomicBool>,
+    /// The number of objects whose entries have arrived.
+    objects: Arc<AtomicUsize>,
+    /// The bytes that have arrived of the next entry, and maybe a part of a piece before it.
+    entry_bytes: u64,
+    entry_bytes_max: u64,
     store: PathBuf,
 }
 
@@ -143,7 +153,14 @@ pub(super) fn recover(landing: &Arc<Landing>) -> Result<(), GitError> {
 impl Receiver {
     pub(super) fn new(landing: Arc<Landing>) -> Result<Self, GitError> {
         let incoming = landing.take()?;
-        Ok(Self { landing, pack: Pack::Small(Vec::new()), incoming, header: Vec::new() })
+        let (pack, header) = (Pack::Small(Vec::new()), Vec::new());
+        Ok(Self { landing, pack, incoming, header, entry_bytes_max: ENTRY_BYTES_MAX })
+    }
+
+    /// Refuses shorter entries, too.
+    #[cfg(test)]
+    pub(super) fn limit_entries(&mut self, bytes: u64) {
+        self.entry_bytes_max = bytes;
     }
 
     pub fn write(&mut self, piece: &[u8]) -> Result<(), GitError> {
@@ -159,7 +176,7 @@ impl Receiver {
                 Ok(())
             }
             Pack::Small(pack) => {
-                let mut indexing = Indexing::begin(&self.landing, &self.incoming)?;
+                let mut indexing = Indexing::begin(&self.landing, &self.incoming, self.entry_bytes_max)?;
                 indexing.write(pack)?;
                 indexing.write(piece)?;
                 self.pack = Pack::Large(indexing);
@@ -213,7 +230,7 @@ impl Receiver {
     /// Verifies and indexes the pack.
     fn index(self) -> Result<Indexed, GitError> {
         let announced = self.announced().unwrap_or(0);
-        let Self { landing, pack, incoming, .. } = self;
+        let Self { landing, pack, incoming, entry_bytes_max, .. } = self;
         let (indexing, small) = match pack {
             Pack::Large(indexing) => (indexing, None),
             Pack::Small(bytes) => match SmallPack::read(&bytes, landing.database.format()) {
@@ -224,7 +241,7 @@ impl Receiver {
                     return Ok(Indexed { incoming, name, small: Some(bytes), read: Some(pack) });
                 }
                 None => {
-                    let mut indexing = Indexing::begin(&landing, &incoming)?;
+                    let mut indexing = Indexing::begin(&landing, &incoming, entry_bytes_max)?;
                     indexing.write(&bytes)?;
                     (indexing, Some(bytes))
                 }
@@ -246,30 +263,41 @@ struct Indexed {
 }
 
 impl Indexing {
-    fn begin(landing: &Landing, incoming: &IncomingDirectory) -> Result<Self, GitError> {
+    fn begin(landing: &Landing, incoming: &IncomingDirectory, entry_bytes_max: u64) -> Result<Self, GitError> {
         let store = landing.store.clone();
         let mut indexer = Indexer::new_ext(None, &incoming.packs(), 0o444, false, landing.database.format())
             .map_err(|source| GitError::BrokenPack { path: store.clone(), source })?;
-        let has_deltas = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&has_deltas);
+        let (has_deltas, objects) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (seen, arrived) = (Arc::clone(&has_deltas), Arc::clone(&objects));
         indexer.progress(move |progress| {
+            arrived.store(progress.received_objects(), Ordering::Relaxed);
             // Until the pack is committed, only whole objects count as indexed.
             seen.store(progress.received_objects() > progress.indexed_objects(), Ordering::Relaxed);
             true
         });
-        Ok(Self { indexer, has_deltas, store })
+        Ok(Self { indexer, has_deltas, objects, entry_bytes: 0, entry_bytes_max, store })
     }
 
     fn write(&mut self, piece: &[u8]) -> Result<(), GitError> {
         if piece.is_empty() {
             return Ok(());
         }
+        let arrived = self.entry_bytes + piece.len() as u64;
+        if arrived > self.entry_bytes_max {
+            let source = git2::Error::from_str("an object in it has more than 4 GiB in compressed form");
+            return Err(GitError::BrokenPack { path: self.store.clone(), source });
+        }
+        let before = self.objects.load(Ordering::Relaxed);
         // The indexer wraps libgit2's error, and that one is the cause to show.
         self.indexer.write_all(piece).map_err(|error| {
             let shown = git2::Error::from_str(&error.to_string());
             let source = error.into_inner().and_then(|inner| inner.downcast().ok()).map_or(shown, |boxed| *boxed);
             GitError::BrokenPack { path: self.store.clone(), source }
-        })
+        })?;
+        // The next entry begins somewhere in a piece that ended another one.
+        let is_next = self.objects.load(Ordering::Relaxed) != before;
+        self.entry_bytes = if is_next { piece.len() as u64 } else { arrived };
+        Ok(())
     }
 
     /// Returns the name of the pack. `announced` is the number of its objects.

@@ -29,6 +29,10 @@ pub(super) use storage::FileContent;
 const OBJECTS_MAX: usize = 20_000;
 const BYTES_MAX: u64 = 16 << 30;
 
+/// The most bytes of one object. A pack is received only if no entry of it has 4 GiB, and a content that does not
+/// shrink takes a little more than its own size.
+const OBJECT_BYTES_MAX: u64 = 4000 << 20;
+
 /// The most entries of the trees of a commit that are looked at. A few small trees can name one another so often that
 /// nobody could go through them.
 const ENTRIES_MAX: usize = 5_000_000;
@@ -104,7 +108,14 @@ pub(super) fn find(of: &Place<'_>, verified: &Verified, found: &mut Found) -> Re
             "its {count} LFS objects have {bytes} bytes together, and at most {BYTES_MAX} bytes go along with a commit"
         ));
     }
-    if !is_sound || bytes > BYTES_MAX || listed.pointers.is_empty() {
+    let large = listed.pointers.values().find(|(pointer, _)| pointer.size > OBJECT_BYTES_MAX);
+    if let Some((Pointer { oid, size }, path)) = large {
+        found.problems.push(format!(
+            "{path}: LFS object {oid} has {size} bytes, and at most {OBJECT_BYTES_MAX} bytes of an object go along with a \
+             commit"
+        ));
+    }
+    if !is_sound || bytes > BYTES_MAX || large.is_some() || listed.pointers.is_empty() {
         return Ok(());
     }
     let (own, remote) = (own_storage(of.git_dir), remote_of(of));

@@ -86,6 +86,24 @@ fn a_large_file_arrives_as_it_is_however_its_repository_stores_it() {
     travel(&repo, &repo.watched(), &commits, &repo.beside("of-delta"));
 }
 
+/// libgit2 maps the pack of an entry of 4 GiB without end. The file is compressed to about half, and small files are
+/// before and behind it.
+#[test]
+fn a_pack_with_an_entry_that_is_too_long_is_refused_and_one_that_is_longer_as_a_whole_is_not() {
+    let (repo, [first, second]) = repository();
+    let pack = pack_of(&repo.watched(), &[first, second], &[]);
+    let received = |limit: usize| {
+        let mut receiver = repo.store(first).receive().unwrap();
+        receiver.limit_entries(limit as u64);
+        pack.chunks(10_000).try_for_each(|piece| receiver.write(piece)).and_then(|()| receiver.finish(second, false))
+    };
+    assert!(pack.len() > SIZE, "{}", pack.len());
+    let error = received(SIZE / 4).unwrap_err();
+    let GitError::BrokenPack { source, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(source.message(), "an object in it has more than 4 GiB in compressed form");
+    received(SIZE / 4 * 3).unwrap();
+}
+
 /// The only file with this ending.
 fn only_file(directory: &Path, ending: &str) -> PathBuf {
     let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());

@@ -387,6 +387,19 @@ fn a_commit_with_too_much_in_lfs_is_refused_before_anything_is_read() {
     assert!(problems.starts_with("its 3 LFS objects have ") && problems.contains("at most 17179869184"), "{problems}");
     let facts = facts_of(&repo);
     assert!(facts.contents.is_empty() && facts.facts.lfs.is_empty());
+
+    // One object alone.
+    fs::remove_file(repo.path().join("d.bin")).unwrap();
+    let large = |size: u64| {
+        repo.write("c.bin", format!("version https://git-lfs.github.com/spec/v1\noid sha256:{id}\nsize {size}\n"));
+        repo.commit("large");
+        problems_of(&repo)
+    };
+    let limit = 4000 << 20;
+    let problems = large(limit + 1);
+    let told = format!("c.bin: LFS object {id} has {} bytes, and at most {limit} bytes of an object", limit + 1);
+    assert!(problems.starts_with(&told), "{problems}");
+    assert!(large(limit).starts_with(&format!("c.bin: LFS object {id} of {limit} bytes is not in ")));
 }
 
 #[test]
