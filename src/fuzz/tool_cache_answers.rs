@@ -76,7 +76,7 @@ fn entries_are_asked_for(script: &[u8]) {
     tiers.current().set(Some(session.clone()));
     let (announced, script) = (Announced::default(), script.to_vec());
     let (told, mut reader) = (announced.clone(), FrameReader::new(there.clone()));
-    let answering = threads::spawn("dispatcher", move || {
+    let _answering = threads::spawn("dispatcher", move || {
         let mut steps = script.chunks_exact(3);
         while let Ok(Some(FromRunner::FindEntry(question))) = reader.read::<FromRunner>(MAX_LINE_BYTES) {
             match steps.next() {
@@ -85,6 +85,8 @@ fn entries_are_asked_for(script: &[u8]) {
             }
         }
     });
+    // Closed before the thread is joined, whatever fails.
+    let _closing = Closing(there);
     let rights = rights();
     for at in 0..ASKED {
         let (name, before) = (name(at), files(place.path()));
@@ -108,9 +110,15 @@ fn entries_are_asked_for(script: &[u8]) {
         let is_header = |(name, value): &(String, String)| name == "x-artifact-tag" && !value.contains(['\r', '\n']);
         assert!(about.headers.iter().all(is_header), "{:?}", about.headers);
     }
-    there.close();
-    tiers.current().set(None);
-    drop(answering);
+}
+
+/// Closes a stream when it is dropped.
+struct Closing(Stream);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// Returns the number of files in a runner's cache.
@@ -204,6 +212,8 @@ fn entries_are_sent(script: &[u8]) {
     let (stop, stopped) = bounded(0);
     let script = script.to_vec();
     let taking = threads::spawn("dispatcher", move || take(&session, &pieces, &stopped, &script));
+    // Dropped before the thread is joined, whatever fails.
+    let stop: Sender<()> = stop;
     let (rights, contents) = (rights(), contents());
     let sending = Sending::start(tiers.clone(), AttemptId(7)).expect("there is room for a thread");
     // The last one first: others wait behind it for room in the window.
@@ -215,7 +225,7 @@ fn entries_are_sent(script: &[u8]) {
         sending.send(place, &name);
     }
     sending.finish(PATIENCE);
-    drop::<Sender<()>>(stop);
+    drop(stop);
     let taken = taking.expect("there is room for a thread").join().expect("it checks what came");
     let mut complete = 0;
     for (at, content) in contents.iter().enumerate() {

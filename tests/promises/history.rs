@@ -128,6 +128,10 @@ pub(crate) enum Fact {
     Thawed {
         name: RunnerName,
     },
+    /// The whole machine stood still from then until now, or nearly so.
+    Stalled {
+        since: u64,
+    },
     /// The task's process of an attempt started.
     Began {
         attempt: AttemptId,

@@ -105,6 +105,10 @@ pub(super) fn s46(story: &[Entry], _: &Terms) -> Result<(), String> {
 /// attempt read or stored is there when it asks again.
 pub(super) fn tool_cache(story: &[Entry], _: &Terms) -> Result<(), String> {
     let (attempts, mut frozen) = (Attempts::of(story), BTreeMap::<&RunnerName, Vec<(u64, u64)>>::new());
+    // A stall may be noted behind what it delayed.
+    let stall =
+        |Entry { at, fact }: &Entry| if let Fact::Stalled { since } = fact { Some((*since, *at)) } else { None };
+    let stalls: Vec<(u64, u64)> = story.iter().filter_map(stall).collect();
     for Entry { at, fact } in story {
         match fact {
             Fact::Froze { name, .. } => frozen.entry(name).or_default().push((*at, u64::MAX)),
@@ -114,7 +118,8 @@ pub(super) fn tool_cache(story: &[Entry], _: &Terms) -> Result<(), String> {
             Fact::CacheAsked { attempt, begun, ended, is_again, answer } => {
                 let of_runner = attempts.runner(*attempt).and_then(|runner| frozen.get(runner));
                 let stood = |(from, until): &(u64, u64)| (*until).min(*ended).saturating_sub((*from).max(*begun));
-                let waited = (ended - begun).saturating_sub(of_runner.into_iter().flatten().map(stood).sum());
+                let stood: u64 = of_runner.into_iter().flatten().chain(&stalls).map(stood).sum();
+                let waited = (ended - begun).saturating_sub(stood);
                 demand(waited <= LONGEST_WAIT_MS, || format!("{attempt} waited {waited} ms for its tool cache"))?;
                 let is_good = match answer {
                     CacheAnswer::Nothing => false,

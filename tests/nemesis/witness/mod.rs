@@ -12,7 +12,7 @@ mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use surveil::model::reason::OrderDone;
 use surveil::model::{
@@ -20,14 +20,21 @@ use surveil::model::{
     RunnerId, RunnerName, SessionId, WallTime,
 };
 use surveil::scheduler::{Effect, Event, Reply, RequestId};
+use surveil::threads;
 
 use crate::canary::Canary;
 use crate::entries::{Asked, Verb};
 use crate::promises::history::{CacheAnswer, Fact, History};
 use crate::proxy::{Frame, Tap, Verdict, Way};
 use crate::tasks::{KnownTask, Place, Sign};
+use crate::wait;
 use records::{Eyes, News};
 use sessions::Session;
+
+/// Interval at which the witness looks whether the machine stands still, in milliseconds.
+const PULSE_MS: u64 = 100;
+/// A delay of a look after which it did.
+const STALL_MS: u64 = 400;
 
 pub(crate) struct Witness {
     inner: Mutex<Inner>,
@@ -125,7 +132,10 @@ impl Witness {
             tally: Tally::default(),
             canary,
         };
-        Arc::new(Self { inner: Mutex::new(inner) })
+        let witness = Arc::new(Self { inner: Mutex::new(inner) });
+        let weak = Arc::downgrade(&witness);
+        threads::spawn("pulse", move || pulse(&weak)).unwrap().detach();
+        witness
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -252,6 +262,23 @@ impl Witness {
         inner.note(Fact::Kept { builds });
         inner.note(Fact::Ended { heads });
         inner.history.clone()
+    }
+}
+
+/// Notes when the machine stands still, which delays everything, as long as there is a witness. This thread has nothing
+/// else to do.
+fn pulse(witness: &Weak<Witness>) {
+    let mut due = None;
+    while let Some(witness) = witness.upgrade() {
+        let now = surveil::clock::wall();
+        if let Some(due) = due.filter(|due: &WallTime| now.0 > due.0 + STALL_MS.cast_signed()) {
+            let mut inner = witness.lock();
+            let since = inner.since(due);
+            inner.note(Fact::Stalled { since });
+        }
+        drop(witness);
+        due = Some(WallTime(surveil::clock::wall().0 + PULSE_MS.cast_signed()));
+        wait(PULSE_MS);
     }
 }
 
