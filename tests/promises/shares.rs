@@ -237,6 +237,7 @@ pub(super) fn s37_priorities(story: &[Entry], _: &Terms) -> Result<(), String> {
     let mut priorities: BTreeMap<(RepoName, CommitId, TaskName), i32> = BTreeMap::new();
     let mut jobs: BTreeMap<JobId, Queued> = BTreeMap::new();
     let mut waiting: BTreeSet<JobId> = BTreeSet::new();
+    let mut started = 0;
     for Entry { at, fact } in story {
         match fact {
             Fact::Arrived(event) => {
@@ -250,6 +251,7 @@ pub(super) fn s37_priorities(story: &[Entry], _: &Terms) -> Result<(), String> {
             Fact::Started => {
                 waiting.clear();
                 jobs.values_mut().for_each(|job| job.came = *at);
+                started = *at;
             }
             Fact::Decided(Effect::Persist(Record::BuildAdded { build, jobs: added })) => {
                 let (repo, commit) = (&build.source.repo, build.source.commit);
@@ -268,7 +270,9 @@ pub(super) fn s37_priorities(story: &[Entry], _: &Terms) -> Result<(), String> {
                         waiting.insert(job.id);
                     }
                     let (repo, build, priority) = (repo.clone(), build.id, *priority);
-                    jobs.insert(job.id, Queued { repo, build, priority, came: *at });
+                    // A record of the dispatcher before may be seen only after the start.
+                    let came = (*at).max(started);
+                    jobs.insert(job.id, Queued { repo, build, priority, came });
                 }
             }
             Fact::Decided(Effect::Persist(Record::BuildReopened { build })) => {
