@@ -13,7 +13,7 @@ use super::terms::Terms;
 const DEFAULT_BRANCH: &str = "refs/heads/main";
 /// Longest wait of a task for an answer, in milliseconds: the 2 s that the dispatcher has, the time of a long entry,
 /// and slack for a machine that has much to do.
-const LONGEST_WAIT_MS: u64 = 2_000 + 2_000;
+const LONGEST_WAIT_MS: u64 = 2_000 + 10_000;
 
 /// The part of the caches in which a build writes.
 #[derive(PartialEq, Eq)]
