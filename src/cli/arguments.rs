@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-use clap::Parser;
 use clap::builder::Resettable;
+use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand as _};
 
+use super::implicit_observer::is_global_flag;
 use super::logging::Verbosity;
 use super::{
     artifacts, authority, backup, cache, cacheprog, check, completions, control, dispatcher, execute, init, login,
@@ -40,79 +41,121 @@ Exit codes:
   4  the build was cancelled                   130  interrupted (129, 143: by SIGHUP, SIGTERM)
                                                141  nobody read the answer to its end";
 
-/// Self-hosted continuous integration for git repositories and machines of your own
-#[derive(Debug, Parser)]
-#[command(
-    name = "surveil",
-    version,
-    subcommand_required = true,
-    arg_required_else_help = true,
-    max_term_width = 100,
-    after_help = EXAMPLES
-)]
+const ABOUT: &str = "Self-hosted continuous integration for git repositories and machines of your own";
+
+/// A command line that was parsed.
+#[derive(Debug)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
     pub(crate) verbosity: Verbosity,
-    #[command(subcommand)]
     pub(crate) command: Subcommand,
 }
 
-/// Settles the description by which these words are parsed. `-h` is short, and `--help` has the explanations and examples
-/// too. Usage lines are fixed: clap would name options in them whose variables are set.
-pub(crate) fn settled_for(words: &[OsString], mut command: clap::Command) -> clap::Command {
-    // Only those that are named: all of them take longer than the rest of a short command.
-    let named = words.iter().filter_map(|word| command.find_subcommand(word));
-    let named: BTreeSet<String> = named.map(|it| it.get_name().to_owned()).collect();
-    for name in named {
-        let typed = format!("surveil {name}");
-        command = command.mut_subcommand(name, |it| {
-            let usage = it.clone().bin_name(typed).render_usage().to_string();
-            settled(it).override_usage(usage.trim_start_matches("Usage: ").to_owned())
-        });
+impl Arguments {
+    pub(crate) fn read(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let (verbosity, command) = (Verbosity::from_arg_matches(matches)?, Subcommand::from_arg_matches(matches)?);
+        Ok(Self { verbosity, command })
     }
-    settled(command)
 }
 
-fn settled(command: clap::Command) -> clap::Command {
+/// The description of the whole command line.
+pub(crate) fn command() -> Command {
+    // The list of commands would describe itself.
+    Subcommand::augment_subcommands(without_commands()).about(ABOUT)
+}
+
+/// The description by which these words are parsed, the first of which is the program: of the one command that they
+/// name, if they name one, because the description of all takes longer than all the rest before a short command begins.
+///
+/// `-h` is short, and `--help` has the explanations and examples too. Usage lines are fixed: clap would name options in
+/// them whose variables are set.
+pub(crate) fn command_for(words: &[OsString]) -> Command {
+    let mut named = words.iter().skip(1).filter(|word| !is_global_flag(word));
+    if let Some(only) = named.next().and_then(|word| only(word.to_str()?)) {
+        return settled(without_commands().subcommand(settled_command(only)));
+    }
+    // Such as `surveil help status`.
+    let named: BTreeSet<&str> =
+        words.iter().filter_map(|word| NAMES.iter().find(|name| word == **name)).copied().collect();
+    settled(named.into_iter().fold(command(), |command, name| command.mut_subcommand(name, settled_command)))
+}
+
+fn without_commands() -> Command {
+    let command = Command::new("surveil")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .max_term_width(100)
+        .after_help(EXAMPLES);
+    Verbosity::augment_args(command)
+}
+
+fn settled_command(command: Command) -> Command {
+    let typed = format!("surveil {}", command.get_name());
+    let usage = command.clone().bin_name(typed).render_usage().to_string();
+    settled(command).override_usage(usage.trim_start_matches("Usage: ").to_owned())
+}
+
+fn settled(command: Command) -> Command {
     let explained = command.get_after_help().cloned();
     command.after_help(Resettable::Reset).after_long_help(explained.unwrap_or_default())
 }
 
-/// The command to execute.
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum Subcommand {
-    Up(up::UpFlags),
-    Dispatcher(dispatcher::DispatcherFlags),
-    Observer(observer::ObserverFlags),
-    Runner(runner::RunnerFlags),
-    Status(status::StatusFlags),
-    Show(show::ShowFlags),
-    Watch(watch::WatchFlags),
-    Logs(logs::LogsFlags),
-    Artifacts(artifacts::ArtifactsFlags),
-    Cache(cache::CacheFlags),
-    Why(why::WhyFlags),
-    Submit(submit::SubmitFlags),
-    Try(try_work::TryFlags),
-    Cancel(control::CancelFlags),
-    Rerun(control::RerunFlags),
-    Start(control::StartFlags),
-    Runners(runners::RunnersFlags),
-    Drain(control::DrainFlags),
-    Resume(control::ResumeFlags),
-    Wake(control::WakeFlags),
-    Token(token::TokenFlags),
-    Authority(authority::AuthorityFlags),
-    Secret(secret::SecretFlags),
-    Login(login::LoginFlags),
-    Logout(login::LogoutFlags),
-    Run(execute::ExecuteFlags),
-    Plan(plan::PlanFlags),
-    Check(check::CheckFlags),
-    Init(init::InitFlags),
-    Cacheprog(cacheprog::CacheprogFlags),
-    Backup(backup::BackupFlags),
-    Restore(backup::RestoreFlags),
-    Completions(completions::CompletionsFlags),
-    Man(manual::ManFlags),
+/// Lists the commands, each with the file of its flags.
+macro_rules! commands {
+    ($($variant:ident $name:literal $flags:ty,)+) => {
+        /// The command to execute.
+        #[derive(Debug, clap::Subcommand)]
+        pub(crate) enum Subcommand {
+            $(#[command(name = $name)] $variant($flags),)+
+        }
+
+        /// The names of all commands.
+        pub(crate) const NAMES: &[&str] = &[$($name),+];
+
+        /// The description of the command of this name.
+        fn only(name: &str) -> Option<Command> {
+            match name {
+                $($name => Some(<$flags>::augment_args(Command::new($name))),)+
+                _ => None,
+            }
+        }
+    };
+}
+
+commands! {
+    Up "up" up::UpFlags,
+    Dispatcher "dispatcher" dispatcher::DispatcherFlags,
+    Observer "observer" observer::ObserverFlags,
+    Runner "runner" runner::RunnerFlags,
+    Status "status" status::StatusFlags,
+    Show "show" show::ShowFlags,
+    Watch "watch" watch::WatchFlags,
+    Logs "logs" logs::LogsFlags,
+    Artifacts "artifacts" artifacts::ArtifactsFlags,
+    Cache "cache" cache::CacheFlags,
+    Why "why" why::WhyFlags,
+    Submit "submit" submit::SubmitFlags,
+    Try "try" try_work::TryFlags,
+    Cancel "cancel" control::CancelFlags,
+    Rerun "rerun" control::RerunFlags,
+    Start "start" control::StartFlags,
+    Runners "runners" runners::RunnersFlags,
+    Drain "drain" control::DrainFlags,
+    Resume "resume" control::ResumeFlags,
+    Wake "wake" control::WakeFlags,
+    Token "token" token::TokenFlags,
+    Authority "authority" authority::AuthorityFlags,
+    Secret "secret" secret::SecretFlags,
+    Login "login" login::LoginFlags,
+    Logout "logout" login::LogoutFlags,
+    Run "run" execute::ExecuteFlags,
+    Plan "plan" plan::PlanFlags,
+    Check "check" check::CheckFlags,
+    Init "init" init::InitFlags,
+    Cacheprog "cacheprog" cacheprog::CacheprogFlags,
+    Backup "backup" backup::BackupFlags,
+    Restore "restore" backup::RestoreFlags,
+    Completions "completions" completions::CompletionsFlags,
+    Man "man" manual::ManFlags,
 }

@@ -10,7 +10,7 @@ const GLOBAL_FLAGS: [&str; 2] = ["--verbose", "--quiet"];
 const ANSWERED_AT_ONCE: [&str; 4] = ["-h", "--help", "-V", "--version"];
 
 /// Returns the arguments with the command in its place. `arguments[0]` is the program.
-pub(crate) fn with_command(mut arguments: Vec<OsString>, commands: &clap::Command) -> Vec<OsString> {
+pub(crate) fn with_command(mut arguments: Vec<OsString>, commands: &[&str]) -> Vec<OsString> {
     let first = arguments.iter().skip(1).position(|word| !is_global_flag(word)).map(|at| at + 1);
     if let Some(at) = first
         && means_observer(&arguments[at], commands)
@@ -21,7 +21,7 @@ pub(crate) fn with_command(mut arguments: Vec<OsString>, commands: &clap::Comman
 }
 
 /// Whether this word, the first that is no global flag, starts an observer's command line.
-fn means_observer(word: &OsStr, commands: &clap::Command) -> bool {
+fn means_observer(word: &OsStr, commands: &[&str]) -> bool {
     let Some(text) = word.to_str() else {
         // No command has a name that is not UTF-8; a path may have one.
         return true;
@@ -33,7 +33,7 @@ fn means_observer(word: &OsStr, commands: &clap::Command) -> bool {
 }
 
 /// Whether this is `-v`, `-vv`, `-qq`, `--verbose`, `--quiet` or the like.
-fn is_global_flag(word: &OsStr) -> bool {
+pub(crate) fn is_global_flag(word: &OsStr) -> bool {
     let Some(text) = word.to_str() else { return false };
     let is_short = |letters: &str| !letters.is_empty() && letters.bytes().all(|b| matches!(b, b'v' | b'q'));
     GLOBAL_FLAGS.contains(&text) || text.strip_prefix('-').is_some_and(is_short)
@@ -45,24 +45,22 @@ fn looks_like_a_repository(text: &str) -> bool {
 }
 
 /// Whether this is the name of a command.
-pub(crate) fn is_command(commands: &clap::Command, text: &str) -> bool {
-    // clap adds `help` by itself, when it parses.
-    text == "help" || commands.find_subcommand(text).is_some()
+pub(crate) fn is_command(commands: &[&str], text: &str) -> bool {
+    // clap adds `help` by itself.
+    text == "help" || commands.contains(&text)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
-    use crate::cli::arguments::Arguments;
+    use crate::cli::arguments::NAMES;
 
     #[track_caller]
     fn check(typed: &str, means: &str) {
         let words =
             |text: &str| std::iter::once("surveil").chain(text.split_whitespace()).map(OsString::from).collect();
         let expected: Vec<OsString> = words(means);
-        assert_eq!(with_command(words(typed), &Arguments::command()), expected, "{typed}");
+        assert_eq!(with_command(words(typed), NAMES), expected, "{typed}");
     }
 
     #[test]

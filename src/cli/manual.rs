@@ -70,19 +70,17 @@ fn write_all(pages: &[(String, Vec<u8>)], directory: &Path) -> Result<(), CliErr
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
-    use crate::cli::arguments::Arguments;
+    use crate::cli::arguments;
 
     #[test]
     fn every_command_that_help_shows_has_a_manual_page() {
-        let pages = pages(Arguments::command()).unwrap();
+        let pages = pages(arguments::command()).unwrap();
         let page = |wanted: &str| {
             let found = pages.iter().find(|(name, _)| name == wanted);
             String::from_utf8(found.unwrap_or_else(|| panic!("no page {wanted}")).1.clone()).unwrap()
         };
-        for command in Arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+        for command in arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
             let text = page(&format!("surveil-{}", command.get_name()));
             assert!(text.contains(".SH SYNOPSIS") && text.contains(".SH OPTIONS"), "{text}");
             assert!(text.contains("quiet"), "the global flags, too: {text}");

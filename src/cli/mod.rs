@@ -78,8 +78,6 @@ mod typed_place;
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory, FromArgMatches};
-
 use arguments::{Arguments, Subcommand};
 
 use crate::model::visible_lines;
@@ -118,11 +116,10 @@ pub fn shown(error: &CliError) -> String {
 }
 
 fn parse(arguments: Vec<OsString>) -> Result<Arguments, clap::Error> {
-    let command = Arguments::command();
-    let words = implicit_observer::with_command(arguments, &command);
-    let mut command = arguments::settled_for(&words, command);
+    let words = implicit_observer::with_command(arguments, arguments::NAMES);
+    let mut command = arguments::command_for(&words);
     let matches = command.try_get_matches_from_mut(words)?;
-    Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    Arguments::read(&matches).map_err(|error| error.format(&mut command))
 }
 
 fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
@@ -142,9 +139,9 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
     }
     let mut out = Output::stdout();
     match arguments.command {
-        Subcommand::Up(flags) => up::run(flags, &Arguments::command(), verbosity, out),
+        Subcommand::Up(flags) => up::run(flags, arguments::NAMES, verbosity, out),
         Subcommand::Dispatcher(flags) => dispatcher::run(flags),
-        Subcommand::Observer(flags) => observer::run(flags, &Arguments::command()),
+        Subcommand::Observer(flags) => observer::run(flags, arguments::NAMES),
         Subcommand::Runner(flags) => runner::run(flags),
         Subcommand::Status(flags) => status::run(flags, &mut out),
         Subcommand::Show(flags) => match flags.watched(&out) {
@@ -177,8 +174,8 @@ fn perform(arguments: Arguments) -> Result<ExitCode, CliError> {
         Subcommand::Cacheprog(_) => cacheprog::run(&mut out),
         Subcommand::Backup(flags) => backup::backup(flags, &mut out),
         Subcommand::Restore(flags) => backup::restore(flags, &mut out),
-        Subcommand::Completions(flags) => completions::run(&flags, Arguments::command(), &mut out),
-        Subcommand::Man(flags) => manual::run(&flags, Arguments::command(), &mut out),
+        Subcommand::Completions(flags) => completions::run(&flags, arguments::command(), &mut out),
+        Subcommand::Man(flags) => manual::run(&flags, arguments::command(), &mut out),
     }
 }
 

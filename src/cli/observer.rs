@@ -89,7 +89,7 @@ impl ObserverFlags {
     pub(crate) fn settings(
         self,
         membership: Option<Membership>,
-        commands: &clap::Command,
+        commands: &[&str],
     ) -> Result<ObserverSettings, CliError> {
         let (names, most) = (self.names.len(), self.repos.len());
         if names != 0 && names != most {
@@ -160,7 +160,7 @@ pub(crate) fn observed(
     location: &str,
     name: Option<&str>,
     work: &Path,
-    commands: &clap::Command,
+    commands: &[&str],
     tell: impl FnOnce(&str),
 ) -> Result<ObservedRepo, CliError> {
     let repo = ObservedRepo::new(location, name, work)?;
@@ -187,7 +187,7 @@ fn followed(repo: ObservedRepo, work: &Path) -> Result<ObservedRepo, CliError> {
 }
 
 /// Runs the role until a signal.
-pub(crate) fn run(flags: ObserverFlags, commands: &clap::Command) -> Result<ExitCode, CliError> {
+pub(crate) fn run(flags: ObserverFlags, commands: &[&str]) -> Result<ExitCode, CliError> {
     let stop = interrupt::stop_now()?;
     let membership = flags.join(&stop)?;
     observer::run(flags.settings(membership, commands)?, &stop)?;

@@ -2,9 +2,7 @@
 
 pub(super) mod support;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
-
-use super::arguments::{Arguments, Subcommand};
+use super::arguments::{Arguments, NAMES, Subcommand};
 use super::*;
 use crate::config::RepoLocation;
 use crate::model::Address;
@@ -15,14 +13,14 @@ fn parse(typed: &str) -> Result<Arguments, clap::Error> {
 
 fn parse_words(words: Vec<OsString>) -> Result<Arguments, clap::Error> {
     let words = std::iter::once("surveil".into()).chain(words).collect();
-    let words = implicit_observer::with_command(words, &Arguments::command());
-    Arguments::from_arg_matches(&without_variables().try_get_matches_from(words)?)
+    let words = implicit_observer::with_command(words, NAMES);
+    Arguments::read(&without_variables().try_get_matches_from(words)?)
 }
 
 /// The command line, for which no variable of the machine counts.
 fn without_variables() -> clap::Command {
     let sealed = |command: clap::Command| command.mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
-    Arguments::command().mut_subcommands(sealed)
+    arguments::command().mut_subcommands(sealed)
 }
 
 #[track_caller]
@@ -41,7 +39,7 @@ fn address(text: &str) -> Address {
 
 #[test]
 fn the_definition_of_the_command_line_is_sound() {
-    Arguments::command().debug_assert();
+    arguments::command().debug_assert();
 }
 
 #[test]
@@ -53,7 +51,7 @@ fn the_original_programs_command_lines_are_valid() {
     std::fs::write(repository.path().join("HEAD"), "ref: refs/heads/main\n").unwrap();
     let words = vec!["--dispatch=localhost:9000".into(), repository.path().into()];
     let Subcommand::Observer(flags) = parse_words(words).unwrap().command else { panic!("not an observer") };
-    let settings = flags.settings(None, &Arguments::command()).unwrap();
+    let settings = flags.settings(None, NAMES).unwrap();
     assert_eq!(settings.dispatch, [address("localhost:9000")]);
     assert!(matches!(settings.repos[0].location, RepoLocation::Path(_)));
 
@@ -145,11 +143,11 @@ fn settings_that_make_no_sense_together_are_refused() {
     };
     for names in ["--name x", "--name x --name y --name z"] {
         let Subcommand::Observer(flags) = parsed(&format!("observer . src {names}")) else { panic!("not an observer") };
-        let text = usage(flags.settings(None, &Arguments::command()).map(drop));
+        let text = usage(flags.settings(None, NAMES).map(drop));
         assert!(text.contains("one --name for each REPO, in their order"), "{text}");
     }
     let Subcommand::Observer(flags) = parsed("--dispatch h:1 status") else { panic!("not an observer") };
-    assert!(usage(flags.settings(None, &Arguments::command()).map(drop)).contains("surveil status"));
+    assert!(usage(flags.settings(None, NAMES).map(drop)).contains("surveil status"));
     let Subcommand::Dispatcher(flags) = parsed("dispatcher --heartbeat-interval 5s --heartbeat-timeout 6s") else {
         panic!("not a dispatcher")
     };
@@ -174,8 +172,12 @@ fn repositories_of_one_name_are_refused_in_one_command_unless_each_is_given_a_na
         let path = |repo: &&str| if repo.contains("://") { (*repo).into() } else { dir.path().join(repo).into() };
         words.extend(repos.iter().map(path));
         words.extend(names.iter().map(|name| OsString::from(format!("--name={name}"))));
-        let Subcommand::Observer(flags) = Arguments::try_parse_from(words).unwrap().command else { unreachable!() };
-        flags.settings(None, &Arguments::command())
+        let Subcommand::Observer(flags) =
+            Arguments::read(&arguments::command().get_matches_from(words)).unwrap().command
+        else {
+            unreachable!()
+        };
+        flags.settings(None, NAMES)
     };
     let twins = [
         ["one/app", "two/app", "`app`"],
@@ -209,7 +211,7 @@ fn with_fetch_the_remote_of_a_local_repository_is_observed_under_the_local_name(
     let settings = |typed: &str| {
         let typed = format!("observer {} --work /w {typed}", path.display());
         let Subcommand::Observer(flags) = parsed(&typed) else { panic!("not an observer") };
-        flags.settings(None, &Arguments::command())
+        flags.settings(None, NAMES)
     };
     std::fs::create_dir(&path).unwrap();
     let error = settings("--fetch").unwrap_err();
@@ -231,12 +233,12 @@ fn with_fetch_the_remote_of_a_local_repository_is_observed_under_the_local_name(
     let in_place = settings("").unwrap();
     assert!(matches!(in_place.repos[0].location, RepoLocation::Path(_)));
     let Subcommand::Observer(flags) = parsed("observer --fetch https://h/x.git") else { panic!("not an observer") };
-    assert_eq!(flags.settings(None, &Arguments::command()).unwrap().repos[0].name.as_str(), "x");
+    assert_eq!(flags.settings(None, NAMES).unwrap().repos[0].name.as_str(), "x");
 }
 
 #[test]
 fn every_command_has_a_help_page_with_examples() {
-    for command in Arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+    for command in arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
         let name = command.get_name();
         assert!(command.get_about().is_some(), "{name}");
         let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
@@ -247,9 +249,29 @@ fn every_command_has_a_help_page_with_examples() {
     }
 }
 
+/// The description of one command alone says the same of it as that of all.
+#[test]
+fn a_command_is_parsed_by_its_own_description_alone() {
+    let all = arguments::command();
+    let names: Vec<&str> = all.get_subcommands().map(clap::Command::get_name).collect();
+    assert_eq!(names, NAMES);
+    for name in NAMES {
+        let help = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            let mut command = arguments::command_for(&words);
+            command.build();
+            let count = command.get_subcommands().filter(|it| it.get_name() != "help").count();
+            (command.find_subcommand_mut(name).unwrap().render_long_help().to_string(), count)
+        };
+        let ((alone, one), (of_all, many)) = (help(&["surveil", "-v", name]), help(&["surveil", "help", name]));
+        assert_eq!(alone, of_all);
+        assert_eq!((one, many), (1, NAMES.len()));
+    }
+}
+
 #[test]
 fn help_lines_fit_a_terminal() {
-    for command in Arguments::command().get_subcommands_mut() {
+    for command in arguments::command().get_subcommands_mut() {
         let help = command.render_long_help().to_string();
         let widest = help.lines().map(|line| line.chars().count()).max().unwrap_or(0);
         assert!(widest <= 100, "{}: {widest}", command.get_name());

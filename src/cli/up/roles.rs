@@ -38,7 +38,7 @@ pub(crate) struct RoleSettings {
 }
 
 impl RoleSettings {
-    pub(crate) fn new(flags: UpFlags, commands: &clap::Command) -> Result<Self, CliError> {
+    pub(crate) fn new(flags: UpFlags, commands: &[&str]) -> Result<Self, CliError> {
         let (data, work) = (config::data_dir(flags.data.clone()), config::work_dir(flags.work.clone()));
         let repo = observed(&flags.repo, flags.name.as_deref(), &work, commands, note)?;
         if let RepoLocation::Path(path) = &repo.location {

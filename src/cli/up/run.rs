@@ -24,7 +24,7 @@ const WATCH_AGAIN: Duration = Duration::from_secs(1);
 /// Starts everything, and shows it until a signal, or until the awaited build is finished.
 pub(crate) fn run(
     flags: UpFlags,
-    commands: &clap::Command,
+    commands: &[&str],
     verbosity: Verbosity,
     mut out: Output,
 ) -> Result<ExitCode, CliError> {

@@ -1,7 +1,7 @@
-//! Makes copies of received files, in a thread beside. Nothing waits for it: neither the next file, nor the start of the
-//! attempt, nor its end. A file that comes while others still wait is copied later, from its place in the work tree. The
-//! task may have changed or removed it by then. A copy is verified whenever it is read, so the worst is that the file
-//! has to be received again.
+//! Makes copies of received files, in a thread beside. Nothing waits for it: neither the next file, nor the start of
+//! the attempt, nor its end. A file that comes while others still wait is copied later, from its place in the work
+//! tree. The task may have changed or removed it by then. A copy is verified whenever it is read, so the worst is that
+//! the file has to be received again.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::fetch::WantedFile;
+use super::wanted_file::WantedFile;
 use crate::blobs::{BlobCopies, TreeDirectory};
 use crate::model::BlobId;
 use crate::threads::{self, Thread};

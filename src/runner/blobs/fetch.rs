@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -13,7 +13,8 @@ use crossbeam_channel::{Receiver, Sender};
 use super::super::slot_common::SlotReport;
 use super::copying::{CopyLine, Copying};
 use super::download::{Download, DownloadError, Places, WantedBlob};
-use crate::blobs::{BlobCopies, Placer, Placing, TreeDirectory};
+use super::wanted_file::WantedFile;
+use crate::blobs::{BlobCopies, Placer, Placing};
 use crate::model::{AttemptId, BlobId};
 use crate::threads;
 
@@ -57,19 +58,6 @@ impl BlobSource<'_> {
         }
         Ok(texts.into_iter().flatten().collect())
     }
-}
-
-/// A file that is wanted below a directory.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct WantedFile<'a> {
-    pub(super) root: &'a Arc<TreeDirectory>,
-    pub(super) path: &'a str,
-    pub(super) blob: BlobId,
-    pub(super) bytes: u64,
-    pub(super) executable: bool,
-    pub(super) mtime_ns: i64,
-    /// Whether the directory is removed when the attempt has ended.
-    pub(super) is_passing: bool,
 }
 
 /// Files that are wanted, and the means to write them.

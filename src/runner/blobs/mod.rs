@@ -17,6 +17,7 @@ mod routes;
 mod taking;
 mod translate;
 mod upload;
+mod wanted_file;
 mod window;
 
 pub(super) use caches::{AttemptCaches, HomeDirectory};
