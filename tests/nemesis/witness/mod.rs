@@ -6,7 +6,9 @@
 //! must have been its cause, which has to have passed before; if no such message passed, the record stands without a
 //! cause, and the checkers report that.
 
+mod evidence;
 mod files;
+mod logs;
 mod records;
 mod sessions;
 
@@ -16,15 +18,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use surveil::model::reason::OrderDone;
 use surveil::model::{
-    Attempt, AttemptId, BuildId, CommitId, Incarnation, JobId, LogSummary, Outcome, Plan, Record, RefName, RepoName,
-    RunnerId, RunnerName, SessionId, WallTime,
+    Attempt, AttemptId, BuildId, CommitId, Ending, Incarnation, JobId, LogSummary, Outcome, Plan, Record, RefName,
+    RepoName, RunnerId, RunnerName, SessionId, WallTime,
 };
 use surveil::scheduler::{Effect, Event, Reply, RequestId};
 use surveil::threads;
 
 use crate::canary::Canary;
-use crate::entries::{Asked, Verb};
-use crate::promises::history::{CacheAnswer, Fact, History};
+use crate::promises::history::{Fact, History};
 use crate::proxy::{Frame, Tap, Verdict, Way};
 use crate::tasks::{KnownTask, Place, Sign};
 use crate::wait;
@@ -55,7 +56,8 @@ struct Inner {
     leased: BTreeMap<AttemptId, Leased>,
     jobs: BTreeMap<JobId, (RepoName, KnownTask)>,
     runners: BTreeMap<RunnerId, RunnerName>,
-    incarnations: BTreeMap<RunnerName, Incarnation>,
+    /// The process to which each lease was sent last.
+    holders: BTreeMap<AttemptId, Incarnation>,
     signs_noted: usize,
     /// Evidence of attempts whose lease was not seen yet.
     signs_early: Vec<(AttemptId, Sign)>,
@@ -121,7 +123,7 @@ impl Witness {
             leased: BTreeMap::new(),
             jobs: BTreeMap::new(),
             runners: BTreeMap::new(),
-            incarnations: BTreeMap::new(),
+            holders: BTreeMap::new(),
             signs_noted: 0,
             signs_early: Vec::new(),
             running: BTreeSet::new(),
@@ -350,6 +352,11 @@ impl Inner {
             self.builds_seen(&build, &jobs);
         }
         reopened.into_iter().for_each(|record| self.persist(record));
+        // A job that was cancelled while it waited has made way for a lease of the same transaction.
+        let busy: BTreeSet<JobId> = leases.values().chain(outcomes.values()).map(|attempt| attempt.job).collect();
+        let makes_way = |record: &Record| matches!(record, Record::JobFinished { job, ending: Ending::Cancelled(_) } if !busy.contains(job));
+        let (first, endings): (Vec<_>, Vec<_>) = endings.into_iter().partition(makes_way);
+        first.into_iter().for_each(|record| self.persist(record));
         let everyone: BTreeSet<AttemptId> = leases.keys().chain(outcomes.keys()).chain(signs.keys()).copied().collect();
         for attempt in everyone {
             if let Some(lease) = leases.remove(&attempt) {
@@ -420,88 +427,4 @@ impl Inner {
         self.persist(Record::AttemptFinished { attempt: id, outcome, log, duration_ms, at });
         self.read_files(id);
     }
-
-    /// New evidence by attempt, including attempts that ended without any.
-    fn signs(&mut self) -> BTreeMap<AttemptId, Vec<Option<Sign>>> {
-        let dead: Vec<AttemptId> = self.running.iter().copied().filter(|id| !self.place.is_alive(*id)).collect();
-        let lines = self.place.lines();
-        let mut signs: BTreeMap<AttemptId, Vec<Option<Sign>>> = BTreeMap::new();
-        let new = lines[self.signs_noted..].iter().copied();
-        let early = std::mem::take(&mut self.signs_early);
-        for (attempt, sign) in early.into_iter().chain(new) {
-            if self.eyes.attempts().contains_key(&attempt) {
-                signs.entry(attempt).or_default().push(Some(sign));
-            } else {
-                self.signs_early.push((attempt, sign));
-            }
-        }
-        self.signs_noted = lines.len();
-        for attempt in dead {
-            signs.entry(attempt).or_default().push(None);
-        }
-        signs
-    }
-
-    fn sign(&mut self, attempt: AttemptId, sign: Option<Sign>) {
-        let Some(Leased { attempt: Attempt { job, .. }, runner, task, .. }) = self.leased.get(&attempt) else {
-            return;
-        };
-        let (job, name, outcome) = (*job, runner.clone(), task.outcome());
-        match sign {
-            Some(Sign::Begin) => {
-                let incarnation = self.incarnations.get(&name).copied().unwrap_or(Incarnation(0));
-                self.running.insert(attempt);
-                self.note(Fact::Began { attempt, job, name, incarnation });
-            }
-            // Another execution of the same job was running when this one began.
-            Some(Sign::Overlap) => self.note(Fact::Overlapped { attempt }),
-            Some(Sign::End(code)) => {
-                let real = if code == 0 { Outcome::Passed } else { Outcome::Failed(code) };
-                assert_eq!(real, outcome, "a task does what it was told to");
-                // Its children may still be there, so this is not yet its end.
-                self.note(Fact::Over { attempt, outcome: Some(real) });
-            }
-            Some(Sign::Asked(asked)) => self.asked(attempt, asked),
-            None => {
-                self.running.remove(&attempt);
-                self.note(Fact::Over { attempt, outcome: None });
-            }
-        }
-    }
-
-    /// A task asked its tool cache.
-    fn asked(&mut self, attempt: AttemptId, asked: Asked) {
-        let [begun, ended] = [asked.begun, asked.ended].map(|at| self.since(WallTime(at)));
-        let answer = self.place.client().answer(attempt, asked);
-        self.tally.asked += 1;
-        self.tally.hits += usize::from(matches!(answer, CacheAnswer::Entry { .. }));
-        self.tally.waited_ms = self.tally.waited_ms.max(ended.saturating_sub(begun));
-        self.note(Fact::CacheAsked { attempt, begun, ended, is_again: asked.verb == Verb::Again, answer });
-    }
-
-    /// Compares every stored log with the known output of its task.
-    fn read_logs(&mut self) {
-        let mut found = Vec::new();
-        for (attempt, Leased { attempt: Attempt { build, number, .. }, task, repo, .. }) in &self.leased {
-            let file = format!("logs/{repo}/{build}/{}.{number}.log", task.name);
-            let kept = std::fs::read(self.data.join(file)).unwrap_or_default();
-            let due = task.log(*attempt, &kept);
-            self.tally.fetched += fetched(&kept);
-            found.push(Fact::LogRead {
-                attempt: *attempt,
-                bytes: kept.len() as u64,
-                crc32: crc32fast::hash(&kept),
-                is_true: due.starts_with(&kept),
-                is_whole: due == kept,
-            });
-        }
-        found.into_iter().for_each(|fact| self.note(fact));
-    }
-}
-
-/// The entries of the tool cache that came from the dispatcher, as a log tells.
-fn fetched(log: &[u8]) -> usize {
-    let text = String::from_utf8_lossy(log);
-    let before = text.split_once(" of them from the dispatcher").map_or("", |(before, _)| before);
-    before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }

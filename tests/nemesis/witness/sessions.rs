@@ -61,7 +61,6 @@ impl Inner {
                 seen.is_joined = true;
                 let name: RunnerName = seen.name.clone().unwrap_or_else(|| RunnerName::recorded(link));
                 let incarnation = Incarnation(seen.incarnation);
-                self.incarnations.insert(name.clone(), incarnation);
                 Event::RunnerJoined(joined(session, name, incarnation, &frame.message))
             }
             "dispatch" => {
@@ -124,7 +123,11 @@ impl Inner {
             "registered" => {
                 RunnerCommand::Registered { held: Vec::new(), gone: attempts(&frame.message["gone"]), drained: false }
             }
-            "runtask" => RunnerCommand::Lease(Box::new(self.lease_of(frame))),
+            "runtask" => {
+                let incarnation = self.sessions.get(&connection).map(|seen| Incarnation(seen.incarnation));
+                self.holders.extend(attempt.zip(incarnation));
+                RunnerCommand::Lease(Box::new(self.lease_of(frame)))
+            }
             "cancel" => RunnerCommand::Cancel { attempt: attempt.unwrap() },
             "ack" => RunnerCommand::Ack { gone: attempts(&frame.message["gone"]) },
             "drain" => RunnerCommand::Drain,
