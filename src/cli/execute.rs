@@ -15,7 +15,8 @@ use clap::Args;
 use crossbeam_channel::{Receiver, bounded};
 
 use super::image_flags::ImageFlags;
-use super::local_build::{Done, LocalBuild};
+use super::local_build::LocalBuild;
+use super::local_outcomes::{failure, judged, summarize};
 use super::local_services::{LocalContainers, LocalServices};
 use super::output::{bold, painted};
 use super::run_place::{Origin, Prepared, RunPlace};
@@ -24,10 +25,10 @@ use super::{CliError, ExitCode, Output, human, interrupt};
 use crate::clock;
 use crate::config::{default_runner_name, defaults, parse_written, work_dir};
 use crate::model::output::add_outputs;
-use crate::model::reason::{ErrorReason, TaskFailure, TimeoutReason};
+use crate::model::reason::{ErrorReason, TimeoutReason};
 use crate::model::recipe::WantedSecret;
 use crate::model::words::{attempt_detail, outcome_detail};
-use crate::model::{Ability, Ending, JobState, Outcome, Outputs, TaskName, TaskSpec, Verdict};
+use crate::model::{Ability, Ending, Outcome, Outputs, TaskName, TaskSpec};
 use crate::process::{Command, Limits, ProgressCallbacks, Supervisor, detect_isolation};
 use crate::quoting::shell_word;
 use crate::runner::{
@@ -414,52 +415,4 @@ fn own_secrets(wanted: &[WantedSecret]) -> Result<SecretValues, String> {
         )),
     };
     wanted.iter().map(value).collect::<Result<_, _>>().map(SecretValues)
-}
-
-/// Returns the ending that an outcome means, the word that tells it best, and the words to print after that.
-fn judged(outcome: &Outcome, detail: Option<String>) -> (Ending, &'static str, String) {
-    let how = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
-    let (ending, word) = match outcome {
-        Outcome::Passed => (Ending::Passed, "passed"),
-        Outcome::Failed(_) => (Ending::Failed, "failed"),
-        Outcome::Killed(_) => (Ending::Failed, "killed"),
-        Outcome::TimedOut(_) => (Ending::Failed, "timed out"),
-        Outcome::Cancelled => (Ending::Cancelled(None), "cancelled"),
-        Outcome::CouldNotStart(why) => {
-            (Ending::Errored(Box::new(ErrorReason::CouldNotStart { text: why.clone() })), "errored")
-        }
-        // On a runner the attempt would be lost, and tried on another one. Here there is only this machine.
-        Outcome::Lost(why) => {
-            (Ending::Errored(Box::new(ErrorReason::CouldNotStart { text: why.to_string() })), "errored")
-        }
-    };
-    (ending, word, how)
-}
-
-/// The failure that may be tried again, if the outcome is one.
-fn failure(outcome: &Outcome) -> Option<TaskFailure> {
-    match outcome {
-        Outcome::Failed(code) => Some(TaskFailure::ExitCode { exit_code: *code }),
-        Outcome::Killed(signal) => Some(TaskFailure::Signal { signal: *signal }),
-        Outcome::TimedOut(_) => Some(TaskFailure::TimedOut),
-        Outcome::Passed | Outcome::Cancelled | Outcome::CouldNotStart(_) | Outcome::Lost(_) => None,
-    }
-}
-
-/// Prints the result of the run, and returns the verdict.
-fn summarize(done: &[Done], took_ms: u64, out: &mut Output) -> Result<Verdict, CliError> {
-    let states: Vec<_> = done.iter().map(|done| JobState::Finished(done.ending.clone())).collect();
-    let allowed = done.iter().map(|done| done.task.placement.allow_failure);
-    let verdict = Verdict::of(states.iter().zip(allowed)).unwrap_or(Verdict::Errored);
-    if done.len() > 1 {
-        out.line("")?;
-        for Done { task, ending, word } in done {
-            let detail = ending.detail().map(|why| format!(" ({why})")).unwrap_or_default();
-            let excuse =
-                if task.placement.allow_failure && *ending == Ending::Failed { " (allowed to fail)" } else { "" };
-            out.line(format_args!("  {}: {}{detail}{excuse}", task.name, painted(word)))?;
-        }
-        out.line(format_args!("{} in {}", painted(verdict.word()), human::duration(took_ms)))?;
-    }
-    Ok(verdict)
 }

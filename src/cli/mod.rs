@@ -57,6 +57,7 @@ mod human;
 mod interrupt;
 mod join;
 mod local_build;
+mod local_outcomes;
 mod local_services;
 mod logging;
 mod operator_flags;

@@ -56,8 +56,7 @@ pub(super) fn run(
     let _sweep = Sweep::start(&layout);
     let (news, from_session) = bounded(NEWS_CAPACITY);
     let (reports, from_slots) = bounded(REPORT_CAPACITY);
-    let instance = layout.root().display().to_string();
-    let images = Images::find(&settings.images, &instance, layout.images()).map_err(RunnerError::ImageTool)?;
+    let images = Images::find(&settings.images, layout.root(), layout.images()).map_err(RunnerError::ImageTool)?;
     let (_leftovers, images) = images.map(Leftovers::start).transpose().map_err(thread("image-leftover"))?.unzip();
     let heartbeat = Heartbeat::start().map_err(thread("heartbeat"))?;
     let warm = repos.warm().into_iter().collect();

@@ -37,7 +37,7 @@ impl LocalTool {
         let parent = work.join(PLACES);
         let taken = take_place(&parent);
         let (path, lock) = taken.map_err(|error| format!("could not lock a file in {}: {error}", parent.display()))?;
-        let images = Images::find(tools, &path.display().to_string(), work.join(FILES))?.map(Arc::new);
+        let images = Images::find(tools, &path, work.join(FILES))?.map(Arc::new);
         if let Some(images) = &images {
             let remove = |instance: &Path| {
                 remove_all(images, &instance.display().to_string(), "a `surveil run` that was killed", cancel);

@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -101,13 +101,13 @@ pub(super) struct Found {
 impl Images {
     /// Returns the first of the tools that can be used here. If the operator named it, its absence is an error, whose
     /// text is for people.
-    pub(crate) fn find(tools: &ImageTools, instance: &str, files: PathBuf) -> Result<Option<Self>, String> {
+    pub(crate) fn find(tools: &ImageTools, instance: &Path, files: PathBuf) -> Result<Option<Self>, String> {
         let env: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| is_passed(name)).collect();
         let path = env.iter().find(|(name, _)| name == "PATH").map_or(OsStr::new(""), |(_, path)| path);
         for tool in &tools.tools {
             let images = Self {
                 tool: tool.clone(),
-                instance: instance.to_owned(),
+                instance: instance.display().to_string(),
                 files: files.clone(),
                 env: env.clone(),
                 run_env: env.iter().filter(|(name, _)| !is_proxy(name)).cloned().collect(),
