@@ -354,8 +354,11 @@ impl Inner {
         reopened.into_iter().for_each(|record| self.persist(record));
         // A job that was cancelled while it waited has made way for a lease of the same transaction.
         let busy: BTreeSet<JobId> = leases.values().chain(outcomes.values()).map(|attempt| attempt.job).collect();
-        let makes_way = |record: &Record| matches!(record, Record::JobFinished { job, ending: Ending::Cancelled(_) } if !busy.contains(job));
-        let (first, endings): (Vec<_>, Vec<_>) = endings.into_iter().partition(makes_way);
+        let is_early = |record: &Record| match record {
+            Record::JobFinished { job, ending: Ending::Cancelled(_) } => !busy.contains(job),
+            _ => false,
+        };
+        let (first, endings): (Vec<_>, Vec<_>) = endings.into_iter().partition(is_early);
         first.into_iter().for_each(|record| self.persist(record));
         let everyone: BTreeSet<AttemptId> = leases.keys().chain(outcomes.keys()).chain(signs.keys()).copied().collect();
         for attempt in everyone {
