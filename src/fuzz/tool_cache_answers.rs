@@ -64,7 +64,7 @@ fn name(at: usize) -> Name {
     Name { tool: Tool::Turborepo, text: format!("v8/artifacts/{at}"), is_of_content: false }
 }
 
-/// What was announced since the last look: the hash, the size and the scope.
+/// An entry that was announced since the last look: its hash, its size and its scope.
 type Announced = Arc<Mutex<Vec<(String, u64, String, bool)>>>;
 
 fn entries_are_asked_for(script: &[u8]) {
