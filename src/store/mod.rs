@@ -20,5 +20,7 @@ mod writer;
 mod tests;
 
 pub use error::{Cause, StoreError};
-pub use reader::{LateResult, Lineage, PassScope, Reader, Readers, Rule, Scope, Sequence, Surveyed, TaskPass};
+pub use reader::{
+    LateResult, Lineage, PassScope, ReadTransaction, Reader, Readers, Rule, Scope, Sequence, Surveyed, TaskPass,
+};
 pub use writer::Store;

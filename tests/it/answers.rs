@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Process, Wire, World, hello, job, until};
+use crate::harness::{PATIENCE, Process, Wire, World, hello, job, now, until};
 
 /// A runner that has registered with one slot.
 fn registered(world: &World, name: &str) -> Wire {
@@ -292,4 +292,34 @@ fn a_peer_that_cannot_be_called_back_is_not_welcomed() {
     let nowhere: fn(&mut Value) =
         |hello| (hello["callback_key"], hello["listens_at"]) = (json!("key"), json!("nowhere"));
     refused("runner", nowhere, "malformed");
+}
+
+/// A report is of one moment, so a build that finishes while it is made stands in it once. Sabotage tried: no read
+/// transaction; a build is there as an unfinished and as a finished one.
+#[test]
+fn a_status_while_builds_finish_has_each_of_them_once() {
+    const BUILDS: usize = 80;
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.commit_script("true");
+    let _dispatcher = world.dispatcher(&[]);
+    let observer = world.observer(&[&repository], &["--branch=none", "--tag=*", "--interval=1h"]);
+    observer.says("first look");
+    for number in 0..BUILDS {
+        repository.git(&["tag", &format!("v{number}")]);
+    }
+    world.surveil(&["wake", "app"]).ok();
+    let mut operator = Wire::greet(&world, "operator", "test");
+    let _runner = world.runner("w1", &[]);
+    let deadline = now() + PATIENCE;
+    let mut passed = 0;
+    while passed < BUILDS {
+        assert!(now() < deadline, "{passed} builds have passed");
+        let status = operator.ask(&json!({"type": "status", "limit": 1000}));
+        let builds = status["builds"].as_array().unwrap();
+        let mut numbers: Vec<_> = builds.iter().map(|build| build["build"].as_u64().unwrap()).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..=builds.len() as u64).collect::<Vec<_>>());
+        passed = builds.iter().filter(|build| build["state"] == "passed").count();
+    }
 }

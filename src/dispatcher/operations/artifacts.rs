@@ -19,6 +19,7 @@ impl Operations {
     /// Returns the artifacts of a build, or of a task or matrix of it: those of the newest attempt of each job that
     /// left some.
     pub(crate) fn artifacts(&self, name: &str, task: Option<&str>) -> Result<BuildArtifacts, OperationError> {
+        let _transaction = self.reader.read_transaction()?;
         let build = self.find(name)?;
         let wanted = task.map(|task| self.jobs_of(&build, task)).transpose()?;
         let attempts = self.reader.attempts(build.id)?;

@@ -92,12 +92,7 @@ impl Operations {
                 return Err(OperationError::NoRepo { name: name.to_owned(), known });
             }
         }
-        let views = Views::new(&*self.reader, &self.data)?;
-        let mut unfinished = self.reader.unfinished_builds(repo, MAX_STATUS_BUILDS + 1)?;
-        let has_more = unfinished.len() > MAX_STATUS_BUILDS as usize;
-        unfinished.truncate(MAX_STATUS_BUILDS as usize);
-        let mut builds = views.builds(unfinished)?;
-        builds.extend(views.builds(self.reader.finished_builds(repo, limit.min(MAX_STATUS_BUILDS))?)?);
+        let (builds, has_more) = self.listed_builds(repo, limit)?;
         let live = self.core.look(|seen| {
             let (scheduler, now) = (seen.scheduler, seen.now);
             let (concerns, schedules) = (scheduler.concerns(now), scheduler.schedules());
@@ -129,6 +124,18 @@ impl Operations {
         Ok(status)
     }
 
+    /// Returns the oldest unfinished builds, then the newest finished ones, and whether there are more unfinished ones.
+    fn listed_builds(&self, repo: Option<&str>, limit: u32) -> Result<(Vec<BuildView>, bool), OperationError> {
+        // Without the transaction of the views, a build that finishes between the two questions is in both answers.
+        let views = Views::new(&*self.reader, &self.data)?;
+        let mut unfinished = self.reader.unfinished_builds(repo, MAX_STATUS_BUILDS + 1)?;
+        let has_more = unfinished.len() > MAX_STATUS_BUILDS as usize;
+        unfinished.truncate(MAX_STATUS_BUILDS as usize);
+        let mut builds = views.builds(unfinished)?;
+        builds.extend(views.builds(self.reader.finished_builds(repo, limit.min(MAX_STATUS_BUILDS))?)?);
+        Ok((builds, has_more))
+    }
+
     /// Returns one build with its jobs and attempts. The name means a build of this repository and branch, if they are
     /// given. A branch may be named in full.
     pub(crate) fn build(
@@ -138,12 +145,14 @@ impl Operations {
         branch: Option<&str>,
     ) -> Result<BuildView, OperationError> {
         let full = |name: &str| if name.starts_with("refs/") { name.into() } else { format!("refs/heads/{name}") };
+        let views = Views::new(&*self.reader, &self.data)?;
         let build = self.find_in(name, &Scope { repo, reference: branch.map(full) })?;
-        Ok(Views::new(&*self.reader, &self.data)?.build_with_orders(build)?)
+        Ok(views.build_with_orders(build)?)
     }
 
     /// Returns why a build, or those of its jobs that a task or a matrix means, are in their state.
     pub(crate) fn why(&self, name: &str, task: Option<&str>) -> Result<Why, OperationError> {
+        let views = Views::new(&*self.reader, &self.data)?;
         let build = self.find(name)?;
         let id = build.id;
         let only: Option<BTreeMap<JobId, TaskName>> = match task {
@@ -166,7 +175,6 @@ impl Operations {
             waiting.extend(held(&self.reader.jobs(id)?));
         }
         let now = waiting.into_iter().filter(is_wanted).collect();
-        let views = Views::new(&*self.reader, &self.data)?;
         let only = only.map(|jobs| jobs.into_keys().collect());
         let history = history::of_build(&views, &build, only.as_ref())?;
         Ok(Why { build: id, trust: build.source.trigger.trust, now, history })

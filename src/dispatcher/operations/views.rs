@@ -8,7 +8,7 @@ use crate::model::{
     Attempt, AttemptId, Build, BuildState, Decision, Ending, EndingKind, ExecutionRecord, Job, JobId, JobState,
     JobStateKind, Outputs, RunnerId, RunnerName, StepRecord,
 };
-use crate::store::{Reader, StoreError};
+use crate::store::{ReadTransaction, Reader, StoreError};
 
 /// The jobs that are listed in a status before only numbers are, those of the build with the last of them included.
 /// Nobody reads more, and a hundred thousand of them take half a second.
@@ -77,17 +77,19 @@ impl JobView {
     }
 }
 
-/// Puts views together.
+/// Puts views together. As long as it lives, its reader answers from one moment.
 pub(super) struct Views<'a> {
     pub(super) reader: &'a dyn Reader,
     data: &'a DataDir,
     names: HashMap<RunnerId, RunnerName>,
+    _transaction: Box<dyn ReadTransaction + 'a>,
 }
 
 impl<'a> Views<'a> {
     pub(super) fn new(reader: &'a dyn Reader, data: &'a DataDir) -> Result<Self, StoreError> {
+        let transaction = reader.read_transaction()?;
         let names = reader.runners()?.into_iter().map(|runner| (runner.id, runner.name)).collect();
-        Ok(Self { reader, data, names })
+        Ok(Self { reader, data, names, _transaction: transaction })
     }
 
     /// Like [`Views::build`], with the orders of people.
@@ -106,7 +108,6 @@ impl<'a> Views<'a> {
         }
         let all = self.reader.jobs(build.id)?;
         let mut steps: HashMap<AttemptId, Vec<StepRecord>> = HashMap::new();
-        // Read after the attempts, so that those of every attempt with an outcome are there.
         if all.iter().any(|job| !job.task.recipe.steps.is_empty()) {
             for (attempt, step) in self.reader.steps(build.id)? {
                 steps.entry(attempt).or_default().push(step);

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 
 use super::tables::specs::Tasks;
 use super::tables::{
@@ -86,7 +86,15 @@ macro_rules! answers {
     )+};
 }
 
+impl store::ReadTransaction for Transaction<'_> {}
+
 impl store::Reader for Reader {
+    fn read_transaction(&self) -> Result<Box<dyn store::ReadTransaction + '_>, StoreError> {
+        // It only reads, so to roll it back, as its drop does, is to end it.
+        let transaction = self.conn.unchecked_transaction().map_err(self.failed("begin to read"))?;
+        Ok(Box::new(transaction))
+    }
+
     answers! {
         newest(scope: &Scope) -> Option<BuildId> = builds::newest, "find a build in";
         of_commit(digits: &str, scope: &Scope, limit: u32) -> Vec<BuildId> = builds::of_commit, "find a build in";

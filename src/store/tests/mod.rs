@@ -58,6 +58,7 @@ macro_rules! over {
             outputs: the_outputs_of_a_task_are_those_of_its_newest_attempt_and_go_with_its_build;
             records:
                 a_new_store_knows_of_nothing
+                answers_in_a_read_transaction_are_of_one_moment
                 unfinished_work_is_there_after_a_restart
                 a_reopened_build_is_unfinished_again_and_keeps_its_attempts
                 a_job_has_the_task_with_the_values_that_it_got_last

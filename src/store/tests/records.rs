@@ -27,6 +27,27 @@ pub(super) fn a_new_store_knows_of_nothing(make: MakePlace) {
     drop(store);
 }
 
+pub(super) fn answers_in_a_read_transaction_are_of_one_moment(make: MakePlace) {
+    let place = make();
+    let mut store = place.open();
+    let [first, second] = [1, 2].map(passed_build);
+    let (last, all_but_last) = second.split_last().unwrap();
+    store.commit(&first).unwrap();
+    store.commit(all_but_last).unwrap();
+    let reader = place.reader();
+    let numbers = |builds: Vec<Build>| builds.into_iter().map(|build| build.id.0).collect::<Vec<_>>();
+    let unfinished = || numbers(reader.unfinished_builds(None, 9).unwrap());
+    let finished = || numbers(reader.finished_builds(None, 9).unwrap());
+    let transaction = reader.read_transaction().unwrap();
+    assert_eq!(unfinished(), [2]);
+    store.commit(std::slice::from_ref(last)).unwrap();
+    assert_eq!(finished(), [1], "build 2 is in the answer before this one");
+    assert!(reader.read_transaction().is_err(), "the first one is still alive");
+    assert_eq!(unfinished(), [2]);
+    drop(transaction);
+    assert_eq!((unfinished(), finished()), (vec![], vec![2, 1]));
+}
+
 pub(super) fn how_an_attempt_was_executed_reads_back_and_goes_with_its_build(make: MakePlace) {
     let place = make();
     let mut store = place.open();
