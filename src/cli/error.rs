@@ -22,6 +22,9 @@ pub enum CliError {
     Usage(String),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// No container tool for tasks of a local run, which has run none. The text says what to do.
+    #[error("{0}")]
+    NoContainers(String),
     #[error("could not write the output")]
     Output(#[source] io::Error),
     #[error("no dispatcher answers (start one with `surveil dispatcher`, or say where it is with --dispatch)")]
@@ -119,6 +122,7 @@ impl CliError {
                 ConfigError::TokenMissing { .. } | ConfigError::TokenMalformed { .. } | ConfigError::Read { .. }
             ),
             Self::Usage(_)
+            | Self::NoContainers(_)
             | Self::OtherDispatcher(_)
             | Self::AtAnotherAddress { .. }
             | Self::Output(_)
@@ -148,6 +152,8 @@ impl CliError {
             | Self::LoginUnreachable { .. }
             | Self::AtAnotherAddress { .. }
             | Self::Disconnected(_) => ExitCode::Unreachable,
+            // As if the first of them had been tried.
+            Self::NoContainers(_) => ExitCode::Errored,
             Self::OtherDispatcher(_) => ExitCode::Refused,
             Self::NotJoined => ExitCode::Interrupted,
             Self::Refused(refusal) => of_refusal(refusal.code),

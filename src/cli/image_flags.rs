@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::CliError;
-use crate::config::ImageTools;
+use crate::config::{ImageTools, NO_IMAGE_TOOL};
 
 /// The container tool and its commands.
 #[derive(Debug, Clone, Args)]
@@ -20,6 +20,11 @@ pub(crate) struct ImageFlags {
 }
 
 impl ImageFlags {
+    /// Whether the person wants no tool.
+    pub(crate) fn is_none(&self) -> bool {
+        self.image_tool.as_deref() == Some(NO_IMAGE_TOOL)
+    }
+
     /// Reads the commands of the tools.
     pub(crate) fn tools(&self) -> Result<ImageTools, CliError> {
         let tools = ImageTools::read(self.image_tool.as_deref(), self.image_templates.as_deref());

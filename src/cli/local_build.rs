@@ -1,7 +1,7 @@
 //! The build that `surveil run` makes of tasks: what becomes of each, in the order in which they run. It decides as a
 //! dispatcher would. Pure.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::CliError;
@@ -57,6 +57,20 @@ impl<'a> LocalBuild<'a> {
         if let Some(reference) = &self.reference {
             self.left_out.extend(left_out_of_push(tasks, reference));
         }
+    }
+
+    /// Returns the tasks that may run: all but those that are left out, and those that wait for a person.
+    pub(crate) fn may_run(&self) -> Vec<Arc<TaskSpec>> {
+        let (mut may_run, mut held) = (Vec::new(), HashSet::new());
+        for task in self.queue.iter().filter(|task| !self.left_out.contains_key(&task.name)) {
+            let needs_held = task.placement.needs.iter().any(|need| held.contains(&need.task));
+            if self.is_manual(task) || needs_held {
+                held.insert(&task.name);
+            } else {
+                may_run.push(task.clone());
+            }
+        }
+        may_run
     }
 
     /// Takes the tasks that a task wrote. They run behind all others.
@@ -189,6 +203,12 @@ mod tests {
         let tasks = |deploy: TaskSpec| {
             [deploy, task("verify", &["deploy"], passed), task("tell", &["verify"], passed), task("test", &[], passed)]
         };
+        let may_run = |deploy: TaskSpec| {
+            let build = LocalBuild::new(&tasks(deploy), &[], Some(RefName::new("refs/heads/main")), false).unwrap();
+            build.may_run().iter().map(|task| task.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(may_run(manual(task("deploy", &[], passed))), ["test"]);
+        assert_eq!(may_run(of_tags(task("deploy", &[], passed))), ["verify", "tell", "test"]);
         let (done, held) = run(&tasks(manual(task("deploy", &[], passed))), &[], &[]);
         assert_eq!(done, ["test passed"]);
         assert_eq!(held, ["deploy: ", "verify: deploy", "tell: verify"]);

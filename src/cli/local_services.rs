@@ -5,51 +5,21 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, PipeReader, Read};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crossbeam_channel::Receiver;
 
-use super::image_flags::ImageFlags;
 use super::{CliError, Output};
 use crate::model::{AttemptId, Outcome, Recipe, Service, ServiceRecord};
 use crate::process::{NestedSupervisor, Supervisor};
 use crate::runner::{
-    AttemptSecrets, ContainerTool, LocalTool, Masker, PreparedServices, ProgramPlace, StartedServices, last_lines,
-    tell_not_ready,
+    AttemptSecrets, ContainerTool, Masker, PreparedServices, ProgramPlace, StartedServices, last_lines, tell_not_ready,
 };
 use crate::threads::{self, Thread};
 
 /// Bytes of a line that are held back until its end, and of the end of a service's output.
 const MAX_HELD_BYTES: usize = 16 * 1024;
 const CHUNK_BYTES: usize = 16 * 1024;
-
-/// The container tool of a run. It is looked for when the first task has a service in an image.
-pub(crate) struct LocalContainers {
-    flags: ImageFlags,
-    /// The directory for work.
-    work: PathBuf,
-    program: PathBuf,
-    found: Option<LocalTool>,
-}
-
-impl LocalContainers {
-    pub(crate) fn new(flags: ImageFlags, work: PathBuf, program: PathBuf) -> Self {
-        Self { flags, work, program, found: None }
-    }
-
-    /// Returns the tool, if a service of the recipe has an image.
-    fn tool_for(&mut self, recipe: &Recipe, cancel: &Receiver<()>) -> Result<Option<&ContainerTool>, CliError> {
-        if recipe.services.iter().all(|service| service.image.is_none()) {
-            return Ok(None);
-        }
-        let found = match self.found.take() {
-            Some(found) => found,
-            None => LocalTool::find(&self.flags.tools()?, &self.work, self.program.clone(), cancel)
-                .map_err(CliError::Usage)?,
-        };
-        Ok(Some(self.found.insert(found).containers()))
-    }
-}
 
 /// The services of an attempt.
 pub(crate) struct LocalServices {
@@ -59,16 +29,15 @@ pub(crate) struct LocalServices {
 }
 
 impl LocalServices {
-    /// Starts the services of a recipe, which has some, with the environment of its attempt, in this directory. Returns
-    /// the outcome of the attempt if a service cannot be started.
+    /// Starts the services of a recipe, which has some, with the environment of its attempt, in this directory. `tool`
+    /// is needed only for services with an image. Returns the outcome of the attempt if a service cannot be started.
     pub(crate) fn start(
         supervisor: &Supervisor,
         recipe: &Recipe,
         (env, directory, grace_ms): (&[(OsString, OsString)], &Path, u64),
         secrets: &AttemptSecrets,
-        (containers, cancel): (&mut LocalContainers, &Receiver<()>),
+        (tool, cancel): (Option<&ContainerTool>, &Receiver<()>),
     ) -> Result<Result<Self, Outcome>, CliError> {
-        let tool = containers.tool_for(recipe, cancel)?;
         // No dispatcher has numbered this attempt.
         let prepared = match PreparedServices::new((AttemptId(0), recipe, directory), tool, cancel) {
             Ok(prepared) => prepared,

@@ -14,8 +14,15 @@ use crate::runner::HandOver;
 
 /// The place of a local run.
 pub(crate) enum RunPlace {
-    AsItIs(PathBuf),
+    AsItIs(OwnTree),
     Clean(Box<CleanPlace>),
+}
+
+/// The work tree as it is.
+pub(crate) struct OwnTree {
+    directory: PathBuf,
+    /// The git directory, if it is not in the tree.
+    outer_git: Option<PathBuf>,
 }
 
 /// A tree of one commit alone, and the artifacts that tasks left in it.
@@ -54,12 +61,12 @@ impl RunPlace {
         let directory = open(&root)?;
         let place = place_of(typed);
         let origin = Origin::of(&directory, place.as_ref());
-        if let Some(Ok(local)) = place.map(Local::open)
-            && let Some(words) = as_it_is_words(local.difference(), &origin.commit)
-        {
+        let local = place.and_then(|place| Local::open(place).ok());
+        if let Some(words) = local.as_ref().and_then(|local| as_it_is_words(local.difference(), &origin.commit)) {
             log::warn!("{words}");
         }
-        Ok(Prepared { place: Self::AsItIs(directory), tasks, settings, origin })
+        let outer_git = local.and_then(|local| local.outer_git_directory());
+        Ok(Prepared { place: Self::AsItIs(OwnTree { directory, outer_git }), tasks, settings, origin })
     }
 
     /// Makes a tree of the commit that `revision` names in the directory's repository, below the directory `work`.
@@ -84,8 +91,16 @@ impl RunPlace {
 
     pub(crate) fn directory(&self) -> &Path {
         match self {
-            Self::AsItIs(directory) => directory,
+            Self::AsItIs(own) => &own.directory,
             Self::Clean(clean) => clean.tree.path(),
+        }
+    }
+
+    /// A directory outside of the tree that git in the tree reads.
+    pub(crate) fn objects(&self) -> Option<&Path> {
+        match self {
+            Self::AsItIs(own) => own.outer_git.as_deref(),
+            Self::Clean(clean) => Some(clean.tree.objects()),
         }
     }
 

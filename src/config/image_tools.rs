@@ -16,7 +16,7 @@ pub const BUILT_IN_IMAGE_TOOLS: &str = include_str!("image_tools.toml");
 const ORDER: [&str; 3] = ["podman", "docker", "apptainer"];
 
 /// The word of `--image-tool` for a runner that offers no images.
-const NONE: &str = "none";
+pub const NO_IMAGE_TOOL: &str = "none";
 
 /// The words between braces that a template may have.
 const PLACEHOLDERS: [&str; 21] = [
@@ -137,7 +137,7 @@ impl ImageTools {
                 all.insert(tool, merged);
             }
         }
-        if named == Some(NONE) {
+        if named == Some(NO_IMAGE_TOOL) {
             return Ok(Self::none());
         }
         let mut names: Vec<&str> = named.map_or_else(|| ORDER.to_vec(), |name| vec![name]);
@@ -147,7 +147,7 @@ impl ImageTools {
         let tools = names.into_iter().map(|name| {
             let commands = all.get(name).ok_or_else(|| {
                 let known: Vec<&str> = all.keys().map(|name| &**name).collect();
-                format!("no container tool is called {name}; known are {} and {NONE}", known.join(", "))
+                format!("no container tool is called {name}; known are {} and {NO_IMAGE_TOOL}", known.join(", "))
             })?;
             commands.clone().tool(name)
         });

@@ -21,7 +21,9 @@ mod tasks;
 
 pub use error::ConfigError;
 pub use identity::{default_runner_name, own_facts};
-pub use image_tools::{BUILT_IN_IMAGE_TOOLS, ImageTool, ImageTools, Template, TemplateWord, placeholders, program_in};
+pub use image_tools::{
+    BUILT_IN_IMAGE_TOOLS, ImageTool, ImageTools, NO_IMAGE_TOOL, Template, TemplateWord, placeholders, program_in,
+};
 pub use joined::{JoinedFile, joined_file};
 pub use location::{data_dir, is_url, repo_name_from, without_credentials, work_dir};
 pub use logins::{LOCAL_LOGIN, Login, Logins, default_login_name, is_login_name};

@@ -50,6 +50,12 @@ impl CleanTree {
         self.tree.path()
     }
 
+    /// The directory of the objects that git in the tree reads.
+    #[must_use]
+    pub fn objects(&self) -> &Path {
+        self.tree.objects()
+    }
+
     /// A path beside the tree that goes with it. Nothing is made there.
     #[must_use]
     pub fn beside(&self, name: &str) -> PathBuf {

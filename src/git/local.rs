@@ -1,6 +1,7 @@
 //! The repository in which a person types a command: found from any directory in it, and only ever read. It tells what
 //! a name means there (`HEAD~1`, `main`), and how the work tree differs from its commit. Called by commands alone.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, Repository, Status, StatusOptions};
@@ -88,6 +89,13 @@ impl Local {
             places.extend(remote.url().ok().map(str::to_owned));
         }
         places
+    }
+
+    /// Returns the git directory if it is not in the work tree: that of a linked worktree or a submodule.
+    #[must_use]
+    pub fn outer_git_directory(&self) -> Option<PathBuf> {
+        let directory = fs::canonicalize(self.repository.as_ref()?.commondir()).ok()?;
+        (!directory.starts_with(self.root())).then_some(directory)
     }
 
     /// Returns the commit that a revision names here, as git reads it: `HEAD~1`, a branch, a tag, the beginning of an

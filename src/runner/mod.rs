@@ -75,6 +75,7 @@ pub use blobs::HandOver;
 pub use environment::{AttemptFacts, AttemptPlaces, attempt_environment, inherited};
 pub use error::RunnerError;
 pub use images::{ContainerTool, LocalTool};
+pub(crate) use images::{ImageMeans, ImageRun};
 pub use masking::Masker;
 pub use output_file::{OutputFile, VARIABLE as OUTPUT_FILE};
 pub use own_temporary::OwnTemporary;

@@ -196,7 +196,7 @@ impl Slotted {
         let tool = &self.common.container_tool();
         let temporary = &directories.temporary;
         let objects = &self.common.layout.objects(&assignment.repo);
-        let means = ImageMeans { tool, attempt, tree: &tree, objects, temporary };
+        let means = ImageMeans { tool, attempt, tree: &tree, objects: Some(objects), temporary };
         let image = ImageRun::prepare(&assignment.recipe, means, &work.cancelled);
         let image = image.inspect_err(|outcome| self.count_loss(attempt, outcome))?;
         let spool = Arc::new(Spool::new(self.common.layout.spool(&StreamId::log(attempt))));

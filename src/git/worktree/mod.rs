@@ -169,6 +169,11 @@ impl WorkTree {
         &self.path
     }
 
+    /// The directory of the objects that git in the tree reads.
+    pub(super) fn objects(&self) -> &Path {
+        &self.objects_path
+    }
+
     /// Whether the directory above and the note are still the ones that were opened. If somebody removed them, the tree
     /// must be opened anew.
     pub fn is_in_place(&self) -> bool {

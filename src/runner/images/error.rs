@@ -21,12 +21,14 @@ pub(super) enum ImageError {
     #[error("{tool} could not say what the image {image} is: {message}")]
     Inspect { tool: String, image: String, message: String },
     #[error(
-        "{tool} did not start the image {image} ({how}): its message is in the log; an image needs a program /bin/sh"
+        "{tool} did not start the image {image} ({how}): its message is in the output; an image needs a program /bin/sh"
     )]
     NotStarted { tool: String, image: String, how: String },
     #[error("the container of the image {image} was gone before the task had ended ({tool}: {how})")]
     Gone { tool: String, image: String, how: String },
-    #[error("a container cannot have the path {path}: choose a work directory without colons and with a name in UTF-8")]
+    #[error(
+        "a container cannot have the path {path}: choose a directory without colons and commas, with a name in UTF-8"
+    )]
     Path { path: String },
     #[error("could not prepare the container of the image {image}")]
     Prepare { image: String, source: io::Error },

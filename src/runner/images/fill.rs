@@ -17,6 +17,10 @@ impl Values {
         self.0.push((name, values));
     }
 
+    pub(super) fn has(&self, name: &str) -> bool {
+        !self.get(name).is_empty()
+    }
+
     fn get(&self, name: &str) -> &[String] {
         self.0.iter().find(|(known, _)| *known == name).map_or(&[], |(_, values)| values)
     }

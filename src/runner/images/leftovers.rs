@@ -36,21 +36,32 @@ impl Leftovers {
     }
 }
 
-/// Removes the containers with this label, which `whose` process left.
-pub(super) fn remove_all(images: &Images, instance: &str, whose: &str, cancel: &Receiver<()>) {
+/// Removes the containers with this label, which `whose` process left. Returns whether none is left, or `None` if a
+/// message on `cancel`, or its disconnection, ended that.
+pub(super) fn remove_all(images: &Images, instance: &str, whose: &str, cancel: &Receiver<()>) -> Option<bool> {
     let tool = &images.tool;
-    let Some(list) = &tool.list else { return };
+    let Some(list) = &tool.list else { return Some(true) };
     let mut values = images.values();
     values.set("instance", instance);
     let names = match call(&fill(list, &values), &images.env, images.answer, cancel) {
         Ok(called) if called.succeeded() => called.output,
-        Ok(called) => return log::warn!("{} could not list containers: {}", tool.name, message(&called)),
-        Err(CallError::Cancelled) => return,
-        Err(error) => return log::warn!("could not list containers: {}", chain(&error)),
+        Ok(called) => {
+            log::warn!("{} could not list containers: {}", tool.name, message(&called));
+            return Some(false);
+        }
+        Err(CallError::Cancelled) => return None,
+        Err(error) => {
+            log::warn!("could not list containers: {}", chain(&error));
+            return Some(false);
+        }
     };
+    let mut is_empty = true;
     for name in names.split_whitespace() {
-        if images.remove_unless(name, images.answer, cancel) {
+        let is_removed = images.remove_unless(name, images.answer, cancel)?;
+        is_empty &= is_removed;
+        if is_removed {
             log::info!("removed the container {name}, which {whose} left");
         }
     }
+    Some(is_empty)
 }

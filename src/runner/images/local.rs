@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::leftovers::remove_all;
-use super::tool::{ContainerTool, Images};
+use super::tool::{ContainerTool, Images, TellFetch};
 use crate::config::ImageTools;
 use crate::locked::Locked;
 use crate::model::Isolation;
@@ -32,18 +32,25 @@ pub struct LocalTool {
 
 impl LocalTool {
     /// Finds the first of the tools that can be used here. Removes the containers of runs that were killed. `work` is
-    /// the directory for work, and `program` this program. An error is for people.
-    pub fn find(tools: &ImageTools, work: &Path, program: PathBuf, cancel: &Receiver<()>) -> Result<Self, String> {
+    /// the directory for work, and `program` this program. `tell` gets a line before an image is fetched. Returns
+    /// `None` if a message on `cancel` ended that. An error is for people.
+    pub fn find(
+        tools: &ImageTools,
+        (work, program): (&Path, PathBuf),
+        tell: Box<TellFetch>,
+        cancel: &Receiver<()>,
+    ) -> Result<Option<Self>, String> {
         let parent = work.join(PLACES);
         let taken = take_place(&parent);
         let (path, lock) = taken.map_err(|error| format!("could not lock a file in {}: {error}", parent.display()))?;
-        let images = Images::find(tools, &path, work.join(FILES))?.map(Arc::new);
+        let images = Images::find(tools, &path, work.join(FILES))?.map(|images| Arc::new(images.telling(tell)));
         if let Some(images) = &images {
             let remove = |instance: &Path| {
-                remove_all(images, &instance.display().to_string(), "a `surveil run` that was killed", cancel);
+                remove_all(images, &instance.display().to_string(), "a `surveil run` that was killed", cancel)
             };
-            remove(&path);
-            remove_abandoned(&parent, &path, remove);
+            if remove(&path).and_then(|_| remove_abandoned(&parent, &path, remove)).is_none() {
+                return Ok(None);
+            }
         }
         // A tool keeps the pids of its containers for later calls, so they must be those of the machine.
         let make = move || {
@@ -52,7 +59,7 @@ impl LocalTool {
                 Box::new(move |command, output, cancel, progress| supervisor.run(command, output, cancel, progress));
             execute
         };
-        Ok(Self { tool: ContainerTool::new(images, Arc::new(make)), _lock: lock })
+        Ok(Some(Self { tool: ContainerTool::new(images, Arc::new(make)), _lock: lock }))
     }
 
     /// The means for containers.
@@ -77,20 +84,24 @@ fn take_place(parent: &Path) -> io::Result<(PathBuf, Locked)> {
     Err(io::ErrorKind::ResourceBusy.into())
 }
 
-/// Removes the containers of each other file that no process has locked, and then the file.
-fn remove_abandoned(parent: &Path, own: &Path, remove: impl Fn(&Path)) {
+/// Removes the containers of each other file that no process has locked, and then the file. `remove` returns whether
+/// that worked, or `None` if everything is to end.
+fn remove_abandoned(parent: &Path, own: &Path, remove: impl Fn(&Path) -> Option<bool>) -> Option<()> {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let Some(path) = own.parent().map(|parent| parent.join(entry.file_name())).filter(|path| path != own) else {
             continue;
         };
         let locked = File::open(&path).and_then(|file| lock(file, &path));
         if let Ok(Some(lock)) = locked {
-            remove(&path);
-            // Locked until it is gone, so that no process takes it meanwhile.
-            drop(fs::remove_file(&path));
+            // A later run finds what is left by the file.
+            if remove(&path)? {
+                // Locked until it is gone, so that no process takes it meanwhile.
+                drop(fs::remove_file(&path));
+            }
             drop(lock);
         }
     }
+    Some(())
 }
 
 /// Locks a file, unless another process has locked or removed it.
@@ -120,8 +131,18 @@ mod tests {
         let (again, _again_lock) = take_place(&parent).unwrap();
         assert_eq!(again, first);
         let removed = RefCell::new(Vec::new());
-        remove_abandoned(&parent, &again, |path| removed.borrow_mut().push(path.to_owned()));
-        assert_eq!(removed.into_inner(), std::slice::from_ref(&third), "the second is in use");
+        let remove = |answer: Option<bool>| {
+            let ended = remove_abandoned(&parent, &again, |path| {
+                removed.borrow_mut().push(path.to_owned());
+                answer
+            });
+            assert_eq!(removed.take(), std::slice::from_ref(&third), "the second is in use");
+            ended
+        };
+        assert_eq!(remove(None), None);
+        assert_eq!(remove(Some(false)), Some(()));
+        assert!(third.exists(), "a later run finds its containers");
+        assert_eq!(remove(Some(true)), Some(()));
         assert!(!third.exists() && second.exists() && again.exists());
         drop(second_lock);
     }

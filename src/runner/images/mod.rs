@@ -5,8 +5,8 @@
 //! The tool's own process is the command that a supervisor executes (`run.rs`), so everything below it ends with a
 //! runner that was killed. The container ends first, by the tool, and its processes are swept afterwards: a tool whose
 //! processes were killed keeps a container that is not there. Containers that a killed runner left are found by their
-//! label and removed at its next start (`leftovers.rs`). Called by the slots, and for services (`service.rs`), which
-//! `surveil run` has, too (`local.rs`).
+//! label and removed at its next start (`leftovers.rs`). Called by the slots, by `surveil run` (`local.rs`), and for
+//! services (`service.rs`) of both.
 
 mod calls;
 mod container;
@@ -24,7 +24,7 @@ mod watch;
 
 pub(super) use leftovers::Leftovers;
 pub use local::LocalTool;
-pub(super) use run::{ImageMeans, ImageRun};
+pub(crate) use run::{ImageMeans, ImageRun};
 pub(super) use service::{ServiceContainer, ServiceMeans, Tried};
 pub use tool::ContainerTool;
 pub(super) use tool::Images;

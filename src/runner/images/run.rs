@@ -28,8 +28,9 @@ pub(crate) struct ImageMeans<'a> {
     pub(crate) tool: &'a ContainerTool,
     pub(crate) attempt: AttemptId,
     pub(crate) tree: &'a Path,
-    /// The objects of the repository, which the task's git reads.
-    pub(crate) objects: &'a Path,
+    /// The objects of the repository, which the task's git reads. `None` if they are in the tree, or there is no
+    /// repository.
+    pub(crate) objects: Option<&'a Path>,
     pub(crate) temporary: &'a Path,
 }
 
@@ -76,8 +77,8 @@ impl ImageRun {
         let control = Arc::new(Control::make(temporary).map_err(prepare)?);
         let mut values = images.values();
         values.set("image", &*found.word);
-        let places = [("tree", tree), ("objects", objects), ("temporary", temporary), ("control", control.directory())];
-        for (name, path) in places {
+        let places = [("tree", tree), ("temporary", temporary), ("control", control.directory())];
+        for (name, path) in places.into_iter().chain(objects.map(|objects| ("objects", objects))) {
             values.set(name, bindable(path)?);
         }
         values.set("script", bindable(control.script())?);
@@ -115,7 +116,7 @@ impl ImageRun {
     pub(crate) fn note(&self) -> Option<String> {
         let name = self.images.name();
         let text = format!("git finds no objects in this image: the template of {name} has no {{objects}}");
-        (!self.uses("objects")).then_some(text)
+        (self.values.has("objects") && !self.uses("objects")).then_some(text)
     }
 
     /// Whether the tool's template for a container has this placeholder.

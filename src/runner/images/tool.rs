@@ -54,8 +54,10 @@ const PASSED: [&str; 20] = [
 ];
 const PASSED_PREFIXES: [&str; 6] = ["DOCKER_", "CONTAINER_", "CONTAINERS_", "PODMAN_", "APPTAINER_", "SINGULARITY_"];
 
+/// Gets a line before an image is fetched, which may take long.
+pub(crate) type TellFetch = dyn Fn(&str) + Send + Sync;
+
 /// The container tool of a runner.
-#[derive(Debug)]
 pub(crate) struct Images {
     pub(super) tool: ImageTool,
     /// The value of the label of this process's containers, which the next process in its place has, too.
@@ -72,6 +74,7 @@ pub(crate) struct Images {
     fetching: Mutex<()>,
     /// No attempt has a container before those of an earlier process are gone: it would be taken for one of them.
     pub(super) leftovers: Gone,
+    tell: Box<TellFetch>,
 }
 
 /// A container tool with the executor of its processes: the means for containers of attempts.
@@ -87,6 +90,18 @@ impl ContainerTool {
     pub(crate) fn new(images: Option<Arc<Images>>, make: MakeTool) -> Self {
         Self { images, make }
     }
+
+    /// The tool's name, if this machine has a tool.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.images.as_deref().map(Images::name)
+    }
+
+    /// Whether it starts services in images.
+    #[must_use]
+    pub fn starts_services(&self) -> bool {
+        self.images.as_ref().is_some_and(|images| images.tool.service.is_some())
+    }
 }
 
 /// An image that is on this machine.
@@ -100,10 +115,11 @@ pub(super) struct Found {
 
 impl Images {
     /// Returns the first of the tools that can be used here. If the operator named it, its absence is an error, whose
-    /// text is for people.
+    /// text is for people. If there is none, the log says of each program that was found why it cannot be used.
     pub(crate) fn find(tools: &ImageTools, instance: &Path, files: PathBuf) -> Result<Option<Self>, String> {
         let env: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| is_passed(name)).collect();
         let path = env.iter().find(|(name, _)| name == "PATH").map_or(OsStr::new(""), |(_, path)| path);
+        let mut unusable = Vec::new();
         for tool in &tools.tools {
             let images = Self {
                 tool: tool.clone(),
@@ -114,14 +130,22 @@ impl Images {
                 answer: ANSWER,
                 fetching: Mutex::new(()),
                 leftovers: Gone::already(),
+                tell: Box::new(|line| log::info!("{line}")),
             };
             match images.check(path) {
                 Ok(()) => return Ok(Some(images)),
                 Err(why) if tools.is_named => return Err(why),
-                Err(why) => log::debug!("no images by {}: {why}", tool.name),
+                Err(why) if images.has_program(path) => unusable.push(why),
+                Err(why) => log::debug!("{why}"),
             }
         }
+        unusable.iter().for_each(|why| log::warn!("{why}"));
         Ok(None)
+    }
+
+    /// Tells of fetches in another way than by the log.
+    pub(super) fn telling(self, tell: Box<TellFetch>) -> Self {
+        Self { tell, ..self }
     }
 
     /// The tool's name, as reports have it.
@@ -135,10 +159,18 @@ impl Images {
         [Ability::Image].into_iter().chain(services)
     }
 
+    /// The first word of the command that makes containers.
+    fn program(&self) -> &str {
+        self.tool.run.iter().flat_map(TemplateWord::words).next().map_or("", |word| &**word)
+    }
+
+    fn has_program(&self, path: &OsStr) -> bool {
+        program_in(path, self.program()).is_some()
+    }
+
     fn check(&self, path: &OsStr) -> Result<(), String> {
-        let name = &self.tool.name;
-        let program = self.tool.run.iter().flat_map(TemplateWord::words).next().map_or("", |word| &**word);
-        if program_in(path, program).is_none() {
+        let (name, program) = (&self.tool.name, self.program());
+        if !self.has_program(path) {
             return Err(format!("the container tool {name} cannot be used: there is no program {program} in PATH"));
         }
         let Some(check) = &self.tool.check else { return Ok(()) };
@@ -159,26 +191,26 @@ impl Images {
 
     /// Removes a container, whether it runs or not. Returns whether that worked.
     pub(super) fn remove(&self, name: &str, patience: Duration) -> bool {
-        self.remove_unless(name, patience, &never())
+        self.remove_unless(name, patience, &never()).unwrap_or(false)
     }
 
-    /// Like `remove`, but a message on `cancel`, or its disconnection, ends it.
-    pub(super) fn remove_unless(&self, name: &str, patience: Duration, cancel: &Receiver<()>) -> bool {
-        let Some(stop) = &self.tool.stop else { return true };
+    /// Like `remove`, but returns `None` if a message on `cancel`, or its disconnection, ended it.
+    pub(super) fn remove_unless(&self, name: &str, patience: Duration, cancel: &Receiver<()>) -> Option<bool> {
+        let Some(stop) = &self.tool.stop else { return Some(true) };
         let mut values = self.values();
         values.set("name", name);
         let words = fill(stop, &values);
         let mut why = String::new();
         for _ in 0..REMOVALS {
             match call(&words, &self.env, patience, cancel) {
-                Ok(called) if called.succeeded() => return true,
+                Ok(called) if called.succeeded() => return Some(true),
                 Ok(called) => why = message(&called),
-                Err(CallError::Cancelled) => return false,
+                Err(CallError::Cancelled) => return None,
                 Err(error) => why = chain(&error),
             }
         }
         log::warn!("could not remove the container {name}; the next start tries it again: {why}");
-        false
+        Some(false)
     }
 
     /// Returns the image that a task names, which is fetched if the task wants that.
@@ -201,6 +233,7 @@ impl Images {
             return Ok(found);
         }
         let tool = || self.tool.name.clone();
+        (self.tell)(&format!("{} fetches the image {image}", self.tool.name));
         if let Err(source) = std::fs::create_dir_all(&self.files) {
             return Err(ImageError::Prepare { image: image.into(), source });
         }
@@ -319,6 +352,7 @@ mod tests {
             answer: Duration::from_millis(20),
             fetching: Mutex::new(()),
             leftovers: Gone::already(),
+            tell: Box::new(|_| ()),
         };
         let error = images.image("app:1", Pull::Missing, &never()).unwrap_err();
         assert_eq!(chain(&error), "docker failed with the image app:1: sleep did not end within 0 s");

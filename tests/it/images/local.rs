@@ -7,7 +7,7 @@ use super::{IMAGE, Podman};
 use crate::harness::{text, until};
 
 /// The words of `surveil run` for the store of the tests.
-fn run<'a>(templates: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+pub(super) fn run<'a>(templates: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["run", "--image-tool=podman", templates][..], more].concat()
 }
 
@@ -52,9 +52,9 @@ fn a_local_run_has_services_in_images() {
         let said = world.surveil_in(&repository.path, &run(&templates, &[task])).with_code(3);
         assert!(said.contains(why) && !said.contains("started\n"), "{said}");
     }
-    let said = world.surveil_in(&repository.path, &["run", "--image-tool=none", "none"]).with_code(3);
-    let why = "this machine has no container tool for the image localhost/no-such:1 of the service";
-    assert!(said.contains(why), "{said}");
+    let told = world.surveil_in(&repository.path, &["run", "--image-tool=none", "none"]).error(3);
+    let why = "the service `none` of the task `none` has the image localhost/no-such:1, and --image-tool is none";
+    assert!(told.contains(why), "{told}");
     podman.has_no_containers();
     until("nothing is left", || world.processes(&[]).is_empty() && podman.processes().is_empty());
 }

@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod local;
+mod local_tasks;
 mod services;
 mod stand_in;
 

@@ -98,10 +98,6 @@ fn services_in_images_are_ready_before_their_task_and_end_with_it() {
         { "name": "db", "image": OWN }, { "name": "mq", "image": IMAGE }, { "name": "web", "image": null }
     ]);
     assert_eq!(plan["tasks"][0]["services"], services);
-
-    // A task with an image asks for an isolation that `surveil run` does not offer.
-    let refused = world.surveil_in(&repository.path, &["run", "image"]).with_code(3);
-    assert!(refused.contains("`surveil run` offers no container images (`image`)"), "{refused}");
 }
 
 /// Two attempts at once, each with a service that listens on the same port in its container.

@@ -35,7 +35,7 @@ esac
 "#;
 
 /// A world with the stand-in in PATH. Returns also the flag with the templates, which name it.
-fn with_stand_in(tool: &str) -> (World, String, std::path::PathBuf) {
+pub(super) fn with_stand_in(tool: &str) -> (World, String, std::path::PathBuf) {
     let world = World::new();
     let (bin, record) = (world.path("bin"), world.path("record"));
     fs::create_dir(&bin).unwrap();
