@@ -42,6 +42,7 @@ mod output_file;
 mod own_temporary;
 mod read_times;
 mod recovery;
+mod redial;
 mod routes;
 mod secret_request;
 mod secrets;
