@@ -159,6 +159,7 @@ fn answer(session: &Session, question: &EntryQuestion, [what, one, other]: [usiz
             return hears(session, &ToRunner::EntryAck { attempt, request, reason: None }, Vec::new());
         }
         2 => return session.entries.close(),
+        14 => return hears(session, &ToRunner::Stale { attempt: question.attempt }, Vec::new()),
         3 => told.offset = told.offset.wrapping_add(other as u64).wrapping_sub(100),
         4 => bytes.iter_mut().take(1).for_each(|byte| *byte ^= 0x55),
         5 => bytes.push(1),
@@ -188,8 +189,10 @@ fn hears(session: &Session, message: &ToRunner, payload: Vec<u8>) {
     let Frame { line, payload, .. } = Frame::with_payload(message, payload);
     let (here, there) = Stream::pair();
     crate::fuzz::transport::write_and_end(&here, &[&line[..], &payload].concat());
-    if let Ok(Some(Heard::Entry { request, answer })) = hear(&mut FrameReader::new(there)) {
-        session.entries.deliver(request, answer);
+    match hear(&mut FrameReader::new(there)) {
+        Ok(Some(Heard::Entry { request, answer })) => session.entries.deliver(request, answer),
+        Ok(Some(Heard::Fenced(attempt))) => session.entries.end(attempt),
+        Ok(_) | Err(_) => {}
     }
 }
 
@@ -237,7 +240,7 @@ fn entries_are_sent(script: &[u8]) {
     assert_eq!(sending.unsent(), contents.len() as u64 - complete, "all others are counted");
 }
 
-/// Takes pieces, and answers each as the next byte says, until the session ends.
+/// Takes pieces, and answers each as the next byte says, until the session or the lease ends.
 fn take(session: &Session, pieces: &Receiver<Frame>, stopped: &Receiver<()>, script: &[u8]) -> Vec<(String, Taken)> {
     let (mut taken, mut script, mut is_over) = (Vec::<(String, Taken)>::new(), script.iter(), false);
     loop {
@@ -258,6 +261,11 @@ fn take(session: &Session, pieces: &Receiver<Frame>, stopped: &Receiver<()>, scr
         let (attempt, request) = (piece.attempt, piece.request);
         let reason = match script.next().map_or(7, |byte| byte % 8) {
             5 => Some("it is full".to_owned()),
+            6 => {
+                hears(session, &ToRunner::Stale { attempt }, Vec::new());
+                is_over = true;
+                None
+            }
             7 => {
                 session.entries.close();
                 is_over = true;

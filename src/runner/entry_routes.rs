@@ -1,12 +1,12 @@
 //! The routes of answers about the tool cache, from a session's reader to those who asked. They close with the session,
-//! so that nobody waits for an answer that will not come.
+//! and those of an attempt with its lease, so that nobody waits for an answer that will not come.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::model::{BlobId, CacheScope};
+use crate::model::{AttemptId, BlobId, CacheScope};
 use crate::threads;
 
 /// An answer of the dispatcher about an entry of the tool cache.
@@ -40,7 +40,8 @@ pub(super) struct EntryRoutes(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    open: HashMap<u64, Sender<EntryAnswer>>,
+    /// By the number of the request, with the attempt that asks.
+    open: HashMap<u64, (AttemptId, Sender<EntryAnswer>)>,
     last: u64,
     is_closed: bool,
 }
@@ -60,24 +61,34 @@ impl Drop for EntryRoute<'_> {
 }
 
 impl EntryRoutes {
-    /// Opens a route with room for so many answers. After the session's end its sender is dropped, which tells whoever
-    /// waits.
-    pub(super) fn open(&self, capacity: usize) -> EntryRoute<'_> {
+    /// Opens a route of an attempt, with room for so many answers. When the session or the attempt's lease ends, its
+    /// sender is dropped, which tells the thread that waits.
+    pub(super) fn open(&self, attempt: AttemptId, capacity: usize) -> EntryRoute<'_> {
         let (sender, answers) = bounded(capacity);
         let mut state = threads::lock(&self.0);
         state.last += 1;
         let request = state.last;
         if !state.is_closed {
-            state.open.insert(request, sender);
+            state.open.insert(request, (attempt, sender));
         }
         EntryRoute { routes: self, request, answers }
     }
 
     /// Delivers an answer. One that nobody waits for is dropped, and so is one that nobody asked for.
     pub(super) fn deliver(&self, request: u64, answer: EntryAnswer) {
-        if let Some(answers) = threads::lock(&self.0).open.get(&request) {
+        if let Some((_, answers)) = threads::lock(&self.0).open.get(&request) {
             drop(answers.try_send(answer));
         }
+    }
+
+    /// Drops the routes of an attempt that has lost its lease: `stale` names no request.
+    pub(super) fn end(&self, attempt: AttemptId) {
+        threads::lock(&self.0).open.retain(|_, (of, _)| *of != attempt);
+    }
+
+    /// Whether the session has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        threads::lock(&self.0).is_closed
     }
 
     /// Drops all routes and refuses new ones.
@@ -94,7 +105,7 @@ mod tests {
     #[test]
     fn an_answer_goes_to_its_request_and_a_closed_session_ends_all_waits() {
         let routes = EntryRoutes::default();
-        let (one, two) = (routes.open(1), routes.open(1));
+        let (one, two) = (routes.open(AttemptId(7), 1), routes.open(AttemptId(7), 1));
         routes.deliver(two.request, EntryAnswer::Missing);
         routes.deliver(two.request, EntryAnswer::Taken { reason: None });
         routes.deliver(77, EntryAnswer::Missing);
@@ -105,6 +116,19 @@ mod tests {
         routes.deliver(number, EntryAnswer::Missing);
         routes.close();
         assert!(two.answers.recv().is_err());
-        assert!(routes.open(1).answers.recv().is_err());
+        assert!(routes.open(AttemptId(7), 1).answers.recv().is_err());
+    }
+
+    #[test]
+    fn a_lost_lease_ends_the_waits_of_its_attempt_and_of_no_other() {
+        let routes = EntryRoutes::default();
+        let (lost, other) = ([(); 2].map(|()| routes.open(AttemptId(7), 1)), routes.open(AttemptId(8), 1));
+        routes.end(AttemptId(7));
+        assert!(lost.iter().all(|route| route.answers.recv().is_err()) && !routes.is_closed());
+        routes.deliver(other.request, EntryAnswer::Missing);
+        assert_eq!(other.answers.try_recv(), Ok(EntryAnswer::Missing));
+        let next = routes.open(AttemptId(7), 1);
+        routes.deliver(next.request, EntryAnswer::Missing);
+        assert_eq!(next.answers.try_recv(), Ok(EntryAnswer::Missing), "its next question has an answer of its own");
     }
 }

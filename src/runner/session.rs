@@ -356,6 +356,10 @@ impl Dialler {
                     self.current.set(session.takes_entries.then(|| session.clone()));
                     self.tell(event)
                 }
+                Heard::Fenced(attempt) => {
+                    session.entries.end(attempt);
+                    self.tell(Event::Fenced(attempt))
+                }
                 Heard::ForCore(event) => self.tell(event),
                 Heard::NameTaken(text) => return Err(Setback::NameTaken(text)),
                 Heard::NotAllowed(text) => return Err(Setback::ForGood(text)),

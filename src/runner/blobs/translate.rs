@@ -11,40 +11,40 @@ use crate::protocol::caches::{CacheAnswer, CacheQuestion, CacheSave, FoundCache}
 use crate::protocol::runner::{FromRunner, ToRunner};
 use crate::transport::Frame;
 
-/// Reads an answer about blobs, with its payload. Returns `None` for any other message, and for one that makes no
-/// sense.
+/// The reason of a refusal that was none.
+const NONSENSE: &str = "the dispatcher's answer makes no sense";
+
+/// Reads an answer about blobs, with its payload. One that makes no sense is a refusal: the slot that waits for it would
+/// otherwise wait for ever. Returns `None` for any other message.
 pub(crate) fn heard(message: ToRunner, payload: Vec<u8>) -> Option<(AttemptId, BlobAnswer)> {
     let (attempt, answer) = match message {
         ToRunner::Lacks { attempt, blobs } => {
             let read = |BlobOffset { blob, offset }: BlobOffset| Some((blob.parse().ok()?, offset));
-            (attempt, BlobAnswer::Lacks(blobs.into_iter().map(read).collect::<Option<_>>()?))
+            (attempt, blobs.into_iter().map(read).collect::<Option<_>>().map(BlobAnswer::Lacks))
         }
-        ToRunner::BlobAck { attempt, .. } => (attempt, BlobAnswer::Taken),
-        ToRunner::Settled { attempt } => (attempt, BlobAnswer::Settled),
+        ToRunner::BlobAck { attempt, .. } => (attempt, Some(BlobAnswer::Taken)),
+        ToRunner::Settled { attempt } => (attempt, Some(BlobAnswer::Settled)),
         ToRunner::BlobRefused { attempt, reason, reason_code } => {
             let cause = match reason_code.as_deref() {
                 Some(DISK_FULL) => RefusedCause::DiskFull,
                 Some(WRONG_BYTES) => RefusedCause::WrongBytes,
                 Some(_) | None => RefusedCause::Other,
             };
-            (attempt, BlobAnswer::Refused { reason, cause })
+            (attempt, Some(BlobAnswer::Refused { reason, cause }))
         }
         ToRunner::Blob(BlobPart { attempt, blob, zstd, offset, last, .. }) => {
             let form = if zstd { Form::Packed } else { Form::Plain };
-            let piece = BlobBytes { blob: blob.parse().ok()?, form, offset, last, bytes: payload };
-            (attempt, BlobAnswer::Piece(piece))
+            let piece = |blob| BlobAnswer::Piece(BlobBytes { blob, form, offset, last, bytes: payload });
+            (attempt, blob.parse().ok().map(piece))
         }
         ToRunner::BlobMissing { attempt, blob, reason } => {
-            (attempt, BlobAnswer::Missing { blob: blob.parse().ok()?, reason })
+            (attempt, blob.parse().ok().map(|blob| BlobAnswer::Missing { blob, reason }))
         }
         ToRunner::Cache(CacheAnswer { attempt, key, max_bytes, found }) => {
-            let found = match found {
-                Some(found) => Some(cache_offer(found)?),
-                None => None,
-            };
-            (attempt, BlobAnswer::Cache { key, max_bytes, found })
+            let found = found.map_or(Some(None), |found| cache_offer(found).map(Some));
+            (attempt, found.map(|found| BlobAnswer::Cache { key, max_bytes, found }))
         }
-        ToRunner::CacheSaved { attempt, key, reason } => (attempt, BlobAnswer::CacheSaved { key, reason }),
+        ToRunner::CacheSaved { attempt, key, reason } => (attempt, Some(BlobAnswer::CacheSaved { key, reason })),
         ToRunner::Registered { .. }
         | ToRunner::Runtask(_)
         | ToRunner::SourceAhead { .. }
@@ -62,7 +62,8 @@ pub(crate) fn heard(message: ToRunner, payload: Vec<u8>) -> Option<(AttemptId, B
         | ToRunner::Drain
         | ToRunner::Error(_) => return None,
     };
-    Some((AttemptId(attempt), answer))
+    let nonsense = || BlobAnswer::Refused { reason: NONSENSE.to_owned(), cause: RefusedCause::Other };
+    Some((AttemptId(attempt), answer.unwrap_or_else(nonsense)))
 }
 
 fn cache_offer(found: FoundCache) -> Option<CacheOffer> {
@@ -158,4 +159,36 @@ pub(crate) fn read_artifact_ends(ends: Vec<ArtifactEnd>) -> Option<Vec<ArtifactR
         Some(ArtifactRecord { name, manifest: manifest.parse().ok()?, files, bytes, keep_ms, removed: None })
     };
     ends.into_iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_makes_no_sense_is_a_refusal_for_the_slot_that_waits() {
+        let (attempt, blob, reason) = (7, "zz".to_owned(), String::new());
+        let offset = BlobOffset { blob: blob.clone(), offset: 0 };
+        let found = FoundCache {
+            manifest: blob.clone(),
+            key: "k".into(),
+            exact: true,
+            files: 1,
+            bytes: 1,
+            from: "b1/test".into(),
+            scope: "main".into(),
+        };
+        let cache = CacheAnswer { attempt, key: "k".into(), max_bytes: 1, found: Some(found) };
+        let part = BlobPart { attempt, blob: blob.clone(), zstd: false, offset: 0, last: true, bytes: 0 };
+        for answer in [
+            ToRunner::Lacks { attempt, blobs: vec![offset] },
+            ToRunner::Blob(part),
+            ToRunner::BlobMissing { attempt, blob, reason },
+            ToRunner::Cache(cache),
+        ] {
+            let refused = BlobAnswer::Refused { reason: NONSENSE.to_owned(), cause: RefusedCause::Other };
+            assert_eq!(heard(answer, Vec::new()), Some((AttemptId(7), refused)));
+        }
+        assert_eq!(heard(ToRunner::Drain, Vec::new()), None);
+    }
 }

@@ -5,6 +5,7 @@ mod conversations;
 mod scene;
 mod stories;
 mod taking;
+mod tool_cache;
 mod workspaces;
 
 use crate::model::{AttemptId, BuildId, Recipe, RefName, RepoName, Script, TaskName};

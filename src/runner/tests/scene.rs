@@ -220,7 +220,7 @@ impl Peer {
             ping_interval_ms: 20,
             timeout_ms: 10_000,
             takes_refs: false,
-            takes_entries: false,
+            takes_entries: true,
             pins: Vec::new(),
             joined: None,
         };

@@ -38,6 +38,9 @@ pub(super) enum Heard {
     Ack { gone: Vec<AttemptId> },
     /// For the core: the registration was accepted. `drained`: this runner stays connected and gets no jobs.
     Registered { event: Event, drained: bool },
+    /// For the core, and for the threads that wait for answers about the tool cache of this attempt: it has lost its
+    /// lease.
+    Fenced(AttemptId),
     /// For the core.
     ForCore(Event),
     /// Source that came ahead of a lease and makes no sense.
@@ -119,7 +122,7 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
         }
         ToRunner::Cancel { attempt } => Heard::ForCore(Event::CancelAsked(AttemptId(attempt))),
         ToRunner::Ok { attempt } => Heard::ForCore(Event::Recorded(AttemptId(attempt))),
-        ToRunner::Stale { attempt } => Heard::ForCore(Event::Fenced(AttemptId(attempt))),
+        ToRunner::Stale { attempt } => Heard::Fenced(AttemptId(attempt)),
         ToRunner::Drain => Heard::ForCore(Event::DrainAsked),
         ToRunner::Error(Refusal { code: ErrorCode::NameTaken, text, .. }) => Heard::NameTaken(text),
         ToRunner::Error(Refusal { code: ErrorCode::NotAllowed, text, .. }) => Heard::NotAllowed(text),

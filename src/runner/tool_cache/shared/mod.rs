@@ -48,7 +48,7 @@ pub(super) struct SharedTier {
 enum NoAnswer {
     /// It did not come in time.
     Silent,
-    /// The session has ended.
+    /// The session has ended, or the attempt has lost its lease.
     Ended,
 }
 
@@ -111,7 +111,7 @@ impl SharedTier {
         name: &Name,
         (disk, mut deadline): (&DiskTier, Instant),
     ) -> Result<Option<Place>, NoAnswer> {
-        let route = session.entries.open(1);
+        let route = session.entries.open(AttemptId(rights.attempt), 1);
         let mut received: Option<Received> = None;
         loop {
             let offset = received.as_ref().map_or(0, |received| received.bytes);

@@ -118,19 +118,16 @@ struct Worker {
 enum Interruption {
     /// No answer came in time.
     Silent,
-    /// The session has ended, or the attempt.
-    Ended,
+    SessionEnded,
+    /// The attempt has ended, or has lost its lease.
+    AttemptEnded,
 }
 
 impl Worker {
     fn run(self) {
         while let Ok(first) = self.waiting.recv() {
-            let Some(session) = self.session() else {
-                let left = 1 + self.waiting.try_iter().count() as u64;
-                self.counts.unsent.fetch_add(left, Ordering::Relaxed);
-                return;
-            };
-            let route = session.entries.open(ANSWERS);
+            let Some(session) = self.session() else { return self.send_no_more(1) };
+            let route = session.entries.open(self.attempt, ANSWERS);
             let window = Window::new();
             let mut line = Line {
                 worker: &self,
@@ -143,10 +140,20 @@ impl Worker {
             };
             if let Err(why) = line.send_all(first) {
                 line.lose_the_rest();
-                if matches!(why, Interruption::Silent) {
-                    self.tiers.shared.silent();
+                match why {
+                    Interruption::Silent => self.tiers.shared.silent(),
+                    Interruption::SessionEnded => {}
+                    Interruption::AttemptEnded => return self.send_no_more(0),
                 }
             }
+        }
+    }
+
+    /// Counts this number of entries as not sent, and all further ones until the attempt ends.
+    fn send_no_more(&self, left: u64) {
+        self.counts.unsent.fetch_add(left, Ordering::Relaxed);
+        for _ in &self.waiting {
+            self.counts.unsent.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -234,8 +241,8 @@ impl Line<'_> {
             self.window.sent(clock::now(), length);
             self.flight.push_back((number, length));
             select! {
-                send(self.session.bulk, frame) -> sent => sent.map_err(|_| Interruption::Ended)?,
-                recv(self.worker.stopped) -> _ => return Err(Interruption::Ended),
+                send(self.session.bulk, frame) -> sent => sent.map_err(|_| Interruption::SessionEnded)?,
+                recv(self.worker.stopped) -> _ => return Err(Interruption::AttemptEnded),
                 default(SHARED_TIME) => return Err(Interruption::Silent),
             }
             offset += length;
@@ -248,8 +255,8 @@ impl Line<'_> {
     /// Waits for the answer to the oldest piece.
     fn answer(&mut self) -> Result<(), Interruption> {
         let answer = select! {
-            recv(self.route.answers) -> answer => answer.map_err(|_| Interruption::Ended)?,
-            recv(self.worker.stopped) -> _ => return Err(Interruption::Ended),
+            recv(self.route.answers) -> answer => answer.map_err(|_| self.end())?,
+            recv(self.worker.stopped) -> _ => return Err(Interruption::AttemptEnded),
             default(SHARED_TIME) => return Err(Interruption::Silent),
         };
         self.worker.tiers.shared.answered();
@@ -261,6 +268,11 @@ impl Line<'_> {
             log::debug!("the dispatcher did not take an entry of the tool cache: {reason}");
         }
         Ok(())
+    }
+
+    /// Returns the reason why no more answers come.
+    fn end(&self) -> Interruption {
+        if self.session.entries.is_closed() { Interruption::SessionEnded } else { Interruption::AttemptEnded }
     }
 
     /// Counts an entry as not sent. Returns false if it was counted before.

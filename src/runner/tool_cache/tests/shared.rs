@@ -15,6 +15,7 @@ use crate::protocol::tool_entries::{EntryPiece, EntryQuestion};
 use crate::runner::entry_routes::{EntryAnswer, EntryFacts};
 use crate::runner::session::Session;
 use crate::runner::tool_cache::entry::Bytes;
+use crate::runner::tool_cache::rights::Rights;
 use crate::runner::tool_cache::shared::Sending;
 use crate::runner::tool_cache::tiers::Tiers;
 use crate::runner::tool_cache::tool::{Name, Tool};
@@ -179,6 +180,46 @@ fn a_silent_dispatcher_is_asked_once_and_one_that_goes_away_is_a_miss_at_once() 
     let silent = Dispatcher::of(&tiers, |_, _| None);
     (0..500).for_each(|at| assert!(fetch(&at.to_string()).is_none()));
     assert!((1..=3).contains(&silent.questions.len()), "{}", silent.questions.len());
+}
+
+/// `stale` names no request: each question of the attempt is a miss at once, and questions of others go on.
+#[test]
+fn an_attempt_that_has_lost_its_lease_keeps_no_other_from_the_dispatcher() {
+    let place = Place::new();
+    let tiers = place.disk(MIB);
+    tiers.disk.make().unwrap();
+    let dispatcher = Dispatcher::of(&tiers, |session, asked| match asked.attempt {
+        7 => {
+            session.entries.end(AttemptId(7));
+            None
+        }
+        _ => piece(facts(b"good"), b"good", asked.offset, 4),
+    });
+    let lost = rights(&[scope(Trust::Trusted, "main")]);
+    let other = Rights { attempt: 8, ..rights(&[scope(Trust::Trusted, "main")]) };
+    for text in ["a", "b"] {
+        assert!(tiers.shared.fetch(&lost, &name(text), &tiers.disk).is_none());
+        assert!(tiers.shared.fetch(&other, &name(text), &tiers.disk).is_some());
+    }
+    assert_eq!(dispatcher.questions.len(), 4, "no question was held back");
+
+    // Nor do the entries that it stored: they are counted, and no further one is sent.
+    let keep = |text: &str| {
+        let (name, mut new) = (name(text), tiers.disk.begin().unwrap());
+        new.take(b"x").unwrap();
+        let place = lost.place(&lost.writes, &name);
+        assert!(tiers.disk.keep(new, place, &lost.about(&name, Vec::new())).unwrap());
+        (place, name)
+    };
+    let sending = Sending::start(tiers.clone(), AttemptId(7)).unwrap();
+    let (first, second) = (keep("c"), keep("d"));
+    sending.send(first.0, &first.1);
+    drop(dispatcher.pieces.recv_timeout(PATIENCE).unwrap());
+    dispatcher.session.entries.end(AttemptId(7));
+    sending.send(second.0, &second.1);
+    sending.finish(PATIENCE);
+    assert_eq!(sending.unsent(), 2);
+    assert!(tiers.shared.fetch(&other, &name("e"), &tiers.disk).is_some());
 }
 
 #[test]
