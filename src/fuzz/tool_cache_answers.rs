@@ -16,6 +16,7 @@ use crate::protocol::codec::decode;
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::runner::{FromRunner, ToRunner};
 use crate::protocol::tool_entries::{EntryAnswer, EntryFacts, EntryQuestion};
+use crate::runner::bulk::BulkFrame;
 use crate::runner::session::Session;
 use crate::runner::tool_cache::entry::Bytes;
 use crate::runner::translate::{Heard, hear};
@@ -241,11 +242,16 @@ fn entries_are_sent(script: &[u8]) {
 }
 
 /// Takes pieces, and answers each as the next byte says, until the session or the lease ends.
-fn take(session: &Session, pieces: &Receiver<Frame>, stopped: &Receiver<()>, script: &[u8]) -> Vec<(String, Taken)> {
+fn take(
+    session: &Session,
+    pieces: &Receiver<BulkFrame>,
+    stopped: &Receiver<()>,
+    script: &[u8],
+) -> Vec<(String, Taken)> {
     let (mut taken, mut script, mut is_over) = (Vec::<(String, Taken)>::new(), script.iter(), false);
     loop {
         let frame = select! {
-            recv(pieces) -> frame => frame.expect("the session is there"),
+            recv(pieces) -> frame => frame.expect("the session is there").frame,
             recv(stopped) -> _ => return taken,
         };
         let line = frame.line.strip_suffix(b"\n").expect("it is a line");

@@ -300,7 +300,7 @@ impl Core<'_> {
             Action::Register { holding, draining } => self.register(&holding, draining)?,
             Action::ResumeStreams(offsets) => {
                 if let Some(session) = &self.session {
-                    self.upload(Upload::Resumed { bulk: session.bulk.clone(), offsets })?;
+                    self.upload(Upload::Resumed { bulk: session.ordered_bulk(), offsets })?;
                 }
                 self.is_registered = true;
                 self.connect_lines();

@@ -49,17 +49,14 @@ pub(super) fn take_attempt<V>(map: &mut BTreeMap<StreamId, V>, attempt: AttemptI
 
 impl Deliveries {
     /// Notes that the stream's spool has `len` bytes.
-    pub(super) fn grow(&mut self, stream: &StreamId, len: u64) {
-        if let Some(delivery) = self.streams.get_mut(stream) {
-            delivery.len = len;
-        } else {
-            self.streams.insert(stream.clone(), StreamDelivery::new(len));
-        }
+    pub(super) fn grow(&mut self, now: Moment, stream: &StreamId, len: u64) {
+        self.streams.entry(stream.clone()).or_insert_with(|| StreamDelivery::new(now)).grow(len);
     }
 
     /// Notes that the attempt has ended: its streams have all their bytes.
     pub(super) fn end(&mut self, attempt: AttemptId) {
         self.results.entry(attempt).or_default();
+        self.streams_of(attempt).for_each(|delivery| delivery.waits_until = None);
     }
 
     pub(super) fn forget(&mut self, attempt: AttemptId) {
@@ -139,7 +136,7 @@ impl Deliveries {
             && of_attempt(&self.streams, attempt).all(|(_, delivery)| delivery.sent == delivery.len)
     }
 
-    /// Starts over with the attempts whose answer is overdue.
+    /// Starts over with the attempts whose answer is overdue, and lets first bytes go that have waited long enough.
     pub(super) fn look_at_time(&mut self, now: Moment) {
         let overdue = |(attempt, sent): (&AttemptId, &Option<Moment>)| {
             self.deadline(*attempt, *sent).is_some_and(|deadline| deadline <= now).then_some(*attempt)
@@ -147,16 +144,22 @@ impl Deliveries {
         let overdue: Vec<_> = self.results.iter().filter_map(overdue).collect();
         for attempt in overdue {
             self.results.insert(attempt, None);
-            let streams = self.streams.range_mut(StreamId::log(attempt)..);
-            for (_, delivery) in streams.take_while(|(stream, _)| stream.attempt == attempt) {
-                delivery.go_to(delivery.acknowledged);
-            }
+            self.streams_of(attempt).for_each(|delivery| delivery.go_to(delivery.acknowledged));
+        }
+        for delivery in self.streams.values_mut() {
+            delivery.waits_until.take_if(|until| *until <= now);
         }
     }
 
-    /// Returns when the first answer is overdue.
+    fn streams_of(&mut self, attempt: AttemptId) -> impl Iterator<Item = &mut StreamDelivery> {
+        let later = self.streams.range_mut(StreamId::log(attempt)..);
+        later.take_while(move |(stream, _)| stream.attempt == attempt).map(|(_, delivery)| delivery)
+    }
+
+    /// Returns when the first answer is overdue, or the first stream has waited long enough.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        self.results.iter().filter_map(|(attempt, sent)| self.deadline(*attempt, *sent)).min()
+        let overdue = self.results.iter().filter_map(|(attempt, sent)| self.deadline(*attempt, *sent));
+        overdue.chain(self.streams.values().filter_map(|delivery| delivery.waits_until)).min()
     }
 
     fn deadline(&self, attempt: AttemptId, sent: Option<Moment>) -> Option<Moment> {
@@ -170,15 +173,21 @@ impl Deliveries {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::limits::{LOG_PIECE_MIN, LOG_WINDOW_MAX};
+    use super::super::limits::{FIRST_PIECE_WAIT_MS, LOG_PIECE_MIN, LOG_WINDOW_MAX};
     use super::*;
     use crate::model::StreamKind;
 
     const A: StreamId = StreamId { attempt: AttemptId(1), kind: StreamKind::Log };
     const B: StreamId = StreamId { attempt: AttemptId(2), kind: StreamKind::Log };
 
+    /// Notes that a stream has these bytes, of which none waits.
+    fn grow(deliveries: &mut Deliveries, stream: &StreamId, len: u64) {
+        deliveries.grow(Moment(0), stream, len);
+        deliveries.look_at_time(Moment(FIRST_PIECE_WAIT_MS));
+    }
+
     fn end(deliveries: &mut Deliveries, stream: &StreamId, len: u64) {
-        deliveries.grow(stream, len);
+        grow(deliveries, stream, len);
         deliveries.end(stream.attempt);
     }
 
@@ -202,7 +211,7 @@ mod tests {
     #[test]
     fn results_follow_the_last_byte() {
         let mut deliveries = Deliveries::default();
-        deliveries.grow(&A, 10);
+        grow(&mut deliveries, &A, 10);
         assert_eq!(send(&mut deliveries, 0), [piece(A, 0, 10)]);
         end(&mut deliveries, &A, 15);
         assert_eq!(send(&mut deliveries, 0), [piece(A, 10, 5), NextToSend::Results(A.attempt)]);
@@ -210,9 +219,33 @@ mod tests {
     }
 
     #[test]
+    fn few_first_bytes_wait_a_moment_for_the_end_and_no_longer() {
+        let mut deliveries = Deliveries::default();
+        deliveries.grow(Moment(7), &A, 10);
+        assert_eq!(send(&mut deliveries, 7), []);
+        assert_eq!(deliveries.next_deadline(), Some(Moment(7 + FIRST_PIECE_WAIT_MS)));
+        deliveries.grow(Moment(8), &A, 15);
+        deliveries.end(A.attempt);
+        assert_eq!(send(&mut deliveries, 8), [piece(A, 0, 15), NextToSend::Results(A.attempt)]);
+
+        deliveries.grow(Moment(9), &B, 10);
+        deliveries.look_at_time(Moment(8 + FIRST_PIECE_WAIT_MS));
+        assert_eq!(send(&mut deliveries, 9), []);
+        deliveries.look_at_time(Moment(9 + FIRST_PIECE_WAIT_MS));
+        assert_eq!(send(&mut deliveries, 14), [piece(B, 0, 10)]);
+        deliveries.grow(Moment(15), &B, 11);
+        assert_eq!(send(&mut deliveries, 15), [piece(B, 10, 1)], "later ones do not wait");
+
+        let many = StreamId::log(AttemptId(3));
+        deliveries.grow(Moment(20), &many, 10);
+        deliveries.grow(Moment(20), &many, LOG_PIECE_MIN);
+        assert_eq!(send(&mut deliveries, 20), [piece(many, 0, LOG_PIECE_MIN)]);
+    }
+
+    #[test]
     fn no_more_than_the_window_travels_unacknowledged_and_a_fast_answer_widens_it() {
         let mut deliveries = Deliveries::default();
-        deliveries.grow(&A, 1 << 30);
+        grow(&mut deliveries, &A, 1 << 30);
         let mut acknowledged = 0;
         for window in [1, 4, 16, 64, 256, 1024, 2048, 2048].map(|n| n * LOG_WINDOW_FIRST) {
             assert_eq!(bytes(&send(&mut deliveries, 0)), window);
@@ -225,7 +258,7 @@ mod tests {
     #[test]
     fn a_slow_answer_narrows_the_window() {
         let mut deliveries = Deliveries::default();
-        deliveries.grow(&A, 1 << 30);
+        grow(&mut deliveries, &A, 1 << 30);
         send(&mut deliveries, 0);
         deliveries.acknowledge(Moment(9000), &A, LOG_WINDOW_FIRST);
         assert_eq!(bytes(&send(&mut deliveries, 0)), LOG_WINDOW_FIRST / 2);
@@ -235,7 +268,7 @@ mod tests {
     #[test]
     fn many_logs_have_no_more_on_the_way_than_one() {
         let mut deliveries = Deliveries::default();
-        (1..20).for_each(|n| deliveries.grow(&StreamId::log(AttemptId(n)), 1 << 20));
+        (1..20).for_each(|n| grow(&mut deliveries, &StreamId::log(AttemptId(n)), 1 << 20));
         assert_eq!(bytes(&send(&mut deliveries, 0)), LOG_WINDOW_FIRST);
         // An acknowledgement of one stream makes room for all.
         deliveries.acknowledge(Moment(5000), &A, LOG_PIECE_MIN);
@@ -245,8 +278,8 @@ mod tests {
     #[test]
     fn attempts_take_turns() {
         let mut deliveries = Deliveries::default();
-        deliveries.grow(&A, 1 << 20);
-        deliveries.grow(&B, 1 << 20);
+        grow(&mut deliveries, &A, 1 << 20);
+        grow(&mut deliveries, &B, 1 << 20);
         let who = |next: Option<NextToSend>| match next {
             Some(NextToSend::Piece { stream, .. }) => stream.attempt,
             Some(NextToSend::Results(attempt)) => attempt,
@@ -308,7 +341,7 @@ mod tests {
     #[test]
     fn streams_of_one_attempt_take_turns_and_its_results_wait_for_all_of_them() {
         let mut deliveries = Deliveries::default();
-        deliveries.grow(&A, 2 * LOG_PIECE_MIN);
+        grow(&mut deliveries, &A, 2 * LOG_PIECE_MIN);
         end(&mut deliveries, &report(), 10);
         let most = LOG_PIECE_MIN - 10;
         let first = [piece(A, 0, LOG_PIECE_MIN), piece(report(), 0, 10), piece(A, LOG_PIECE_MIN, most)];
@@ -322,7 +355,7 @@ mod tests {
     #[test]
     fn an_acknowledgement_moves_its_own_stream_only() {
         let mut deliveries = Deliveries::default();
-        deliveries.grow(&A, 100);
+        grow(&mut deliveries, &A, 100);
         end(&mut deliveries, &report(), 50);
         send(&mut deliveries, 0);
         deliveries.acknowledge(Moment(1), &A, 40);
@@ -349,7 +382,7 @@ mod tests {
             let mut deliveries = Deliveries::default();
             let streams = [A, report()];
             let (mut have, mut sent) = ([0, 0], [0, 0]);
-            streams.iter().zip(lens).for_each(|(stream, len)| deliveries.grow(stream, len));
+            streams.iter().zip(lens).for_each(|(stream, len)| grow(&mut deliveries, stream, len));
             deliveries.end(A.attempt);
             let mut losses = losses.into_iter();
             let (mut now, mut are_results_taken) = (Moment(0), false);

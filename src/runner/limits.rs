@@ -35,6 +35,9 @@ pub(super) const LOG_WINDOW_MIN: u64 = 4 * 1024;
 pub(super) const FAST_ACK_MS: u64 = 250;
 /// An acknowledgement that takes longer than this narrows the window.
 pub(super) const SLOW_ACK_MS: u64 = 2000;
+/// The first bytes of a stream wait so long for more: an attempt that ends meanwhile sends them with its results, which
+/// costs both sides less than two messages.
+pub(super) const FIRST_PIECE_WAIT_MS: u64 = 5;
 /// If nothing of a stream is acknowledged for this long after the results, its rest and the results are sent again.
 pub(super) const LOG_STALL_MS: u64 = 15_000;
 /// Results that are not answered within this time are sent again.

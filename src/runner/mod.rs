@@ -13,6 +13,7 @@ mod attempt_file;
 mod attempt_log;
 mod blobs;
 mod boottime;
+mod bulk;
 mod canonical;
 mod command_places;
 mod core;

@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::blobs::BlobRoutes;
+use super::bulk::{BulkFrame, OrderedBulk, bulk, write_bulk};
 use super::entry_routes::EntryRoutes;
 use super::error::RunnerError;
 use super::event::Event;
 use super::greeting::{Identity, Setback, greet};
-use super::limits::{BULK_CAPACITY, DIAL, REAL_SESSION_MS, REDIAL_FIRST_MS, REDIAL_MAX_MS};
+use super::limits::{DIAL, REAL_SESSION_MS, REDIAL_FIRST_MS, REDIAL_MAX_MS};
 use super::listening::{Callers, IncomingCall};
 use super::redial::{longest_pause_ms, longest_pause_without_name_ms};
 use super::routes::Routes;
@@ -32,7 +33,7 @@ use crate::{clock, threads};
 pub(super) struct Session {
     outbox: Outbox,
     /// Takes pieces of streams, and results that must follow them. Its frames wait for all frames of the outbox.
-    pub(super) bulk: Sender<Frame>,
+    pub(super) bulk: Sender<BulkFrame>,
     pub(super) routes: Routes,
     pub(super) blobs: BlobRoutes,
     pub(super) entries: EntryRoutes,
@@ -93,6 +94,11 @@ impl Session {
     pub(super) fn ping(&self, now: Moment, holding: &[AttemptId]) {
         threads::lock(&self.pings).push_back(now);
         self.say(&translate::ping(holding));
+    }
+
+    /// Returns the uploader's way to the dispatcher.
+    pub(super) fn ordered_bulk(&self) -> OrderedBulk {
+        OrderedBulk::new(self.bulk.clone(), self.outbox.downgrade())
     }
 }
 
@@ -260,7 +266,7 @@ impl Dialler {
         // elsewhere does not count, for instance waiting for a slot that is slow to take a pack.
         reader.set_timeout(Some(Duration::from_millis(welcome.timeout_ms.max(1))))?;
         let (outbox, last_word) = Outbox::new(SessionId(welcome.session), stream.clone());
-        let (bulk, pieces) = bounded(BULK_CAPACITY);
+        let (bulk, pieces) = bulk();
         let session = Arc::new(Session {
             outbox: outbox.clone(),
             bulk,
@@ -272,7 +278,7 @@ impl Dialler {
             takes_entries: welcome.takes_entries,
         });
         let (ending, ended) = bounded::<()>(0);
-        let writer = match threads::spawn("s-logs", move || write_logs(&outbox, &pieces, &ended)) {
+        let writer = match threads::spawn("s-logs", move || write_bulk(&outbox, &pieces, &ended)) {
             Ok(writer) => writer,
             Err(error) => {
                 log::error!("could not start the session's writer: {error}");
@@ -380,26 +386,12 @@ impl Dialler {
     }
 }
 
-/// Writes pieces of streams whenever the dispatcher has room. Messages of the outbox go first.
-fn write_logs(outbox: &Outbox, pieces: &Receiver<Frame>, ended: &Receiver<()>) {
-    loop {
-        select_biased! {
-            recv(ended) -> _ => return,
-            recv(pieces) -> piece => match piece {
-                Ok(piece) if outbox.send_bulk(&piece) => {}
-                // The reader sees the closed stream and logs why the session ended.
-                Ok(_) | Err(_) => return,
-            },
-        }
-    }
-}
-
 #[cfg(any(test, fuzzing))]
 impl Session {
     /// A session over a stream, without a thread of its own: the owner of its end, and the large pieces that it sends.
-    pub(super) fn over(stream: Stream) -> (Arc<Self>, crate::transport::LastWord, Receiver<Frame>) {
+    pub(super) fn over(stream: Stream) -> (Arc<Self>, crate::transport::LastWord, Receiver<BulkFrame>) {
         let (outbox, last_word) = Outbox::new(SessionId(1), stream);
-        let (bulk, pieces) = bounded(BULK_CAPACITY);
+        let (bulk, pieces) = bulk();
         let session = Self {
             outbox,
             bulk,

@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 
 use super::limits::{
-    FAST_ACK_MS, LOG_PIECE_MAX, LOG_PIECE_MIN, LOG_WINDOW_FIRST, LOG_WINDOW_MAX, LOG_WINDOW_MIN, SLOW_ACK_MS,
+    FAST_ACK_MS, FIRST_PIECE_WAIT_MS, LOG_PIECE_MAX, LOG_PIECE_MIN, LOG_WINDOW_FIRST, LOG_WINDOW_MAX, LOG_WINDOW_MIN,
+    SLOW_ACK_MS,
 };
 use crate::model::Moment;
 
@@ -24,15 +25,29 @@ pub(super) struct StreamDelivery {
     pub(super) pieces: VecDeque<(u64, Moment)>,
     /// The offset to which an acknowledgement last made the stream go back, and the time.
     pub(super) rewound: Option<(u64, Moment)>,
+    /// The time until which few first bytes wait for more, unless their attempt ends.
+    pub(super) waits_until: Option<Moment>,
 }
 
 impl StreamDelivery {
-    pub(super) fn new(len: u64) -> Self {
-        Self { len, sent: 0, acknowledged: 0, window: LOG_WINDOW_FIRST, pieces: VecDeque::new(), rewound: None }
+    pub(super) fn new(now: Moment) -> Self {
+        let (pieces, waits_until) = (VecDeque::new(), Some(now.after(FIRST_PIECE_WAIT_MS)));
+        Self { len: 0, sent: 0, acknowledged: 0, window: LOG_WINDOW_FIRST, pieces, rewound: None, waits_until }
+    }
+
+    /// Notes that the spool has `len` bytes.
+    pub(super) fn grow(&mut self, len: u64) {
+        self.len = len;
+        if len >= LOG_PIECE_MIN {
+            self.waits_until = None;
+        }
     }
 
     /// Returns the length of the piece that may be sent now if the connection has `room`, or 0 if there is none.
     pub(super) fn next_length(&self, room: u64) -> u64 {
+        if self.waits_until.is_some() {
+            return 0;
+        }
         let room = self.window.saturating_sub(self.sent - self.acknowledged).min(room);
         let piece = (self.window / 16).clamp(LOG_PIECE_MIN, LOG_PIECE_MAX);
         (self.len - self.sent).min(room).min(piece)

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Select, Sender, bounded};
 
 use super::boottime;
+use super::bulk::OrderedBulk;
 use super::delivery::{Acknowledgement, Deliveries, NextToSend, of_attempt, take_attempt};
 use super::limits::UPLOAD_CAPACITY;
 use super::spool::Spool;
@@ -36,7 +37,7 @@ pub(super) enum Upload {
     /// The attempt is over: nothing of it is wanted any more, and its spools can be deleted.
     Forgotten(AttemptId),
     /// The dispatcher is here; streams go on at these offsets, the others at 0.
-    Resumed { bulk: Sender<Frame>, offsets: Vec<(StreamId, u64)> },
+    Resumed { bulk: OrderedBulk, offsets: Vec<(StreamId, u64)> },
     /// The dispatcher is away.
     Paused,
 }
@@ -68,7 +69,7 @@ struct Uploading {
     spools: BTreeMap<StreamId, OpenSpool>,
     results: HashMap<AttemptId, Frame>,
     /// The way for frames, while there is a session.
-    bulk: Option<Sender<Frame>>,
+    bulk: Option<OrderedBulk>,
     /// When the dispatcher last had more of a stream.
     progress: Arc<AtomicU64>,
     /// A frame to send as soon as the session has room.
@@ -90,12 +91,15 @@ impl Uploading {
     fn run(mut self, told: &Receiver<Upload>) {
         loop {
             self.prepare();
+            while self.gather() {
+                self.prepare();
+            }
             // Waits for a note, and with a frame ready also for room in the session, whichever comes first: a slow
             // session must not keep notes waiting.
             let mut select = Select::new();
             let noted = select.recv(told);
-            let bulk = self.bulk.clone().filter(|_| self.pending.is_some());
-            if let Some(bulk) = &bulk {
+            let bulk = self.bulk.as_ref().filter(|_| self.pending.is_some()).map(OrderedBulk::sender);
+            if let Some((bulk, _)) = &bulk {
                 select.send(bulk);
             }
             let ready = match self.deliveries.next_deadline() {
@@ -116,8 +120,8 @@ impl Uploading {
                         Err(_) => return,
                     }
                 }
-                (Ok(operation), Some(bulk), Some(Pending { frame, .. })) => {
-                    if operation.send(bulk, frame).is_err() {
+                (Ok(operation), Some((bulk, order)), Some(Pending { frame, .. })) => {
+                    if operation.send(bulk, order.frame(frame)).is_err() {
                         self.bulk = None;
                     }
                 }
@@ -149,6 +153,17 @@ impl Uploading {
         }
     }
 
+    /// Takes the frame that is ready along with the next write to the session, if it is small and the session is free.
+    /// If nothing more is to be taken along, writes and returns false.
+    fn gather(&mut self) -> bool {
+        let Some(bulk) = &mut self.bulk else { return false };
+        if self.pending.take_if(|pending| bulk.gather(&pending.frame)).is_some() {
+            return true;
+        }
+        bulk.flush();
+        false
+    }
+
     fn read(&self, stream: &StreamId, offset: u64, length: u64) -> io::Result<Vec<u8>> {
         self.spools.get(stream).map_or(Ok(Vec::new()), |source| source.spool.read(offset, length))
     }
@@ -166,7 +181,7 @@ impl Uploading {
             Upload::Grown(stream) => self.measure(&stream),
             Upload::Ended { attempt, results } => {
                 for (stream, open) in of_attempt(&self.spools, attempt) {
-                    self.deliveries.grow(stream, open.spool.len());
+                    self.deliveries.grow(clock::now(), stream, open.spool.len());
                 }
                 self.deliveries.end(attempt);
                 self.results.insert(attempt, results);
@@ -214,7 +229,7 @@ impl Uploading {
         {
             // First the mark, then the length: bytes that come in between are announced again.
             open.spool.is_announced.swap(false, Ordering::AcqRel);
-            self.deliveries.grow(stream, open.spool.len());
+            self.deliveries.grow(clock::now(), stream, open.spool.len());
         }
     }
 

@@ -233,7 +233,7 @@ impl<'a, P: Places> Download<'a, P> {
         }
         let frame = translate::want(self.attempt, &pieces);
         select! {
-            send(line.session.bulk, frame) -> sent => sent.map_err(|_| Interruption::SessionEnded),
+            send(line.session.bulk, frame.into()) -> sent => sent.map_err(|_| Interruption::SessionEnded),
             recv(self.cancelled) -> _ => Err(Interruption::Final(DownloadError::Cancelled)),
         }
     }

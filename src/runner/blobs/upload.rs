@@ -255,7 +255,7 @@ impl<'a> Try<'a> {
 
     fn send(&mut self, frame: Frame) -> Result<(), Interruption> {
         select! {
-            send(self.line.session.bulk, frame) -> sent => sent.map_err(|_| Interruption::SessionEnded)?,
+            send(self.line.session.bulk, frame.into()) -> sent => sent.map_err(|_| Interruption::SessionEnded)?,
             recv(self.upload.cancelled) -> _ => return Err(Interruption::Final(UploadError::Cancelled)),
             default(self.upload.longest_wait()) => return Err(Interruption::Final(self.upload.too_long())),
         }

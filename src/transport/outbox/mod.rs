@@ -23,6 +23,8 @@ use crate::threads::{self, Thread};
 /// Bytes that may wait to be written to one peer: several times the leases and answers for as many slots as a runner
 /// may have. A peer that lets more pile up is closed, not waited for.
 const OUTBOX_BYTES: usize = 4 << 20;
+/// Bytes of small pieces that leave in one write.
+const SMALL_BYTES: usize = 16 << 10;
 /// Capacity that an idle session keeps of the buffer in which its messages were gathered.
 const GATHERED_KEPT_BYTES: usize = 512;
 /// Time for which a writer thread stays when everything is written. A peer that was slow once is soon slow again, and
@@ -133,6 +135,20 @@ impl Outbox {
         !std::mem::replace(&mut queue.is_gathering, true)
     }
 
+    /// Like [`Outbox::gather`], for a small piece that may only leave at once: nothing but what is gathered waits to be
+    /// written. Returns whether it was taken.
+    pub fn gather_small(&self, frame: &Frame) -> bool {
+        let mut queue = self.inner.lock();
+        let is_free = queue.taken.is_none() && (queue.is_gathering || self.inner.left(&queue) == 0);
+        let len = queue.lines.len() + frame.line.len() + frame.payload.len();
+        let is_taken = queue.phase == Phase::Open && is_free && len <= SMALL_BYTES;
+        if is_taken {
+            queue.add(frame);
+            queue.is_gathering = true;
+        }
+        is_taken
+    }
+
     /// Writes the gathered messages.
     pub fn flush(&self) {
         let mut queue = self.inner.lock();
@@ -209,6 +225,12 @@ impl Outbox {
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbox").field("session", &self.inner.session).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WeakOutbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakOutbox").finish_non_exhaustive()
     }
 }
 

@@ -95,6 +95,36 @@ fn a_thread_writes_only_while_the_peer_has_no_room() {
     drop(last_word);
 }
 
+/// Small pieces leave in one write, and none is taken that would have to wait.
+#[test]
+fn a_small_piece_is_taken_while_nothing_waits_to_be_written() {
+    over_each(|here, there| {
+        let (outbox, last_word) = Outbox::new(SessionId(1), here);
+        let mut reader = reader(there);
+        let small = Frame { line: b"\"piece\"\n".to_vec(), payload: b"\"payload\"\n".to_vec() };
+        assert!(outbox.gather_small(&small) && outbox.gather_small(&small));
+        assert_eq!(outbox.waiting(), 2 * (small.line.len() + small.payload.len()), "nothing is written yet");
+        assert!(!outbox.gather_small(&line(&"x".repeat(SMALL_BYTES))), "it is large");
+        outbox.flush();
+        for text in ["piece", "payload", "piece", "payload"] {
+            assert_eq!(read(&mut reader).as_deref(), Some(text));
+        }
+        outbox.inner.lock().taken = Some(7);
+        assert!(!outbox.gather_small(&small), "a thread is writing");
+        outbox.inner.lock().taken = None;
+        let count = fill(&outbox);
+        assert!(!outbox.gather_small(&small), "there is no room");
+        for _ in 0..count {
+            assert_eq!(read(&mut reader).unwrap().len(), 60_000);
+        }
+        until("everything is written", || outbox.waiting() == 0);
+        assert!(outbox.gather_small(&small));
+        outbox.finish();
+        assert!(!outbox.gather_small(&small), "the session has ended");
+        drop(last_word);
+    });
+}
+
 #[test]
 fn a_peer_that_lets_too_much_pile_up_is_closed() {
     over_each(|here, there| {

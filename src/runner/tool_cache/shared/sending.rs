@@ -241,7 +241,7 @@ impl Line<'_> {
             self.window.sent(clock::now(), length);
             self.flight.push_back((number, length));
             select! {
-                send(self.session.bulk, frame) -> sent => sent.map_err(|_| Interruption::SessionEnded)?,
+                send(self.session.bulk, frame.into()) -> sent => sent.map_err(|_| Interruption::SessionEnded)?,
                 recv(self.worker.stopped) -> _ => return Err(Interruption::AttemptEnded),
                 default(SHARED_TIME) => return Err(Interruption::Silent),
             }

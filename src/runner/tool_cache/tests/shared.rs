@@ -12,6 +12,7 @@ use crate::protocol::codec::decode;
 use crate::protocol::limits::MAX_LINE_BYTES;
 use crate::protocol::runner::FromRunner;
 use crate::protocol::tool_entries::{EntryPiece, EntryQuestion};
+use crate::runner::bulk::BulkFrame;
 use crate::runner::entry_routes::{EntryAnswer, EntryFacts};
 use crate::runner::session::Session;
 use crate::runner::tool_cache::entry::Bytes;
@@ -20,7 +21,7 @@ use crate::runner::tool_cache::shared::Sending;
 use crate::runner::tool_cache::tiers::Tiers;
 use crate::runner::tool_cache::tool::{Name, Tool};
 use crate::threads::{self, Thread};
-use crate::transport::{Frame, FrameReader, LastWord, Stream};
+use crate::transport::{FrameReader, LastWord, Stream};
 
 /// Longer than any wait of these tests.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The dispatcher's side of a session.
 struct Dispatcher {
     session: Arc<Session>,
-    pieces: Receiver<Frame>,
+    pieces: Receiver<BulkFrame>,
     /// The questions that came, in order.
     questions: Receiver<EntryQuestion>,
     stream: Stream,
@@ -65,7 +66,7 @@ impl Dispatcher {
 
     /// Takes the next piece of an entry that is sent, and answers it so.
     fn take(&self, reason: Option<&str>) -> (EntryPiece, Vec<u8>) {
-        let frame = self.pieces.recv_timeout(PATIENCE).unwrap();
+        let frame = self.pieces.recv_timeout(PATIENCE).unwrap().frame;
         let line = frame.line.strip_suffix(b"\n").unwrap();
         let FromRunner::KeepEntry(piece) = decode(line).unwrap() else { panic!("no entry") };
         self.session.entries.deliver(piece.request, EntryAnswer::Taken { reason: reason.map(str::to_owned) });
