@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::harness::{Repository, WebServer, World, text};
+use crate::harness::{AUTHORITY, Process, Repository, WebServer, World, text};
 
 const TASKS: &str = "[task.with]\nrun = 'cat lib/file; git submodule status; git status --porcelain'\nsubmodules = true\n\
                      [task.without]\nrun = 'ls lib; git status --porcelain'\n";
@@ -79,7 +79,7 @@ fn served(world: &World, url: &str) -> String {
 }
 
 /// A dispatcher, a runner, and an observer of a repository by its URL, with these variables.
-fn roles_of(world: &World, url: &str, variables: &[(&str, &str)]) -> [crate::harness::Process; 3] {
+fn roles_of(world: &World, url: &str, variables: &[(&str, &str)]) -> [Process; 3] {
     let dispatcher = world.dispatcher(&[]);
     let mut command = world.command(&["observer", url]);
     command.envs(variables.iter().copied());
@@ -125,6 +125,90 @@ fn nobody_is_shown_the_password_of_a_submodule_that_comes_by_http() {
             let said = String::from_utf8_lossy(&said);
             assert!(!said.contains("secret"), "{name}: {said}");
         }
+    }
+}
+
+/// A person's git: it knows the authority of the world's web server, if it is to, and it has the password of `ada` from
+/// a program.
+fn configure_git(world: &World, knows_authority: bool, password: &str) {
+    let (home, helper) = (world.path("home"), world.path("home/password-of-ada"));
+    let script = format!(
+        "#!/bin/sh\ncat >/dev/null\ncase $1 in get) printf 'username=ada\\npassword=%s\\n' '{password}';; esac\n"
+    );
+    fs::write(&helper, script).unwrap();
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut config = format!("[credential]\n\thelper = {}\n", text(&helper));
+    if knows_authority {
+        config += &format!("[http]\n\tsslCAInfo = {}\n", text(&world.path(AUTHORITY)));
+    }
+    fs::write(home.join(".gitconfig"), config).unwrap();
+}
+
+/// Checks that no process, no answer and no file of a role has the password of `ada`, in any form in which git takes or
+/// sends it. Ends the roles, so that no file changes meanwhile.
+fn nothing_tells(world: &World, roles: [Process; 3], password: &str) {
+    let answers = [&["status", "--json"][..], &["why", "b1"], &["show", "b1"]];
+    let answers = answers.map(|typed| (typed.join(" "), world.surveil(typed).ok().into_bytes()));
+    for (name, said) in world.said().into_iter().chain(answers) {
+        // Besides a label of each runner.
+        let said = String::from_utf8_lossy(&said).replace("can=secrets", "");
+        assert!(!said.contains(password) && !said.contains("YWRhO"), "{name}: {said}");
+    }
+    drop(roles);
+    let mut open = ["data", "work", "work-w1"].map(|name| world.path(name)).to_vec();
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.is_symlink() {
+                open.push(path);
+            } else if path.is_file() {
+                let bytes = fs::read(&path).unwrap();
+                // The password behind its user or its key, and the beginning of both in base64.
+                for form in [format!("ada:{password}"), format!("password={password}"), "YWRhO".to_owned()] {
+                    let has = bytes.windows(form.len()).any(|window| window == form.as_bytes());
+                    assert!(!has, "{} has {form}", path.display());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn submodules_come_by_https_with_the_certificates_and_the_passwords_of_the_users_git() {
+    for (url, watches_url) in [("HOST/private/team/lib.git", false), ("../lib.git", false), ("../lib.git", true)] {
+        let world = World::new();
+        let Some(server) = WebServer::encrypted(&world, &world.path("srv")) else { return };
+        let host = format!("https://{}", server.address);
+        let commit = served(&world, &url.replace("HOST", &host));
+        configure_git(&world, true, "secret");
+        let (path, remote) = (world.path("app"), format!("{host}/private/team/app.git"));
+        world.repository_at(path.clone()).git(&["remote", "add", "origin", &remote]);
+        let watched = if watches_url { &*remote } else { text(&path) };
+        let roles = roles_of(&world, watched, &[("RUST_LOG", "debug")]);
+        let build = world.expect(&commit, "passed");
+        assert!(world.log_of(&build, "with").starts_with("of the library\n"), "{url} of {watched}");
+        let requests = server.requests();
+        assert!(requests.iter().any(|line| line.starts_with("GET /private/team/lib.git/")), "{requests:?}");
+        nothing_tells(&world, roles, "secret");
+    }
+}
+
+#[test]
+fn a_submodule_by_https_from_an_unknown_authority_or_with_a_wrong_password_makes_an_errored_build() {
+    for (knows_authority, password, reason) in
+        [(false, "secret", "certificate"), (true, "wrongsecret", "Authentication failed")]
+    {
+        let world = World::new();
+        let Some(server) = WebServer::encrypted(&world, &world.path("srv")) else { return };
+        let commit = served(&world, &format!("https://{}/private/team/lib.git", server.address));
+        configure_git(&world, knows_authority, password);
+        let roles = roles_of(&world, text(&world.path("app")), &[("RUST_LOG", "debug")]);
+        let problem = world.expect(&commit, "errored").problem.unwrap();
+        for part in ["submodule lib", &server.address, reason] {
+            assert!(problem.contains(part), "{part}: {problem}");
+        }
+        assert_eq!(server.requests().is_empty(), !knows_authority, "{:?}", server.requests());
+        nothing_tells(&world, roles, password);
     }
 }
 

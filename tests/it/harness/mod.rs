@@ -1,6 +1,7 @@
 //! A world for one test: a directory, a home, an address, and the processes of Surveil in it. Nothing is shared between
 //! two worlds, and nothing of a world is left when it is dropped. A failed test prints the output of all its processes.
 
+mod certificates;
 mod commands;
 mod link;
 mod machine;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::never;
 use tempfile::TempDir;
 
+pub(crate) use certificates::AUTHORITY;
 pub(crate) use commands::Done;
 pub(crate) use link::Link;
 pub(crate) use operator::job;

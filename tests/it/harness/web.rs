@@ -7,9 +7,11 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use surveil::threads;
 
 use super::World;
+use super::certificates::certified;
 
 /// The user and password of `/private/`, as a client sends them: `ada:secret`.
 const CREDENTIALS: &str = "Basic YWRhOnNlY3JldA==";
@@ -30,10 +32,20 @@ struct State {
 impl WebServer {
     /// Returns `None`, and says so, if git has no program for this.
     pub(crate) fn new(world: &World, root: &Path) -> Option<Self> {
+        Self::start(world, root, None)
+    }
+
+    /// Like [`WebServer::new`], over TLS, with a certificate of the world's [`AUTHORITY`](super::AUTHORITY).
+    pub(crate) fn encrypted(world: &World, root: &Path) -> Option<Self> {
+        Self::start(world, root, Some(certified(world)))
+    }
+
+    fn start(world: &World, root: &Path, tls: Option<Arc<ServerConfig>>) -> Option<Self> {
         let programs = Command::new("git").arg("--exec-path").output().unwrap().stdout;
         let programs = Path::new(std::str::from_utf8(&programs).unwrap().trim()).to_owned();
-        if !["git-http-backend", "git-remote-http"].iter().all(|name| programs.join(name).exists()) {
-            let said = b"nothing is fetched by HTTP here: git has no git-http-backend or no git-remote-http\n";
+        if !["git-http-backend", "git-remote-http", "git-remote-https"].iter().all(|name| programs.join(name).exists())
+        {
+            let said = b"nothing is fetched by HTTP here: git has no git-http-backend or no git-remote-http(s)\n";
             std::io::stderr().write_all(said).unwrap();
             return None;
         }
@@ -49,8 +61,18 @@ impl WebServer {
                 if state.is_over.load(Ordering::Acquire) {
                     return;
                 }
-                let state = state.clone();
-                threads::spawn("web-answer", move || answer(&stream.unwrap(), &state)).unwrap().detach();
+                let (mut stream, state, tls) = (stream.unwrap(), state.clone(), tls.clone());
+                let body = move || match tls {
+                    None => answer(&mut stream, &state),
+                    Some(config) => {
+                        let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
+                        answer(&mut stream, &state);
+                        stream.conn.send_close_notify();
+                        // A client that has seen enough may be gone.
+                        drop(stream.flush());
+                    }
+                };
+                threads::spawn("web-answer", body).unwrap().detach();
             }
         })
         .unwrap()
@@ -72,12 +94,12 @@ impl Drop for WebServer {
     }
 }
 
-fn answer(stream: &TcpStream, state: &State) {
-    let mut reader = BufReader::new(stream);
+fn answer(stream: &mut (impl Read + Write), state: &State) {
+    let mut reader = BufReader::new(&mut *stream);
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
-        // The connection of the end has no request.
+        // The connection of the end has no request, nor has that of a client that does not accept the certificate.
         if reader.read_line(&mut line).unwrap_or(0) == 0 {
             return;
         }
@@ -106,7 +128,7 @@ fn answer(stream: &TcpStream, state: &State) {
         below => backend(state, words[0], (below.unwrap_or(path), query), &header, &body),
     };
     // A client that has seen enough may be gone.
-    drop((&*stream).write_all(&[b"HTTP/1.1 ", &told[..]].concat()));
+    drop(stream.write_all(&[b"HTTP/1.1 ", &told[..]].concat()));
 }
 
 /// Executes `git http-backend`, and returns its answer behind the version of HTTP.
