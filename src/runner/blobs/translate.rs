@@ -14,8 +14,8 @@ use crate::transport::Frame;
 /// The reason of a refusal that was none.
 const NONSENSE: &str = "the dispatcher's answer makes no sense";
 
-/// Reads an answer about blobs, with its payload. One that makes no sense is a refusal: otherwise the slot would wait for
-/// ever. Returns `None` for any other message.
+/// Reads an answer about blobs, with its payload. One that makes no sense is a refusal: otherwise the slot would wait
+/// for ever. Returns `None` for any other message.
 pub(crate) fn heard(message: ToRunner, payload: Vec<u8>) -> Option<(AttemptId, BlobAnswer)> {
     let (attempt, answer) = match message {
         ToRunner::Lacks { attempt, blobs } => {
