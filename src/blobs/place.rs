@@ -11,8 +11,8 @@ use rustix::io::Errno;
 
 use super::directory::{DIRECTORY, MAX_DEPTH, TreeDirectory, names};
 
-/// Open for reading, too, so that a copy can be made of it.
-const NEW_FILE: OFlags = OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
+const NEW_FILE: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
+const OLD_FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A file that is being written. If it is dropped, nothing of it stays.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Placing {
     name: String,
     /// The name that it has meanwhile, if that is another one.
     unfinished: Option<String>,
-    file: Arc<File>,
+    file: File,
     replaces: bool,
     is_finished: bool,
 }
@@ -59,7 +59,7 @@ impl TreeDirectory {
     fn begin_in(&self, parent: Arc<OwnedFd>, name: &str, executable: bool) -> io::Result<Placing> {
         let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
         let begun = |parent, unfinished, file: OwnedFd| {
-            let (name, file) = (name.to_owned(), Arc::new(file.into()));
+            let (name, file) = (name.to_owned(), file.into());
             Placing { parent, name, unfinished, file, replaces: self.replaces, is_finished: false }
         };
         if self.adds {
@@ -178,16 +178,23 @@ fn times(mtime_ns: i64) -> Timestamps {
 
 impl Placing {
     /// Gives the file its name, in place of a file or link that has it.
-    pub fn finish(self, mtime_ns: i64) -> io::Result<()> {
-        self.finish_open(mtime_ns).map(drop)
+    pub fn finish(mut self, mtime_ns: i64) -> io::Result<()> {
+        self.give_name(mtime_ns)
     }
 
-    /// Like [`Placing::finish`]. Returns the file, open for reading.
-    pub fn finish_open(mut self, mtime_ns: i64) -> io::Result<Arc<File>> {
-        rustix::fs::futimens(&*self.file, &times(mtime_ns))?;
+    /// Like [`Placing::finish`]. Returns the file if it can be opened for reading. It is not open for writing any more:
+    /// the kernel executes no program that is (ETXTBSY).
+    pub fn finish_open(mut self, mtime_ns: i64) -> io::Result<Option<File>> {
+        self.give_name(mtime_ns)?;
+        let opened = rustix::fs::openat(&*self.parent, &*self.name, OLD_FILE, Mode::empty());
+        Ok(opened.ok().map(File::from))
+    }
+
+    fn give_name(&mut self, mtime_ns: i64) -> io::Result<()> {
+        rustix::fs::futimens(&self.file, &times(mtime_ns))?;
         let Some(unfinished) = &self.unfinished else {
             self.is_finished = true;
-            return Ok(self.file.clone());
+            return Ok(());
         };
         let rename = || rustix::fs::renameat(&*self.parent, unfinished, &*self.parent, &self.name);
         match rename() {
@@ -199,13 +206,13 @@ impl Placing {
             Err(error) => return Err(in_the_way(&self.name, error)),
         }
         self.is_finished = true;
-        Ok(self.file.clone())
+        Ok(())
     }
 }
 
 impl Write for Placing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self.file).write(bytes)
+        self.file.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

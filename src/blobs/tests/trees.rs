@@ -1,9 +1,11 @@
 //! Directories: what is found in them, and what is written into them.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+use rustix::fs::OFlags;
 
 use super::*;
 
@@ -81,6 +83,21 @@ fn files_are_placed_whole_with_their_times_and_bits_and_through_no_link() {
     assert_eq!(fs::read_to_string(at("file")).unwrap(), "new");
     let placing = root.begin_file("empty", false).unwrap();
     assert!(placing.finish(0).unwrap_err().to_string().contains("a directory is in the way"));
+}
+
+/// The kernel executes no program that is open for writing, and a copy may be made while the task runs.
+#[test]
+fn a_file_that_was_placed_stays_open_for_reading_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    for (root, path) in
+        [(TreeDirectory::open(directory.path()), "a/run"), (TreeDirectory::open_adding(directory.path()), "b/run")]
+    {
+        let mut placing = root.unwrap().begin_file(path, true).unwrap();
+        placing.write_all(b"new").unwrap();
+        let file = placing.finish_open(0).unwrap().unwrap();
+        assert_eq!(rustix::fs::fcntl_getfl(&file).unwrap() & OFlags::RWMODE, OFlags::RDONLY);
+        assert_eq!(io::read_to_string(file).unwrap(), "new");
+    }
 }
 
 /// Anything in the way is removed, whatever it is, and nothing through a link.

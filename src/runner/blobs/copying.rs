@@ -92,13 +92,13 @@ impl Drop for Copying {
 
 /// The way for the files of one restore. The thread turns to those that are left when it is dropped.
 pub(super) struct CopyLine {
-    came: Sender<(BlobId, Arc<File>)>,
+    came: Sender<(BlobId, File)>,
     left: Arc<Left>,
 }
 
 impl CopyLine {
     /// Takes a file that came, and never waits. Returns false if no more copies are made.
-    pub(super) fn take(&self, wanted: &WantedFile<'_>, file: Arc<File>) -> bool {
+    pub(super) fn take(&self, wanted: &WantedFile<'_>, file: File) -> bool {
         let WantedFile { root, path, blob, bytes, is_passing, .. } = *wanted;
         match self.came.try_send((blob, file)) {
             Ok(()) => true,
@@ -112,7 +112,7 @@ impl CopyLine {
     }
 }
 
-fn copy_open(coming: &Receiver<(BlobId, Arc<File>)>, left: &Left, copies: &BlobCopies, has_room: &HasRoom) {
+fn copy_open(coming: &Receiver<(BlobId, File)>, left: &Left, copies: &BlobCopies, has_room: &HasRoom) {
     for (blob, file) in coming {
         if !left.goes_on(copies.keep_file(blob, &file), has_room) {
             return;
@@ -255,7 +255,7 @@ mod tests {
         for name in &names {
             fs::write(trial.path(name), name).unwrap();
             let (blob, bytes) = sum(name.as_bytes()).unwrap();
-            let file = Arc::new(File::open(trial.path(name)).unwrap());
+            let file = File::open(trial.path(name)).unwrap();
             let (root, executable, mtime_ns, is_passing) = (&trial.tree, false, 0, false);
             let wanted = WantedFile { root, path: name, blob, bytes, executable, mtime_ns, is_passing };
             assert!(line.take(&wanted, file));

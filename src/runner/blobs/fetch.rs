@@ -211,8 +211,10 @@ impl Places for Received<'_, '_> {
 
     fn end(&mut self, at: usize, placing: Placing) -> io::Result<()> {
         let wanted = &self.files[self.firsts[at]];
-        let file = placing.finish_open(wanted.mtime_ns)?;
-        if self.line.as_ref().is_some_and(|line| !line.take(wanted, file)) {
+        let Some(line) = &self.line else { return placing.finish(wanted.mtime_ns) };
+        // Without a copy, it is received again.
+        let Some(file) = placing.finish_open(wanted.mtime_ns)? else { return Ok(()) };
+        if !line.take(wanted, file) {
             self.line = None;
         }
         Ok(())
