@@ -195,10 +195,19 @@ impl Difference {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::git::tests::support::*;
+
+    #[test]
+    fn the_git_directory_of_a_linked_worktree_is_not_in_its_tree() {
+        let repo = Repo::new();
+        repo.write("a", "1").commit("first");
+        let outer = |directory: &Path| Local::discover(directory).unwrap().unwrap().outer_git_directory();
+        assert_eq!(outer(repo.path()), None);
+        repo.git(&["worktree", "add", "--quiet", "../linked"]);
+        let linked = repo.path().parent().unwrap().join("linked");
+        assert_eq!(outer(&linked), Some(fs::canonicalize(repo.path().join(".git")).unwrap()));
+    }
 
     #[test]
     fn a_name_means_what_git_says_from_any_directory_of_the_work_tree() {

@@ -28,6 +28,12 @@ fn a_local_run_executes_tasks_in_their_images() {
              echo \"mine ${FOREIGN-none} ${SURVEIL_WORK-none}\"\n'''",
         ),
         (
+            "secret",
+            "secrets = [\"TOKEN\", { name = \"KEY\", file = true }]\nexpand = true\nrun = '''\n\
+             test \"$(cat $KEY)\" = of-a-file; echo \"token $TOKEN\"\n\
+             printf '[task.more]\\nrun = \"echo written\"\\n' > $SURVEIL_TASKS\n'''",
+        ),
+        (
             "two",
             "needs = [\"one\"]\nsteps = [\n\
              \"echo installed > /installed; echo A=set >> $SURVEIL_ENV; sleep 1000 &\",\n\
@@ -66,6 +72,10 @@ fn a_local_run_executes_tasks_in_their_images() {
         podman.has_no_containers();
         fs::remove_file(directory.join("made")).ok();
     }
+    let mut command = world.command(&run(&templates, &["--clean", "secret"]));
+    command.current_dir(&repository.path).env("TOKEN", "of-a-variable").env("KEY", "of-a-file");
+    let said = world.run(command).ok();
+    assert!(said.contains("\ntoken ***\n") && said.contains("\nwritten\n"), "{said}");
     until("nothing is left", || world.processes(&[]).is_empty() && podman.processes().is_empty());
 }
 
@@ -294,7 +304,8 @@ fn a_local_run_executes_tasks_by_apptainer() {
     let repository = world.repository("app");
     repository.commit_tasks(
         "[task.test]\nimage = \"example.org/app:1\"\nsteps = [\"echo A=1 >> $SURVEIL_ENV\", \"echo A is $A; exit 4\"]\n\
-         [service.db]\nimage = \"db:1\"\n[task.served]\nservices = [\"db\"]\nrun = \"echo started\"\n",
+         [service.db]\nimage = \"db:1\"\n[task.served]\nservices = [\"db\"]\nrun = \"echo started\"\n\
+         [task.limited]\nimage = \"example.org/app:1\"\nprocesses = 20\nrun = \"true\"\n",
     );
     let run = |task: &str| world.surveil_in(&repository.path, &["run", "--image-tool=apptainer", &templates, task]);
     let said = run("test").with_code(1);
@@ -304,6 +315,16 @@ fn a_local_run_executes_tasks_by_apptainer() {
     let record = fs::read_to_string(record).unwrap();
     assert!(record.contains(&format!(" {} /bin/sh ", file.display())), "{record}");
     assert_eq!(record.lines().filter(|line| line.starts_with("apptainer pull ")).count(), 1, "{record}");
+    // A template of a person may lack a limit.
+    let file = templates.split_once('=').unwrap().1;
+    let without = fs::read_to_string(file).unwrap().replace("\"--pids-limit={processes}\", ", "");
+    fs::write(file, without.replace("\n  \"--pids-limit={processes}\",", "\n ")).unwrap();
+    let flags = ["run", "-v", "--image-tool=apptainer", &templates, "limited"];
+    let told = world.surveil_in(&repository.path, &flags).error(0);
+    assert!(
+        told.contains("limited: not enforced here: processes (the template of apptainer has no {processes})"),
+        "{told}"
+    );
     let told = run("served").error(3);
     let why =
         "the service `db` of the task `served` has the image db:1, and apptainer starts no services in images: use ";
