@@ -12,7 +12,7 @@ use crate::transport::{Frame, Outbox, WeakOutbox};
 /// A large piece, or results that must follow it.
 #[derive(Debug)]
 pub(super) struct BulkFrame {
-    pub(in crate::runner) frame: Frame,
+    pub(super) frame: Frame,
     /// Dropped once the frame is written.
     _order: Option<Order>,
 }

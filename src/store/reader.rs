@@ -39,9 +39,9 @@ pub trait ReadTransaction {}
 
 /// Reads beside the writer: sees what has been committed, never waits for the writer and is never waited for.
 pub trait Reader: Debug + Send {
-    /// Begins a read transaction: while it lives, all answers are of one moment, that of the first of them. Without one,
-    /// each answer is of its own moment, so whatever is put together from several belongs in a transaction. An error if
-    /// the last one is still alive.
+    /// Begins a read transaction: while it lives, all answers are of one moment, that of the first of them. Without
+    /// one, each answer is of its own moment, so whatever is put together from several belongs in a transaction. An
+    /// error if the last one is still alive.
     fn read_transaction(&self) -> Result<Box<dyn ReadTransaction + '_>, StoreError>;
 
     /// Returns the newest build, if there is one.

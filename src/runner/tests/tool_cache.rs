@@ -43,13 +43,12 @@ fn client(address: &Path, gate: Option<&Path>) -> Thread<String> {
 /// Returns the next message that is neither `started` nor about a log. Logs are taken.
 fn next(peer: &mut Peer) -> FromRunner {
     loop {
-        match peer.hear() {
-            FromRunner::Log { attempt, stream, offset, bytes, .. } => {
-                peer.reader.read_payload(bytes, &mut Vec::new()).unwrap();
-                peer.say(&ToRunner::LogAck { attempt, stream, offset: offset + bytes });
-            }
-            FromRunner::Started { .. } => {}
-            message => return message,
+        let message = peer.hear();
+        if let FromRunner::Log { attempt, stream, offset, bytes, .. } = message {
+            peer.reader.read_payload(bytes, &mut Vec::new()).unwrap();
+            peer.say(&ToRunner::LogAck { attempt, stream, offset: offset + bytes });
+        } else if !matches!(message, FromRunner::Started { .. }) {
+            return message;
         }
     }
 }
@@ -57,10 +56,10 @@ fn next(peer: &mut Peer) -> FromRunner {
 /// Returns the number of the next question, which is of this attempt.
 #[track_caller]
 fn question(peer: &mut Peer, of: u64) -> u64 {
-    match next(peer) {
-        FromRunner::FindEntry(asked) if asked.attempt == of => asked.request,
-        other => panic!("no question of {of}: {other:?}"),
-    }
+    let message = next(peer);
+    let FromRunner::FindEntry(asked) = &message else { panic!("no question of {of}: {message:?}") };
+    assert_eq!(asked.attempt, of);
+    asked.request
 }
 
 #[track_caller]
