@@ -1,11 +1,12 @@
-//! Readers, each with a connection of its own that is read-only. SQLite's write-ahead log lets a reader see what has
-//! been committed without waiting for the writer, and the writer never waits for a reader.
+//! Readers, each with a connection that it has for itself and that is read-only. SQLite's write-ahead log lets a reader
+//! see what has been committed without waiting for the writer, and the writer never waits for a reader.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rusqlite::{Connection, Transaction};
 
+use super::idle_readers::{IdleReaders, ReaderConnection};
 use super::tables::specs::Tasks;
 use super::tables::{
     artifacts, attempts, builds, caches, credentials, decisions, executions, forgotten, heads, jobs, late_results,
@@ -19,10 +20,11 @@ use crate::model::{
 };
 use crate::store::{self, LateResult, PassScope, Readers, Rule, Scope, Sequence, StoreError, Surveyed, TaskPass};
 
-/// Opens readers of the store in the file at `path`.
+/// Opens readers of the store in the file at `path`. A reader takes the connection of one that was dropped, if there is
+/// one.
 pub fn readers(path: &Path) -> Readers {
-    let path = path.to_owned();
-    Readers::new(move || Ok(Box::new(Reader::open(&path)?)))
+    let (path, idle) = (path.to_owned(), IdleReaders::default());
+    Readers::new(move || Ok(Box::new(Reader::open(&path, &idle)?)))
 }
 
 /// Opens the store at `path` for reading while no dispatcher has it, and returns when it was last written. Creates and
@@ -34,30 +36,37 @@ pub fn read_unattended(path: &Path) -> Result<(Box<dyn store::Reader>, WallTime)
     let files = [path.to_owned(), wal::beside(path, "-wal")];
     let changed = files.iter().filter_map(|file| file.metadata().and_then(|meta| meta.modified()).ok()).max();
     let since = changed.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
-    let reader = Reader::open_with(path, connection::for_reading_unattended)?;
+    let reader = Reader::open_with(path, connection::for_reading_unattended, &IdleReaders::default())?;
     Ok((Box::new(reader), WallTime(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))))
 }
 
 /// A reader and its connection.
 #[derive(Debug)]
 struct Reader {
-    conn: Connection,
+    conn: ReaderConnection,
     path: PathBuf,
 }
 
 impl Reader {
-    fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::open_with(path, connection::for_reading)
+    fn open(path: &Path, idle: &IdleReaders) -> Result<Self, StoreError> {
+        match idle.take() {
+            Some(conn) => Ok(Self { conn, path: path.to_owned() }),
+            None => Self::open_with(path, connection::for_reading, idle),
+        }
     }
 
-    fn open_with(path: &Path, connect: fn(&Path) -> rusqlite::Result<Connection>) -> Result<Self, StoreError> {
+    fn open_with(
+        path: &Path,
+        connect: fn(&Path) -> rusqlite::Result<Connection>,
+        idle: &IdleReaders,
+    ) -> Result<Self, StoreError> {
         check::check_header(path)?;
         let conn = connect(path).map_err(|e| failure::failed("open", path, e))?;
         if schema::known_version(&conn, path)? < schema::VERSION {
             let why = "which has not been brought up to date by starting the dispatcher";
             return Err(failure::foreign(path, why));
         }
-        Ok(Self { conn, path: path.to_owned() })
+        Ok(Self { conn: idle.lend(conn), path: path.to_owned() })
     }
 
     fn build_after(&self, last: BuildId, tasks: &mut Tasks) -> rusqlite::Result<Option<WholeBuild>> {
@@ -73,7 +82,10 @@ impl Reader {
     }
 
     fn failed(&self, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError + use<'_> {
-        move |e| failure::failed(doing, &self.path, e)
+        move |e| {
+            self.conn.note_failure();
+            failure::failed(doing, &self.path, e)
+        }
     }
 }
 

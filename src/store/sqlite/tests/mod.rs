@@ -45,3 +45,20 @@ impl store::tests::Place for Place {
         readers(&self.path())
     }
 }
+
+/// A question must not wait for a disk that takes no writes, and opening a connection writes.
+#[test]
+fn a_reader_takes_the_connection_of_one_that_was_dropped() {
+    let place = Place::new();
+    let _store = place.store();
+    let readers = place.readers();
+    drop(readers.open().unwrap());
+    // From here on nothing can be opened.
+    std::fs::rename(place.path(), place.directory.path().join("elsewhere")).unwrap();
+    let reader = readers.open().unwrap();
+    assert_eq!(reader.repos().unwrap(), []);
+    assert!(readers.open().is_err(), "it is in use");
+    drop(reader);
+    assert!(readers.open().is_ok());
+    assert!(place.readers().open().is_err(), "another store's readers have their own");
+}
