@@ -19,6 +19,10 @@ const READS_MAX: usize = 5;
 /// Ref directories nest as deep as a name has slashes; a name is at most 4 KiB.
 const NESTING_MAX: usize = 200;
 
+/// Number of directories that one listing enters by way of symbolic links. Two links to a directory above them make
+/// 2⁴⁰ of them, because the kernel follows 40 links in one path. git goes through all of these.
+const LINKED_DIRECTORIES_MAX: usize = 20_000;
+
 /// Limit of a ref file. It holds an id, or the name of a ref; `FETCH_HEAD` a little more.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -48,6 +52,16 @@ enum Loose {
     /// A symbolic link whose target is no file, or a file in the place of a directory of the name. To git such a ref
     /// does not exist, even if it is packed.
     Nowhere,
+}
+
+/// The loose refs of a namespace.
+#[derive(Default)]
+struct LooseRefs {
+    found: Vec<(String, CommitId)>,
+    /// Names of those that are broken or dangle: they hide packed ones, as for git.
+    hidden: BTreeSet<String>,
+    /// The number of directories that were entered by way of symbolic links.
+    linked: usize,
 }
 
 /// A loose ref that was found in a directory.
@@ -134,10 +148,9 @@ impl RefFiles {
     }
 
     pub(super) fn list(&self, namespace: &str) -> Result<Vec<(String, CommitId)>, GitError> {
-        let mut found = Vec::new();
-        // Names of loose refs that are broken or dangle: they hide packed ones, as for git.
-        let mut hidden = BTreeSet::new();
-        self.list_loose(namespace.trim_end_matches('/').to_owned(), 0, &mut found, &mut hidden)?;
+        let mut loose = LooseRefs::default();
+        self.list_loose(namespace.trim_end_matches('/').to_owned(), (0, false), &mut loose)?;
+        let LooseRefs { mut found, hidden, .. } = loose;
         let packed = self.packed.list(namespace)?;
         found.extend(packed.into_iter().filter(|(name, _)| !hidden.contains(name)));
         // The sort is stable, so of two entries with one name the loose one comes first and survives.
@@ -160,14 +173,18 @@ impl RefFiles {
         fs::symlink_metadata(&head).map_err(GitError::io("read", &head)).map(drop)
     }
 
+    /// Adds the refs below a directory that is so deep, and was entered by way of a symbolic link or not.
     fn list_loose(
         &self,
         name: String,
-        depth: usize,
-        found: &mut Vec<(String, CommitId)>,
-        hidden: &mut BTreeSet<String>,
+        (depth, is_linked): (usize, bool),
+        loose: &mut LooseRefs,
     ) -> Result<(), GitError> {
         let path = self.common_dir.join(&name);
+        loose.linked += usize::from(is_linked);
+        if loose.linked > LINKED_DIRECTORIES_MAX {
+            return Err(GitError::Broken { path, why: "symbolic links above it lead round in circles" });
+        }
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             // All refs are packed, or the directory was removed just now.
@@ -183,32 +200,31 @@ impl RefFiles {
             };
             let full = format!("{name}/{last}");
             // git follows symbolic links below `refs`, so the target's type counts.
-            let kind = match entry.file_type() {
-                Ok(kind) if !kind.is_symlink() => Some(kind),
-                _ => fs::metadata(entry.path()).ok().map(|meta| meta.file_type()),
-            };
+            let kind = entry.file_type().ok().filter(|kind| !kind.is_symlink());
+            let is_linked = is_linked || kind.is_none();
+            let kind = kind.or_else(|| fs::metadata(entry.path()).ok().map(|meta| meta.file_type()));
             // git lists neither links that lead nowhere nor pipes and the like.
             let Some(kind) = kind.filter(|kind| kind.is_dir() || kind.is_file()) else { continue };
             if kind.is_dir() {
                 // A name may end with a dot only if more of it follows.
                 if depth < NESTING_MAX && is_ref_name(&format!("{full}/x")) {
-                    self.list_loose(full, depth + 1, found, hidden)?;
+                    self.list_loose(full, (depth + 1, is_linked), loose)?;
                 }
             } else if !is_ref_name(&full) {
                 // Lock files, and what editors, file managers and synchronisation leave.
                 log::debug!("{} is left out: git refuses it as the name of a ref", entry.path().display());
             } else {
                 match self.find_listed(&full) {
-                    Ok(Listed::At(commit)) => found.push((full, commit)),
+                    Ok(Listed::At(commit)) => loose.found.push((full, commit)),
                     Ok(Listed::Removed) => {}
                     Ok(Listed::Dangling) => {
-                        hidden.insert(full);
+                        loose.hidden.insert(full);
                     }
                     Err(error @ GitError::Broken { .. }) => {
                         if self.told.borrow_mut().insert(full.clone()) {
                             log::warn!("ref left out: {error}");
                         }
-                        hidden.insert(full);
+                        loose.hidden.insert(full);
                     }
                     Err(error) => return Err(error),
                 }
