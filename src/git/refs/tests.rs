@@ -1,5 +1,6 @@
 //! Refs are what git says they are: branches are compared with `git for-each-ref` on generated repositories.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
 
@@ -96,7 +97,7 @@ fn make(repo: &Repo, commits: &[CommitId; 2], refs: &[Made]) {
     fs::remove_dir_all(git.join("refs")).unwrap();
     fs::remove_file(git.join("packed-refs")).ok();
     fs::create_dir_all(git.join("refs/heads")).unwrap();
-    let mut packed = std::collections::BTreeMap::new();
+    let mut packed = BTreeMap::new();
     for Made { name, is_packed, content } in refs {
         let path = git.join(name);
         let text = match content {
@@ -122,9 +123,9 @@ fn make(repo: &Repo, commits: &[CommitId; 2], refs: &[Made]) {
         }
     }
     let links = refs.iter().filter(|made| matches!(made.content, Content::Link(_))).map(|made| git.join(&made.name));
-    let to_directories =
-        links.filter(|path| path.is_symlink() && path.is_dir()).collect::<std::collections::BTreeSet<_>>();
-    to_directories.iter().skip(1).for_each(|path| fs::remove_file(path).unwrap());
+    let to_directories = links.filter(|path| path.is_symlink() && path.is_dir()).collect::<BTreeSet<_>>();
+    // The last first: a later path may lead through an earlier link. Two of them may be one link.
+    to_directories.iter().skip(1).rev().for_each(|path| drop(fs::remove_file(path)));
     if !packed.is_empty() {
         let mut text = b"# pack-refs with: peeled fully-peeled sorted \n".to_vec();
         for (name, id) in packed {
