@@ -38,10 +38,10 @@ fn a_local_run_has_services_in_images() {
         );
     repository.commit_tasks(&file);
     let templates = podman.templates();
+    // Those lines come whenever a service writes, also within a line of the task.
+    let lines_of_services = Regex::new(r"(db|mq|web) \| .*\n").unwrap();
     for more in [&["test"][..], &["--clean", "test"]] {
         let said = world.surveil_in(&repository.path, &run(&templates, more)).ok();
-        // Lines of services come whenever they write, also within a line of the task.
-        let lines_of_services = Regex::new(r"(db|mq|web) \| .*\n").unwrap();
         let own = lines_of_services.replace_all(&said, "");
         assert!(own.contains("\nfixed\nqueue\n{done}\n") && said.contains("mq | queue on "), "{said}");
         assert!(!podman.has_networks || said.contains("db | fixed on 5432\n"), "{said}");
