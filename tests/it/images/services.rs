@@ -146,7 +146,7 @@ fn a_service_in_an_image_that_is_never_ready_is_told_apart() {
     };
     let file = [
         service("dies", "run = 'echo one; echo the disk is bad; exit 3'"),
-        service("lazy", "run = 'echo thinking; sleep 1000'\nready = 'exit 7'\ntimeout = '3s'"),
+        service("lazy", "run = 'echo thinking; sleep 1000'\nready = 'exit 7'\ntimeout = '8s'"),
         service("deaf", "run = 'sleep 1000'\ntimeout = '1s'"),
         service("hangs", "run = 'sleep 1000'\nready = 'sleep 1000'\ntimeout = '1s'"),
         service("absent", "run = ['no-such-program']"),
@@ -160,7 +160,7 @@ fn a_service_in_an_image_that_is_never_ready_is_told_apart() {
         ("dies", "its service dies ended with exit code 3 before it was ready; its log ends: one / the disk is bad"),
         (
             "lazy",
-            "its service lazy was not ready within 3 s (the last try of its `ready` ended with exit code 7); its log ends: \
+            "its service lazy was not ready within 8 s (the last try of its `ready` ended with exit code 7); its log ends: \
              thinking",
         ),
         ("deaf", "its service deaf was not ready within 1 s"),
