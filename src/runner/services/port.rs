@@ -1,4 +1,4 @@
-//! The ports of services: free ones of the loopback interface.
+//! The ports of services.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -21,12 +21,13 @@ const TRIES: usize = 200;
 pub(super) struct Port(u16);
 
 impl Port {
-    /// Takes a port on which nobody listens now.
+    /// Takes a port that no socket has now, at any address: a service may listen at all of them, and cannot while a
+    /// connection from another loopback address has the port.
     pub(super) fn take() -> io::Result<Self> {
         // Those that are taken already stay bound meanwhile, so that the kernel finds others.
         let mut bound = Vec::new();
         for _ in 0..TRIES {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
             let port = listener.local_addr()?.port();
             if threads::lock(&TAKEN).insert(port) {
                 return Ok(Self(port));
@@ -63,7 +64,7 @@ mod tests {
         let ports: Vec<Port> = (0..100).map(|_| Port::take().unwrap()).collect();
         let different: BTreeSet<u16> = ports.iter().map(Port::number).collect();
         assert_eq!(different.len(), ports.len());
-        assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, ports[7].number())).is_ok());
+        assert!(TcpListener::bind((Ipv4Addr::UNSPECIFIED, ports[7].number())).is_ok());
         let number = ports[7].number();
         drop(ports);
         assert!(!threads::lock(&TAKEN).contains(&number));
