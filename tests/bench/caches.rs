@@ -46,7 +46,7 @@ fn main() {
     let (fifo, of, put) = (fifo.display(), path(&source), path(&aside));
     let tasks = format!(
         "[task.build]\nisolation = \"shared\"\ncache = [{{ key = [\"README.md\"], paths = [\"cached\"] }}]\nrun = \"\"\"\n\
-         if test -e cached; then echo > {fifo}; mv cached $(mktemp -d {put}/XXXXXX)\n\
+         if test -e cached; then echo > {fifo}; mv cached $(mktemp -d -p {put})\n\
          else cp -rl {of} cached; echo > {fifo}; fi\n\"\"\"\n"
     );
     make_files(&source, files, bytes);

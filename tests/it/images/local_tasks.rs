@@ -51,9 +51,10 @@ fn a_local_run_executes_tasks_in_their_images() {
         world.run(command).with_code(1)
     };
     let own = repository.path.display().to_string();
+    let clean = world.path("work").join("clean").display().to_string();
     for (directory, more, place) in [
         (&repository.path, &["two", "three"][..], &*own),
-        (&repository.path, &["--clean", "two", "three"], "/work/clean/"),
+        (&repository.path, &["--clean", "two", "three"], &clean),
         (&linked, &["two", "three"], text(&linked)),
     ] {
         let said = said(directory, more);
