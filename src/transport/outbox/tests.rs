@@ -112,11 +112,11 @@ fn a_small_piece_is_taken_while_nothing_waits_to_be_written() {
         outbox.inner.lock().taken = Some(7);
         assert!(!outbox.gather_small(&small), "a thread is writing");
         outbox.inner.lock().taken = None;
-        let count = fill(&outbox);
-        assert!(!outbox.gather_small(&small), "there is no room");
-        for _ in 0..count {
-            assert_eq!(read(&mut reader).unwrap().len(), 60_000);
-        }
+        // As if there had been no room for it: a full socket may have room again a moment later.
+        outbox.add(&line("waits"));
+        assert!(!outbox.gather_small(&small), "a message waits to be written");
+        outbox.flush();
+        assert_eq!(read(&mut reader).as_deref(), Some("waits"));
         until("everything is written", || outbox.waiting() == 0);
         assert!(outbox.gather_small(&small));
         outbox.finish();
@@ -131,10 +131,12 @@ fn a_peer_that_lets_too_much_pile_up_is_closed() {
         let (outbox, last_word) = Outbox::new(SessionId(1), here.clone());
         fill(&outbox);
         let piece = line(&"x".repeat(1 << 20));
-        for _ in 0..=OUTBOX_BYTES >> 20 {
+        // The system may find room for some of it.
+        let is_closed = (0..(OUTBOX_BYTES >> 20) + 16).any(|_| {
             outbox.send(&piece);
-        }
-        assert!(outbox.inner.lock().phase == Phase::Over);
+            outbox.is_over()
+        });
+        assert!(is_closed);
         assert!(outbox.inner.lock().lines.is_empty(), "nothing of it is kept");
         assert!(!outbox.send_bulk(&piece));
         drop(last_word);
