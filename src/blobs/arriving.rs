@@ -2,9 +2,9 @@
 //! sender; what has arrived becomes whole only if its bytes are those of its name.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
 use std::num::NonZeroU64;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use rustix::fs::Advice;
@@ -54,7 +54,7 @@ impl BlobStore {
         let path = self.arriving(owner, id, form);
         let part = path.with_added_extension(PART);
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.read(true).write(true).create(true).truncate(offset == 0).mode(0o600);
         let opened = options.open(&part).or_else(|error| {
             if error.kind() != io::ErrorKind::NotFound {
                 return Err(error);
@@ -64,9 +64,6 @@ impl BlobStore {
         });
         let mut file = opened.map_err(ArrivingError::Store)?;
         let mut unpacking = Unpacking::new(form, io::sink(), bytes).map_err(ArrivingError::Store)?;
-        if offset == 0 {
-            file.set_len(0).map_err(ArrivingError::Store)?;
-        }
         let mut stored = 0;
         let mut buffer = vec![0; if offset == 0 { 0 } else { 128 * 1024 }];
         while stored < offset {
@@ -100,8 +97,7 @@ impl Arriving {
             return Err(ArrivingError::Gap { id: self.id, stored: self.stored, offset });
         }
         // A disk that is full may have taken a part.
-        self.file.seek(SeekFrom::Start(self.stored)).map_err(ArrivingError::Store)?;
-        if let Err(error) = self.file.write_all(piece) {
+        if let Err(error) = self.file.write_all_at(piece, self.stored) {
             drop(self.file.set_len(self.stored));
             return Err(ArrivingError::Store(error));
         }

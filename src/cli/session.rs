@@ -156,9 +156,8 @@ impl Session {
         }
     }
 
-    /// Reads the payload of the message that was read last.
+    /// Reads the payload of the message that was read last. It replaces what `into` holds.
     pub(crate) fn payload(&mut self, len: u64, into: &mut Vec<u8>) -> Result<(), CliError> {
-        into.clear();
         self.reader.read_payload(len, into).map_err(disconnected)
     }
 

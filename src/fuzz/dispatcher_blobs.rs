@@ -87,7 +87,7 @@ impl Stage {
     fn receiving(store: BlobStore) -> Receiving {
         // Its answers are looked at before they would be sent.
         let (outbox, _) = Outbox::new(SessionId(1), Stream::pair().0);
-        Receiving { store, outbox, is_over: Default::default(), current: Default::default() }
+        Receiving { store, outbox, is_over: Default::default(), spare: Default::default(), current: Default::default() }
     }
 
     /// Another session, or another dispatcher, on the same files.

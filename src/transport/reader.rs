@@ -13,7 +13,8 @@ use crate::clock;
 use crate::protocol::codec::{self, CodecError};
 use crate::protocol::limits::MAX_PAYLOAD_BYTES;
 
-/// Payload is read in steps of this size, so that memory grows with the arrived bytes, not with the announced length.
+/// A payload is read in steps of this size, or of as much as has arrived of it, so that memory grows with the arrived
+/// bytes, not with the announced length.
 const PAYLOAD_STEP: usize = 64 * 1024;
 /// The lowest rate at which a payload may arrive, in bytes a second; lower than that of the slowest useful link.
 const PAYLOAD_MIN_RATE: u64 = 512;
@@ -121,35 +122,36 @@ impl FrameReader {
         self.is_line_skipped = true;
     }
 
-    /// Reads exactly `len` raw bytes that follow the last message, appending them to `into`. Refuses more than
-    /// [`crate::protocol::limits::MAX_PAYLOAD_BYTES`].
+    /// Reads exactly `len` raw bytes that follow the last message. They replace what `into` holds; room that it has
+    /// already costs no time to prepare. Refuses more than [`crate::protocol::limits::MAX_PAYLOAD_BYTES`].
     pub fn read_payload(&mut self, len: u64, into: &mut Vec<u8>) -> Result<(), TransportError> {
         if len > MAX_PAYLOAD_BYTES as u64 {
             return Err(TransportError::PayloadTooLong { len });
         }
-        let mut missing = usize::try_from(len).expect("the limit fits");
+        let bytes = usize::try_from(len).expect("the limit fits");
+        into.truncate(bytes);
         // Reserved exactly, because the caller may keep the payload. The memory is untouched until bytes arrive.
-        into.reserve_exact(missing);
-        let buffered = self.buffer.take_bytes(missing);
-        into.extend_from_slice(buffered);
-        missing -= buffered.len();
+        into.reserve_exact(bytes - into.len());
+        let buffered = self.buffer.take_bytes(bytes);
+        let mut filled = buffered.len();
+        if into.len() < filled {
+            into.resize(filled, 0);
+        }
+        into[..filled].copy_from_slice(buffered);
 
         let allowed = self.timeout.map(|timeout| timeout + Duration::from_millis(len * 1000 / PAYLOAD_MIN_RATE));
         let mut whole = Deadline::new(allowed);
-        let mut filled = into.len();
-        while missing > 0 {
+        while filled < bytes {
             if filled == into.len() {
-                into.resize(filled + missing.min(PAYLOAD_STEP), 0);
+                into.resize(filled + (bytes - filled).min(filled.max(PAYLOAD_STEP)), 0);
             }
             match self.read_directly(&mut into[filled..], &mut whole) {
-                Ok(count @ 1..) => {
-                    filled += count;
-                    missing -= count;
-                }
+                Ok(count @ 1..) => filled += count,
                 ended => {
                     // Only received bytes are left.
                     into.truncate(filled);
-                    return Err(ended.err().unwrap_or(TransportError::ShortPayload { len, missing: missing as u64 }));
+                    let missing = (bytes - filled) as u64;
+                    return Err(ended.err().unwrap_or(TransportError::ShortPayload { len, missing }));
                 }
             }
         }

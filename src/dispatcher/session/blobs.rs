@@ -41,12 +41,17 @@ pub(super) enum BlobWork {
     Ask(Box<dyn FnOnce() -> ToRunner + Send>),
 }
 
+/// Buffers of pieces that were written. The next pieces are read into them: getting memory from the system and zeroing
+/// it costs more than reading a piece. There are as many as pieces ever waited at a time.
+type SpareBuffers = Arc<Mutex<Vec<Vec<u8>>>>;
+
 /// The way to the thread of a session. Dropping it ends the thread.
 pub(super) struct BlobWorker {
     /// Declared first, so that it is dropped before the thread is joined.
     work: Sender<BlobWork>,
     /// Whether the thread has ended because nothing came.
     is_over: Arc<Mutex<bool>>,
+    spare: SpareBuffers,
     _thread: Thread<()>,
 }
 
@@ -54,9 +59,16 @@ impl BlobWorker {
     pub(super) fn start(session: SessionId, store: BlobStore, outbox: Outbox) -> io::Result<Self> {
         let (work, waiting) = bounded(limits::BLOB_WORK_CAPACITY);
         let is_over = Arc::new(Mutex::new(false));
-        let receiving = Receiving { store, outbox, is_over: is_over.clone(), current: HashMap::new() };
+        let spare = SpareBuffers::default();
+        let receiving =
+            Receiving { store, outbox, is_over: is_over.clone(), spare: spare.clone(), current: HashMap::new() };
         let thread = threads::spawn_large(&format!("s{}-blobs", session.0 % 100_000), move || receiving.run(&waiting))?;
-        Ok(Self { work, is_over, _thread: thread })
+        Ok(Self { work, is_over, spare, _thread: thread })
+    }
+
+    /// Returns a buffer for a piece: one that was used before, if there is one.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        threads::lock(&self.spare).pop().unwrap_or_default()
     }
 
     /// Waits for room. Gives the work back if the thread has ended.
@@ -90,6 +102,7 @@ struct Receiving {
     outbox: Outbox,
     /// [`BlobWorker::is_over`].
     is_over: Arc<Mutex<bool>>,
+    spare: SpareBuffers,
     /// The blob of each attempt of which a further piece is awaited.
     current: HashMap<AttemptId, Arriving>,
 }
@@ -105,7 +118,11 @@ impl Receiving {
         while let Some(work) = next_or_end(waiting, &self.is_over) {
             let (attempt, answer) = match work {
                 BlobWork::Have(attempt, blobs) => (attempt, self.lacking(attempt, &blobs)),
-                BlobWork::Piece { attempt, blob, piece, bytes } => (attempt, self.take(attempt, blob, &piece, &bytes)),
+                BlobWork::Piece { attempt, blob, piece, bytes } => {
+                    let answer = self.take(attempt, blob, &piece, &bytes);
+                    threads::lock(&self.spare).push(bytes);
+                    (attempt, answer)
+                }
                 BlobWork::Settle { attempt, manifests } => (attempt, self.settle(attempt, &manifests)),
                 BlobWork::Clear(attempt) => {
                     self.current.remove(&attempt);
@@ -124,6 +141,7 @@ impl Receiving {
             });
             self.outbox.send(&Frame::new(&answer));
         }
+        threads::lock(&self.spare).clear();
     }
 
     fn lacking(&mut self, attempt: AttemptId, asked: &[BlobId]) -> Result<ToRunner, NotTaken> {

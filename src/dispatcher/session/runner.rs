@@ -146,7 +146,7 @@ impl RunnerSession {
                 return self.blobs(attempt, BlobWork::Have(attempt, blobs));
             }
             FromRunner::Blob(piece) => {
-                let mut bytes = Vec::new();
+                let mut bytes = self.blobs.as_ref().map(BlobWorker::buffer).unwrap_or_default();
                 self.session.reader.read_payload(piece.bytes, &mut bytes).map_err(explain)?;
                 let (attempt, blob) = (AttemptId(piece.attempt), translate::blob(&piece.blob)?);
                 return self.blobs(attempt, BlobWork::Piece { attempt, blob, piece: Box::new(piece), bytes });

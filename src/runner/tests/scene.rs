@@ -272,7 +272,9 @@ impl Peer {
 
     pub(super) fn take_log(&mut self, offset: u64, bytes: u64) {
         assert_eq!(offset, self.log.len() as u64, "no gap and no double");
-        self.reader.read_payload(bytes, &mut self.log).unwrap();
+        let mut piece = Vec::new();
+        self.reader.read_payload(bytes, &mut piece).unwrap();
+        self.log.extend(piece);
     }
 
     /// Tells the runner that a result is durable.
