@@ -305,7 +305,7 @@ fn repo() -> RepoName {
     RepoName::new("app").expect("it is a name")
 }
 
-fn asker(attempt: usize) -> Asker {
+pub(super) fn asker(attempt: usize) -> Asker {
     let task = TaskName::new("test").expect("it is a name");
     let place = LogPlace { repo: repo(), build: BuildId(2), task, number: 1, kind: StreamKind::Log };
     Asker { attempt: AttemptId(attempt as u64), source: Arc::new(source(attempt)), place }

@@ -222,8 +222,9 @@ impl RunnerSession {
             self.outbox.send(&Frame::new(&ToRunner::Stale { attempt: attempt.0 }));
             return Ok(true);
         };
-        let (id, caches) = (self.session.id, &self.session.shared.caches);
-        tool_entries::pass_on(&mut self.tools, (id, caches, &self.outbox), work(Asker { attempt, source, place }))?;
+        let (id, caches, outbox) = (self.session.id, &self.session.shared.caches, &self.outbox);
+        let start = || EntryWorker::start(id, caches.clone(), outbox.downgrade());
+        tool_entries::pass_on(&mut self.tools, outbox, start, work(Asker { attempt, source, place }));
         Ok(true)
     }
 

@@ -18,17 +18,18 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::caches::Asker;
-use super::connection::NO_THREAD;
 use crate::clock;
 use crate::dispatcher::caches::{Caches, FoundEntry, NewEntryFile, key_of};
 use crate::dispatcher::{limits, translate};
 use crate::error_chain::chain;
 use crate::model::{AttemptId, CacheScopes, SessionId, ToolEntry};
-use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::runner::ToRunner;
 use crate::protocol::tool_entries::{EntryAnswer, EntryPiece, EntryQuestion};
 use crate::threads;
 use crate::transport::{Frame, Outbox, WeakOutbox};
+
+/// The reason why a message is not looked at that came with too many others.
+const NO_ROOM: &str = "too many entries come at once";
 
 /// A message about the tool cache, of an attempt that the runner holds.
 pub(super) enum EntryWork {
@@ -42,11 +43,11 @@ impl EntryWork {
         if let Self::Keep(_, bytes) = self { bytes.len() } else { 0 }
     }
 
-    /// The answer to a message for which there is no room.
-    fn no_room(&self) -> Frame {
+    /// The answer to a message that is not looked at, for this reason: its entry is a miss.
+    fn passed_over(&self, reason: &str) -> Frame {
         match self {
             Self::Find(asked) => Frame::new(&miss(&asked.1)),
-            Self::Keep(piece, _) => acknowledgement(&piece.1, Err("too many entries come at once".to_owned())),
+            Self::Keep(piece, _) => acknowledgement(&piece.1, Err(reason.to_owned())),
         }
     }
 }
@@ -62,7 +63,8 @@ pub(super) struct EntryWorker {
 }
 
 impl EntryWorker {
-    fn start(session: SessionId, caches: Caches, outbox: WeakOutbox) -> io::Result<Self> {
+    /// Starts the thread of a session.
+    pub(super) fn start(session: SessionId, caches: Caches, outbox: WeakOutbox) -> io::Result<Self> {
         let (work, messages) = unbounded();
         let (waiting, is_over) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<bool>>::default());
         let serving =
@@ -83,35 +85,34 @@ impl EntryWorker {
         let is_full = self.work.len() >= limits::ENTRY_MESSAGES
             || self.waiting.load(Ordering::Relaxed) + bytes > limits::ENTRY_WAITING_BYTES;
         if is_full {
-            return Ok(Some(work.no_room()));
+            return Ok(Some(work.passed_over(NO_ROOM)));
         }
         self.waiting.fetch_add(bytes, Ordering::Relaxed);
         self.work.send(work).map(|()| None).map_err(|error| error.0)
     }
 }
 
-/// Passes a message on to the thread of a session, which is started if it is not there.
+/// Passes a message on to the thread of a session, which is started if it is not there. Without a thread the entry is a
+/// miss, and the session goes on.
 pub(super) fn pass_on(
     worker: &mut Option<EntryWorker>,
-    (session, caches, outbox): (SessionId, &Caches, &Outbox),
+    outbox: &Outbox,
+    start: impl FnOnce() -> io::Result<EntryWorker>,
     work: EntryWork,
-) -> Result<(), Refusal> {
+) {
     let unsent = match worker {
         Some(worker) => worker.send(work),
         None => Err(work),
     };
-    let answer = match unsent {
-        Ok(answer) => answer,
-        Err(work) => {
-            let started = EntryWorker::start(session, caches.clone(), outbox.downgrade()).map_err(|error| {
-                log::warn!("session {session}: no thread for the tool cache: {error}");
-                Refusal::new(ErrorCode::Busy, NO_THREAD)
-            })?;
-            worker.insert(started).send(work).unwrap_or_else(|work| Some(work.no_room()))
+    let answer = unsent.or_else(|work| match start() {
+        Ok(started) => worker.insert(started).send(work),
+        Err(error) => {
+            log::warn!("no thread for the tool cache: {error}");
+            Ok(Some(work.passed_over("the dispatcher has no thread left for it")))
         }
-    };
+    });
+    let answer = answer.unwrap_or_else(|work| Some(work.passed_over(NO_ROOM)));
     answer.iter().for_each(|answer| outbox.send(answer));
-    Ok(())
 }
 
 struct Serving {
@@ -305,4 +306,34 @@ fn acknowledgement(piece: &EntryPiece, kept: Result<(), String>) -> Frame {
 
 fn not_written(error: io::Error) -> String {
     format!("the dispatcher could not write it: {}", chain(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fuzz::asker;
+    use super::*;
+    use crate::protocol::limits::MAX_LINE_BYTES;
+    use crate::transport::{FrameReader, Stream};
+
+    #[test]
+    fn without_a_thread_an_entry_is_a_miss_and_the_session_goes_on() {
+        let (here, there) = Stream::pair();
+        let (outbox, _last_word) = Outbox::new(SessionId(1), here);
+        let mut reader = FrameReader::new(there);
+        let (tool, name) = ("nx".to_owned(), "a".to_owned());
+        let question = EntryQuestion { attempt: 3, request: 4, tool: tool.clone(), name: name.clone(), offset: 0 };
+        let (blob, headers) = ("0".repeat(64), Vec::new());
+        let piece = EntryPiece { attempt: 3, request: 5, tool, name, blob, size: 0, offset: 0, headers, bytes: 0 };
+        let mut worker = None;
+        for work in
+            [EntryWork::Find(Box::new((asker(0), question))), EntryWork::Keep(Box::new((asker(0), piece)), Vec::new())]
+        {
+            pass_on(&mut worker, &outbox, || Err(io::ErrorKind::WouldBlock.into()), work);
+        }
+        let mut told = || reader.read::<ToRunner>(MAX_LINE_BYTES).unwrap().unwrap();
+        let ToRunner::Entry(EntryAnswer { request: 4, found: None, .. }) = told() else { panic!("it is no miss") };
+        let ToRunner::EntryAck { request: 5, reason: Some(reason), .. } = told() else { panic!("it is taken") };
+        assert_eq!(reason, "the dispatcher has no thread left for it");
+        assert!(worker.is_none());
+    }
 }
