@@ -41,7 +41,7 @@ const SHORT_TASKS: usize = 100;
 const FIRST_SHARE: usize = 5;
 /// At least this part of the leases a second with a short queue of the same repositories and groups. Ten times the jobs
 /// do not fit the caches of a processor that other machines share, so this part is the larger the quieter those are.
-const LEAST_LEASES: f64 = 0.7;
+const LEAST_LEASES: f64 = 0.8;
 /// At least this part of those of one repository without groups. Besides the length of the queue it counts what groups
 /// cost, and that each lease is of another repository than the one before.
 const LEAST_OF_PLAIN_LEASES: f64 = 0.5;
@@ -52,30 +52,38 @@ fn main() {
     let measuring = is_measuring();
     let (repos, tasks) = if measuring { (setting("SURVEIL_BENCH_REPOS", 100), TASKS) } else { (3, 20) };
     let rounds = if measuring { 3 } else { 1 };
-    let (mut short, mut real) = (Sample::default(), Sample::default());
+    // The shares are those of each round: the machine may be faster in one than in another.
+    let (mut short, mut real, mut share) = <(Sample, Sample, Sample)>::default();
     let in_short = if measuring { 20 } else { 4 };
     for _ in 0..rounds {
-        short.add(with_real_runners(repos, in_short));
-        real.add(with_real_runners(repos, tasks));
+        let [of_short, of_long] = [in_short, tasks].map(|tasks| with_real_runners(repos, tasks));
+        short.add(of_short);
+        real.add(of_long);
+        share.add(of_long / of_short);
     }
     short.print(&format!("{} jobs wait, real runners", repos * in_short), "jobs/s");
     real.print(&format!("{} jobs wait, real runners", repos * tasks), "jobs/s");
-    let jobs_ratio = real.median() / short.median();
+    let jobs_ratio = share.median();
     say(&format!("    {:.0} % of those of the short queue", jobs_ratio * 100.0));
-    let [mut plain, mut few, mut long] = [(); 3].map(|()| Sample::default());
+    let [mut plain, mut few, mut long, mut of_few, mut of_plain] = [(); 5].map(|()| Sample::default());
     let (mut asked, mut resident) = (Sample::default(), Sample::default());
     let short_tasks = SHORT_TASKS.min(tasks / 5);
     for _ in 0..rounds {
-        plain.add(nearly_empty(tasks));
-        few.add(rate(&queued(repos, short_tasks), repos * short_tasks));
-        long.add(full(repos, tasks, &mut asked, &mut resident));
+        let plain_rate = nearly_empty(tasks);
+        let short_rate = rate(&queued(repos, short_tasks), repos * short_tasks);
+        let long_rate = full(repos, tasks, &mut asked, &mut resident);
+        plain.add(plain_rate);
+        few.add(short_rate);
+        long.add(long_rate);
+        of_few.add(long_rate / short_rate);
+        of_plain.add(long_rate / plain_rate);
     }
     let groups = repos * GROUPS_PER_REPO;
     let of_groups = |jobs: usize| format!("{jobs} jobs in {groups} groups and {repos} repositories");
     plain.print("the queue is nearly empty, one repository, no groups", "cycles/s");
     few.print(&of_groups(repos * short_tasks), "cycles/s");
     long.print(&of_groups(repos * tasks), "cycles/s");
-    let [ratio, of_plain] = [&few, &plain].map(|of| long.median() / of.median());
+    let [ratio, of_plain] = [of_few, of_plain].map(|shares| shares.median());
     let (of_short, of_one) = (ratio * 100.0, of_plain * 100.0);
     say(&format!("    {of_short:.0} % of those of the short queue, {of_one:.0} % of those of one repository"));
     asked.print("  `surveil status`, the whole command", "ms");

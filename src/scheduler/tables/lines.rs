@@ -12,7 +12,7 @@
 //! An attempt is in its lines until its lease ends. So a lost runner that may still execute it, and a cancelled attempt
 //! that its runner has not ended, keep their places (S9, S35).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ pub(crate) struct Lines {
     empty: Vec<LineId>,
     /// Lines of which a cancelled attempt may still be executed since before the dispatcher started.
     doubtful: BTreeSet<Line>,
+    /// Room for a list of allowed jobs, kept from one settling of a line to the next.
+    room: Vec<(JobId, Option<LineId>)>,
 }
 
 /// The number of a line, as long as a job or an attempt stands in it.
@@ -69,10 +71,11 @@ impl InLine {
 #[derive(Debug)]
 struct Places {
     line: Arc<Line>,
-    /// The unfinished jobs, in their order.
-    jobs: BTreeMap<(BuildId, JobId), LineJob>,
-    /// The attempts that may be executing, each with the number of places that its task allows.
-    attempts: BTreeMap<AttemptId, u32>,
+    /// The unfinished jobs, in their order. Most come last and leave first.
+    jobs: VecDeque<LineJob>,
+    /// The attempts that may be executing, each with the number of places that its task allows. There are no more of
+    /// them than places, but for those of runners that are lost.
+    attempts: Vec<(AttemptId, u32)>,
     /// The jobs that may be leased now, each with the other line in which it stands.
     allowed: Vec<(JobId, Option<LineId>)>,
     /// The largest number of places that any of its jobs has allowed.
@@ -84,6 +87,8 @@ struct Places {
 /// An unfinished job in a line.
 #[derive(Debug, Clone, Copy)]
 struct LineJob {
+    build: BuildId,
+    job: JobId,
     /// How many places its task allows.
     limit: u32,
     stage: Stage,
@@ -144,7 +149,7 @@ impl Lines {
             let Some(id) = id else { continue };
             let places = self.of_mut(*id);
             let (limit, other) = (limits[at], added[1 - at]);
-            places.jobs.insert((build, job), LineJob { limit, stage: Stage::Waiting, other });
+            places.add(LineJob { build, job, limit, stage: Stage::Waiting, other });
             places.most = places.most.max(limit);
         }
         added
@@ -153,14 +158,17 @@ impl Lines {
     /// Removes a finished job.
     pub(super) fn remove_job(&mut self, of: InLine) {
         for line in of.lines.into_iter().flatten() {
-            self.of_mut(line).jobs.remove(&(of.build, of.job));
+            let places = self.of_mut(line);
+            if let Ok(at) = places.find(of.build, of.job) {
+                places.jobs.remove(at);
+            }
         }
     }
 
     /// Notes that a job is queued.
     pub(super) fn set_queued(&mut self, of: InLine) {
         for line in of.lines.into_iter().flatten() {
-            if let Some(standing) = self.of_mut(line).jobs.get_mut(&(of.build, of.job)) {
+            if let Some(standing) = self.of_mut(line).job_mut(of) {
                 standing.stage = Stage::Queued;
             }
         }
@@ -170,18 +178,19 @@ impl Lines {
     pub(super) fn add_attempt(&mut self, attempt: AttemptId, of: InLine) {
         for line in of.lines.into_iter().flatten() {
             let places = self.of_mut(line);
-            let standing = places.jobs.get_mut(&(of.build, of.job)).expect("an unfinished job stands in its lines");
+            let standing = places.job_mut(of).expect("an unfinished job stands in its lines");
             standing.stage = Stage::Leased;
-            places.attempts.insert(attempt, standing.limit);
+            let limit = standing.limit;
+            places.attempts.push((attempt, limit));
         }
     }
 
     pub(super) fn remove_attempt(&mut self, attempt: AttemptId, of: InLine) {
         for line in of.lines.into_iter().flatten() {
             let places = self.of_mut(line);
-            places.attempts.remove(&attempt);
+            places.attempts.retain(|(other, _)| *other != attempt);
             // The job of a cancelled attempt may have left, or be queued again.
-            if let Some(standing) = places.jobs.get_mut(&(of.build, of.job)).filter(|it| it.stage == Stage::Leased) {
+            if let Some(standing) = places.job_mut(of).filter(|it| it.stage == Stage::Leased) {
                 standing.stage = Stage::Waiting;
             }
         }
@@ -206,23 +215,23 @@ impl Lines {
 
     /// Gives the places of a line anew.
     pub(super) fn settle(&mut self, line: LineId) -> Settled {
+        let mut before = std::mem::take(&mut self.room);
         let places = self.of_mut(line);
-        let before = std::mem::take(&mut places.allowed);
-        if !places.is_doubtful {
-            places.allowed = places.next();
-        }
+        std::mem::swap(&mut before, &mut places.allowed);
+        places.allow();
         let out = before.iter().map(|(job, _)| *job).filter(|job| !places.allows(*job)).collect();
-        let is_new = |(job, _): &&(JobId, Option<LineId>)| before.iter().all(|(of, _)| of != job);
-        let new: Vec<_> = places.allowed.iter().filter(is_new).copied().collect();
         if places.jobs.is_empty() && places.attempts.is_empty() {
-            // A doubt is remembered under the line's name.
+            // A doubt is remembered under the line's name. The room of many jobs is not kept.
             places.is_doubtful = false;
+            places.jobs = VecDeque::new();
             if self.numbers.remove(&*self.places[line.place()].line).is_some() {
                 self.empty.push(line);
             }
         }
-        let may_run = |(job, other): &(JobId, Option<LineId>)| other.is_none_or(|other| self.of(other).allows(*job));
-        let into = new.into_iter().filter(may_run).map(|(job, _)| job).collect();
+        let is_new = |(job, _): &&(JobId, Option<LineId>)| before.iter().all(|(of, _)| of != job);
+        let may_run = |(job, other): &&(JobId, Option<LineId>)| other.is_none_or(|other| self.of(other).allows(*job));
+        let into = self.of(line).allowed.iter().filter(is_new).filter(may_run).map(|(job, _)| *job).collect();
+        self.room = before;
         Settled { out, into }
     }
 
@@ -235,16 +244,16 @@ impl Lines {
     pub(crate) fn obstacle(&self, of: InLine) -> Option<Obstacle> {
         of.lines.into_iter().flatten().find_map(|line| {
             let places = Some(self.of(line)).filter(|places| !places.allows(of.job))?;
-            let earlier = places.jobs.range(..(of.build, of.job));
-            let mut waiting = earlier.filter(|((build, _), standing)| match standing.stage {
+            let (Ok(own) | Err(own)) = places.find(of.build, of.job);
+            let mut waiting = places.jobs.range(..own).filter(|standing| match standing.stage {
                 Stage::Leased => false,
                 Stage::Queued => true,
-                Stage::Waiting => *build < of.build,
+                Stage::Waiting => standing.build < of.build,
             });
-            let first = match places.attempts.keys().next() {
-                Some(attempt) => First::Attempt(*attempt),
+            let first = match places.attempts.iter().map(|(attempt, _)| *attempt).min() {
+                Some(attempt) => First::Attempt(attempt),
                 None if places.is_doubtful => First::Doubt,
-                None => First::Job(waiting.clone().next().map(|((_, job), _)| *job)?),
+                None => First::Job(waiting.clone().next()?.job),
             };
             let before = places.attempts.len() + waiting.by_ref().take(BEFORE_MAX).count();
             Some(Obstacle { line: Arc::clone(&places.line), first, before })
@@ -253,7 +262,7 @@ impl Lines {
 
     /// Returns a line that executes more jobs than one of them allows, for the invariants.
     pub(crate) fn crowded(&self) -> Option<&Line> {
-        let is_crowded = |it: &&Places| it.attempts.values().any(|limit| it.attempts.len() > *limit as usize);
+        let is_crowded = |it: &&Places| it.attempts.iter().any(|(_, limit)| it.attempts.len() > *limit as usize);
         self.places.iter().find(is_crowded).map(|places| &*places.line)
     }
 
@@ -273,8 +282,8 @@ impl Lines {
         let (is_doubtful, line) = (self.doubtful.contains(&line), Arc::new(line));
         let new = Places {
             line: Arc::clone(&line),
-            jobs: BTreeMap::new(),
-            attempts: BTreeMap::new(),
+            jobs: VecDeque::new(),
+            attempts: Vec::new(),
             allowed: Vec::new(),
             most: 0,
             is_doubtful,
@@ -297,18 +306,40 @@ impl Places {
         self.allowed.iter().any(|(allowed, _)| *allowed == job)
     }
 
-    /// Returns the jobs that may be leased, in their order. Looks at no more jobs than there are places, apart from
+    /// Adds a job where it belongs.
+    fn add(&mut self, new: LineJob) {
+        if let Err(at) = self.find(new.build, new.job) {
+            self.jobs.insert(at, new);
+        }
+    }
+
+    /// Returns where a job stands, or where it would stand.
+    fn find(&self, build: BuildId, job: JobId) -> Result<usize, usize> {
+        match self.jobs.front() {
+            Some(first) if (first.build, first.job) == (build, job) => Ok(0),
+            _ => self.jobs.binary_search_by_key(&(build, job), |standing| (standing.build, standing.job)),
+        }
+    }
+
+    fn job_mut(&mut self, of: InLine) -> Option<&mut LineJob> {
+        self.find(of.build, of.job).ok().and_then(|at| self.jobs.get_mut(at))
+    }
+
+    /// Lists the jobs that may be leased anew, in their order. Looks at no more jobs than there are places, apart from
     /// waiting ones of the same build.
-    fn next(&self) -> Vec<(JobId, Option<LineId>)> {
-        let mut allowed = Vec::new();
+    fn allow(&mut self) {
+        self.allowed.clear();
+        if self.is_doubtful {
+            return;
+        }
         let mut taken = self.attempts.len();
-        let mut limit = self.attempts.values().copied().min().unwrap_or(self.most) as usize;
+        let mut limit = self.attempts.iter().map(|(_, limit)| *limit).min().unwrap_or(self.most) as usize;
         let (mut of, mut waiting) = (None, 0);
-        for ((build, job), standing) in &self.jobs {
-            if of != Some(*build) {
+        for standing in &self.jobs {
+            if of != Some(standing.build) {
                 // The places of the older build's jobs are kept for them.
                 taken += waiting;
-                (of, waiting) = (Some(*build), 0);
+                (of, waiting) = (Some(standing.build), 0);
             }
             if taken >= limit {
                 break;
@@ -318,7 +349,7 @@ impl Places {
                 Stage::Leased => {}
                 Stage::Waiting => waiting += 1,
                 Stage::Queued if taken < own_limit => {
-                    allowed.push((*job, standing.other));
+                    self.allowed.push((standing.job, standing.other));
                     taken += 1;
                     limit = limit.min(own_limit);
                 }
@@ -326,6 +357,5 @@ impl Places {
                 Stage::Queued => break,
             }
         }
-        allowed
     }
 }

@@ -277,7 +277,8 @@ impl Tables {
         lease.runner
     }
 
-    /// Removes a lease and frees its slot.
+    /// Removes a lease and frees its slot. Unless it was cancelled, its job must leave its lines or be queued again
+    /// next: only then are the lines settled.
     pub(crate) fn release(&mut self, now: Moment, attempt: AttemptId) -> LiveLease {
         let lease = self.leases.by_attempt.remove(&attempt).expect("the caller has seen it");
         self.deadlines.clear(&Timer::Lease(attempt));
@@ -290,7 +291,9 @@ impl Tables {
             member.used -= lease.slots();
         }
         self.lines.remove_attempt(attempt, lease.in_line());
-        self.settle_lines(now, lease.lines);
+        if lease.cancelled {
+            self.settle_lines(now, lease.lines);
+        }
         self.refresh(lease.runner, now);
         lease
     }
