@@ -3,7 +3,8 @@
 //! promise that can be judged from outside is checked against the history, by its number.
 //!
 //! - `SURVEIL_SEED=n cargo test --test simulation` runs one world and prints its story.
-//! - `SURVEIL_SABOTAGE=name cargo test --test simulation sabotage` tries the sabotages with that in their name.
+//! - `SURVEIL_SABOTAGE=name cargo test --test simulation sabotage` tries the sabotages with that in their name, in 500
+//!   worlds each; without it, a sabotage is tried until a world shows it.
 //! - `SURVEIL_SEEDS=n cargo test --test simulation` runs n worlds instead of 10,000.
 
 #![expect(
@@ -52,8 +53,10 @@ const TAIL_LINES: usize = 60;
 const REPORTS: usize = 5;
 /// One world in this many has the real store beside the fold.
 const REAL_STORE_EVERY: u64 = 100;
-/// Worlds in which each sabotage is tried; the second number is the limit if the first ones do not show it.
-const SABOTAGE_SEEDS: u64 = 500;
+/// Worlds in which a sabotage is tried at a time, until one of them shows it; the last number is the limit.
+const SABOTAGE_SEEDS: u64 = 50;
+/// Worlds in which a sabotage that was asked for is tried at first.
+const SABOTAGE_SEEDS_NAMED: u64 = 500;
 const SABOTAGE_SEEDS_MAX: u64 = 5_000;
 
 fn number(name: &str) -> Option<u64> {
@@ -114,7 +117,9 @@ fn every_promise_is_kept_in_every_world() {
 #[expect(clippy::print_stdout, reason = "in how many worlds each sabotage shows is worth reading")]
 fn every_sabotage_is_caught_by_the_promise_that_it_breaks() {
     let mut missed = Vec::new();
-    let wanted = std::env::var("SURVEIL_SABOTAGE").unwrap_or_default();
+    let wanted = std::env::var("SURVEIL_SABOTAGE");
+    let at_first = if wanted.is_ok() { SABOTAGE_SEEDS_NAMED } else { SABOTAGE_SEEDS };
+    let wanted = wanted.unwrap_or_default();
     for (sabotage, promise) in Sabotage::ALL.iter().filter(|(sabotage, _)| format!("{sabotage:?}").contains(&wanted)) {
         let try_in = |seeds| {
             for_each_seed(seeds, |seed| {
@@ -122,9 +127,10 @@ fn every_sabotage_is_caught_by_the_promise_that_it_breaks() {
                 Some(story.broken.iter().map(|broken| broken.promise).collect::<BTreeSet<Promise>>())
             })
         };
-        let mut found = try_in(0..SABOTAGE_SEEDS);
-        if !found.iter().any(|found| found.contains(promise)) {
-            found.extend(try_in(SABOTAGE_SEEDS..SABOTAGE_SEEDS_MAX));
+        let mut found = try_in(0..at_first);
+        while !found.iter().any(|found| found.contains(promise)) && (found.len() as u64) < SABOTAGE_SEEDS_MAX {
+            let tried = found.len() as u64;
+            found.extend(try_in(tried..tried + SABOTAGE_SEEDS));
         }
         let caught = found.iter().filter(|found| found.contains(promise)).count();
         let all: BTreeSet<&Promise> = found.iter().flatten().collect();
