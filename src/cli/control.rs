@@ -159,8 +159,10 @@ pub(crate) fn start(flags: &StartFlags, out: &mut Output) -> Result<ExitCode, Cl
     let mut session = flags.operator.connect()?;
     let NamedBuild { build, task } = flags.named.resolve(&mut session)?;
     let Some(task) = task else {
-        let text =
-            format!("name the task, such as `surveil start {build} deploy`: `surveil show {build}` lists what is held");
+        let typed = flags.operator.typed();
+        let text = format!(
+            "name the task, such as `surveil start{typed} {build} deploy`: `surveil show{typed} {build}` lists what is held"
+        );
         return Err(CliError::Usage(text));
     };
     let inputs = flags.inputs.iter().cloned().collect();

@@ -2,7 +2,7 @@
 //! and environment are those of an attempt (`local_run.rs`), but there is no server and no log file. The tasks' output
 //! goes to standard output as they write it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -19,7 +19,7 @@ use crate::config::{defaults, work_dir};
 use crate::model::Outcome;
 use crate::model::words::outcome_detail;
 use crate::process::{Supervisor, detect_isolation};
-use crate::quoting::shell_word;
+use crate::quoting::{absolute, shell_path, shell_word};
 use crate::runner::OwnTemporary;
 
 const EXAMPLES: &str = "\
@@ -65,6 +65,26 @@ pub(crate) struct ExecuteFlags {
     grace: super::quantity::Millis,
     #[command(flatten)]
     images: ImageFlags,
+}
+
+impl ExecuteFlags {
+    /// The flags that say where tasks run, for a command that is printed.
+    fn typed(&self) -> String {
+        let mut typed = String::new();
+        if self.clean {
+            typed.push_str(" --clean");
+        }
+        if let Some(commit) = &self.commit {
+            typed.push_str(&format!(" --commit {}", shell_word(commit)));
+        }
+        if self.dir.as_path() != Path::new(".") {
+            typed.push_str(&format!(" --dir {}", shell_path(&absolute(&self.dir))));
+        }
+        if let Some(work) = &self.work {
+            typed.push_str(&format!(" --work {}", shell_path(&absolute(work))));
+        }
+        typed
+    }
 }
 
 /// Runs the requested tasks.
@@ -113,7 +133,9 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     for held in build.held() {
         let name = &held.task.name;
         let why = match held.needs.as_slice() {
-            [] if tasks.iter().any(|task| task.name == *name) => format!("to run it: surveil run {}", shell_word(name)),
+            [] if tasks.iter().any(|task| task.name == *name) => {
+                format!("to run it: surveil run{} {}", flags.typed(), shell_word(name))
+            }
             [] => "a task that a task wrote is started in a build of a dispatcher".to_owned(),
             needs => format!("needs {}", needs.iter().map(|name| &**name).collect::<Vec<_>>().join(", ")),
         };
@@ -121,4 +143,23 @@ pub(crate) fn run(flags: &ExecuteFlags, out: &mut Output) -> Result<ExitCode, Cl
     }
     let verdict = summarize(build.done(), clock::now().0.saturating_sub(begun.0), out)?;
     Ok(if build.is_interrupted() { signal.exit_code() } else { verdict.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, FromArgMatches};
+
+    use super::*;
+
+    #[test]
+    fn a_printed_command_runs_where_the_first_one_ran() {
+        let typed = |more: &[&str]| {
+            let words = ["run", "--work", "/w"].iter().chain(more);
+            let matches = ExecuteFlags::augment_args(Command::new("run")).get_matches_from(words);
+            ExecuteFlags::from_arg_matches(&matches).unwrap().typed()
+        };
+        assert_eq!(typed(&["test"]), " --work /w");
+        let clean = ["--clean", "--commit", "HEAD^", "--dir", "/my app"];
+        assert_eq!(typed(&clean), " --clean --commit 'HEAD^' --dir '/my app' --work /w");
+    }
 }

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::config::{TokenSource, data_dir, defaults};
 use crate::dispatcher;
+use crate::model::glob::matches_no_ref;
 use crate::model::{Address, Pin};
 use crate::protocol::limits::MAX_PATTERN_BYTES;
 use crate::transport::Listener;
@@ -142,7 +143,10 @@ pub(crate) fn branch_glob(text: &str) -> Result<String, String> {
     if glob.starts_with("refs/") {
         return Err(format!("this is no branch: write --ref '{glob}'"));
     }
-    checked_glob(glob, "--branch")
+    if glob == "HEAD" {
+        return Err("leave --branch out to watch the branch that HEAD names".into());
+    }
+    checked_glob("", glob, ("branch", "--branch"))
 }
 
 /// Reads a glob for names of tags. Returns a glob of full names.
@@ -157,7 +161,7 @@ fn tag_glob(text: &str) -> Result<String, String> {
     if glob.starts_with("refs/") {
         return Err(format!("this is no tag: write --ref '{glob}'"));
     }
-    checked_glob(&format!("{TAGS}{glob}"), "--tag")
+    checked_glob(TAGS, glob, ("tag", "--tag"))
 }
 
 /// Reads a glob for full names of refs that are neither branches nor tags.
@@ -175,22 +179,18 @@ fn ref_glob(text: &str) -> Result<String, String> {
                 .into(),
         );
     }
-    checked_glob(text, "--ref")
+    checked_glob("", text, ("ref", "--ref"))
 }
 
-/// Refuses a glob that git allows no ref for, or that is too long.
-fn checked_glob(glob: &str, flag: &str) -> Result<String, String> {
-    // Git allows no such character in the name of a ref, so a class of characters is meant.
-    if glob.contains(['[', ']']) {
-        return Err(format!(
-            "classes of characters are not known here: `?` is one character, `*` any number of them, and {flag} may be \
-             repeated"
-        ));
-    }
-    if glob.len() > MAX_PATTERN_BYTES {
+/// Refuses a glob that no ref can match, or that is too long with `namespace` before it. Returns both together.
+fn checked_glob(namespace: &str, glob: &str, (kind, flag): (&str, &str)) -> Result<String, String> {
+    if namespace.len() + glob.len() > MAX_PATTERN_BYTES {
         return Err(format!("a glob has at most {MAX_PATTERN_BYTES} bytes"));
     }
-    Ok(glob.to_owned())
+    match matches_no_ref(glob, kind) {
+        Some(why) => Err(format!("it {why}; {flag} may be repeated")),
+        None => Ok(format!("{namespace}{glob}")),
+    }
 }
 
 #[cfg(test)]
@@ -204,7 +204,9 @@ mod tests {
         {
             assert_eq!(branch_glob(text).as_deref(), Ok(glob));
         }
-        for text in ["", "refs/heads/", "release/[0-9]*", "a]", "refs/tags/v1"] {
+        for text in
+            ["", "refs/heads/", "release/[0-9]*", "a]", "refs/tags/v1", "!main", "{main,topic}", "a..b", "main "]
+        {
             assert!(branch_glob(text).is_err(), "{text}");
         }
     }
@@ -225,6 +227,9 @@ mod tests {
             (ref_glob("refs/"), "give the full name of a ref"),
             (tag_glob("v[0-9]*"), "--tag may be repeated"),
             (ref_glob("refs/x/[a]"), "--ref may be repeated"),
+            (tag_glob("{v1,v2}"), "write one glob for each of them; --tag may be repeated"),
+            (ref_glob("refs/x/a~1"), "it matches no ref; --ref may be repeated"),
+            (branch_glob("HEAD"), "leave --branch out"),
             (tag_glob(""), "such as `v*`"),
             (tag_glob(&"x".repeat(2000)), "at most 1024 bytes"),
         ] {

@@ -7,6 +7,7 @@ use super::tasks::{
     BRANCHES, Findings, MAX_GLOB_BYTES, MAX_GLOBS, MAX_SHOWN_MISTAKES, Mistake, Placed, RefKind, TAGS, TableEntry,
     TaskFileError, document, entries, name_glob, nearest, quote, readable,
 };
+use crate::model::glob::matches_no_ref;
 use crate::model::{RepoName, TrustRule};
 
 /// The name of the file in the data directory.
@@ -112,10 +113,11 @@ fn ref_glob(text: &Placed<&str>) -> Result<String, Mistake> {
             return wrong(format!("{quoted} is a {}", kind.0), &format!("write {}", kind.2));
         }
     }
-    let is_odd =
-        text.value.contains(['[', ']', '\\', '^', '~', ':', ' ', '!']) || text.value.contains(char::is_control);
-    if text.value.len() > MAX_GLOB_BYTES || is_odd {
-        return wrong(format!("{quoted} matches no ref"), REFS_HELP);
+    if text.value.len() > MAX_GLOB_BYTES {
+        return wrong(format!("{quoted} is too long for a glob"), REFS_HELP);
+    }
+    if let Some(why) = matches_no_ref(text.value, "ref") {
+        return wrong(format!("{quoted} {why}"), REFS_HELP);
     }
     if !text.value.starts_with("refs/") {
         return wrong(format!("{quoted} is no full name of a ref"), REFS_HELP);
@@ -179,6 +181,8 @@ mod tests {
             ("[trust]\nrefs = ['refs/heads/x']", "2:9: `refs/heads/x` is a branch"),
             ("[trust]\nrefs = ['refs/tags/*']", "2:9: `refs/tags/*` is a tag"),
             ("[trust]\nrefs = ['main']", "2:9: `main` is no full name of a ref"),
+            ("[trust]\nrefs = ['refs/changes/[0-9]*']", "2:9: `refs/changes/[0-9]*` has a class of characters"),
+            ("[trust]\nrefs = ['refs/a..b']", "2:9: `refs/a..b` matches no ref"),
             ("[repo.app]\ntags = ['v1']", "2:1: unknown key `tags` in a repository"),
             ("[repo.'../x'.trust]\n", "1:7: "),
             ("repo = 1", "1:8: `repo` must be a table"),

@@ -20,6 +20,9 @@ pub enum GitError {
         path.display()
     )]
     Unborn { path: PathBuf },
+    /// HEAD of a repository names a branch that does not exist, and others do. The text says which, and what to type.
+    #[error("{text}")]
+    OtherBranch { text: String },
     #[error("`{}` means several commits in {}: give more digits", revision.escape_debug(), path.display())]
     AmbiguousCommit { path: PathBuf, revision: String },
     #[error("could not open {} as a git repository", path.display())]
@@ -133,6 +136,7 @@ impl GitError {
             | Self::RefStorage { .. }
             | Self::NoCommit { .. }
             | Self::Unborn { .. }
+            | Self::OtherBranch { .. }
             | Self::AmbiguousCommit { .. }
             | Self::NoRemote { .. }
             | Self::SeveralRemotes { .. }

@@ -10,6 +10,7 @@ use super::discovery::RepositoryPlace;
 use super::error::GitError;
 use super::objects::commit_id;
 use super::program;
+use super::watched::{BranchSelection, Watched};
 use crate::model::{CommitId, RefName};
 
 /// A person's own repository.
@@ -120,9 +121,19 @@ impl Local {
         }
         let path = self.root().to_owned();
         if (matches!(revision, "HEAD" | "@") || self.has_no_ref()) && self.resolve("HEAD")?.is_none() {
-            return Err(GitError::Unborn { path });
+            return Err(self.unborn());
         }
         Err(GitError::NoCommit { path, revision: revision.to_owned() })
+    }
+
+    /// The error for a HEAD that names no commit: there is no branch yet, or there are others.
+    fn unborn(&self) -> GitError {
+        let absence = Watched::open(self.place.location()).and_then(|it| it.absence(&BranchSelection::Main));
+        let text = absence.ok().and_then(|absence| absence.text_for_command(self.root(), self.place.has_tree()));
+        match text {
+            Some(text) => GitError::OtherBranch { text },
+            None => GitError::Unborn { path: self.root().to_owned() },
+        }
     }
 
     /// Whether the repository surely has no ref. False if that cannot be told.
@@ -237,8 +248,35 @@ mod tests {
         }
         repo.write("a", "1").commit("first");
         repo.git(&["checkout", "--quiet", "--orphan", "new"]);
-        assert!(error("HEAD").contains("has no commit yet"), "{}", error("HEAD"));
+        let (root, error_of_head) = (repo.path().display(), error("HEAD"));
+        assert_eq!(
+            error_of_head,
+            format!(
+                "HEAD of {root} names new, which has no commit; the branch that is there: main. Make a commit, name it in \
+                 place of HEAD, or check one out: git -C {root} switch main"
+            )
+        );
         assert!(error("nosuch").contains("has no commit `nosuch`: fetch it first"), "{}", error("nosuch"));
+    }
+
+    /// A commit cannot be made there, and the branches that were pushed are what is meant.
+    #[test]
+    fn a_bare_repository_whose_head_names_another_branch_names_those_that_were_pushed() {
+        let repo = Repo::new();
+        repo.write("a", "1").commit("first");
+        let bare = repo.beside("app.git");
+        let path = bare.to_str().unwrap();
+        repo.git(&["init", "--quiet", "--bare", "--initial-branch=master", path]);
+        let error = || Local::discover(&bare).unwrap().unwrap().commit("HEAD").unwrap_err().to_string();
+        assert!(error().contains("has no commit yet"), "{}", error());
+        repo.git(&["push", "--quiet", path, "main", "main:topic"]);
+        assert_eq!(
+            error(),
+            format!(
+                "HEAD of {path} names master, which has no commit; the branches that are there: main, topic. Name one of \
+                 them in place of HEAD, or make it the main branch: git -C {path} symbolic-ref HEAD refs/heads/main"
+            )
+        );
     }
 
     #[test]

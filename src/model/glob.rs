@@ -3,11 +3,33 @@
 
 use wildmatch::WildMatch;
 
+use super::BranchName;
+
 /// Whether a glob matches the name of a branch or of another ref: `*` stands for any number of characters, slashes
 /// included, and `?` for one character.
 #[must_use]
 pub fn matches_name(glob: &str, name: &str) -> bool {
     WildMatch::new(glob).matches(name)
+}
+
+/// Returns why a glob can match no name of a branch and no full name of a ref: git allows no such name, or the glob has
+/// what only globs of other programs have. The text continues the glob, and `kind` is what the name would be of. `None`
+/// if the glob may match a name.
+#[must_use]
+pub fn matches_no_ref(glob: &str, kind: &str) -> Option<String> {
+    let text = if glob.contains(['[', ']']) {
+        "has a class of characters: `?` is one character, `*` any number of them"
+    } else if glob.starts_with('!') {
+        "takes back with `!`, which globs for names of refs do not"
+    } else if glob.split_once('{').is_some_and(|(_, rest)| rest.contains(',') && rest.contains('}')) {
+        "has alternatives in braces: write one glob for each of them"
+    } else if !BranchName::is_allowed(&glob.replace(['*', '?'], "x")) {
+        // Whatever a wildcard stands for, what is wrong with a letter in its place stays wrong.
+        return Some(format!("matches no {kind}"));
+    } else {
+        return None;
+    };
+    Some(text.to_owned())
 }
 
 /// Globs for paths, of which the last one that matches a path decides. A glob after `!` takes back what globs before it
@@ -168,6 +190,39 @@ mod tests {
     fn names_of_refs_are_matched_as_branches_are_watched() {
         assert!(matches_name("release/*", "release/1/x") && matches_name("main", "main") && matches_name("v?", "v1"));
         assert!(!matches_name("main", "Main") && !matches_name("v?", "v10") && !matches_name("", "main"));
+    }
+
+    #[test]
+    fn a_glob_that_can_match_no_ref_is_told_with_the_reason() {
+        for glob in ["main", "release/*", "v?.*", "*", "**", "feature/{id}", "-x", "@", "refs/pull/*/head", "größe"] {
+            assert_eq!(matches_no_ref(glob, "branch"), None, "{glob}");
+        }
+        let none = "matches no branch";
+        for (glob, why) in [
+            ("release/[0-9]*", "has a class"),
+            ("!main", "takes back"),
+            ("{main,topic}", "has alternatives"),
+            ("v{1,2}.*", "has alternatives"),
+            ("", none),
+            ("main ", none),
+            ("a..b", none),
+            ("a*..*b", none),
+            ("^main", none),
+            ("main~1", none),
+            ("+main:main", none),
+            ("a\\*", none),
+            ("/main", none),
+            ("release/", none),
+            ("*/.x", none),
+            ("*.lock", none),
+            ("v?.", none),
+            ("x@{1}", none),
+            ("HEAD", none),
+            ("a\tb", none),
+        ] {
+            let told = matches_no_ref(glob, "branch").unwrap_or_else(|| panic!("{glob:?}"));
+            assert!(told.starts_with(why), "{glob:?}: {told}");
+        }
     }
 
     /// A glob with many wildcards, and a long path that matches at the very end only: with backtracking over all of

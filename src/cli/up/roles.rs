@@ -75,6 +75,38 @@ impl RoleSettings {
         self.flags.slots.unwrap_or_else(defaults::slots)
     }
 
+    /// The command that builds the head again: with the flags that were given, except for the address, which any free
+    /// one may replace.
+    fn rerun_command(&self) -> String {
+        let Self { flags, repo, data, work, .. } = self;
+        let mut command = String::from("surveil up");
+        command.push_str(&match &repo.location {
+            RepoLocation::Path(path) => format!(" {}", shell_path(&absolute(path))),
+            RepoLocation::Url { .. } => format!(" {}", shell_word(&flags.repo)),
+        });
+        command.push_str(" --once --rerun");
+        for branch in &flags.branches {
+            command.push_str(&format!(" --branch {}", shell_word(branch)));
+        }
+        for (flag, glob) in flags.refs.typed() {
+            command.push_str(&format!(" {flag} {}", shell_word(glob)));
+        }
+        if let Some(name) = &flags.name {
+            command.push_str(&format!(" --name {}", shell_word(name)));
+        }
+        if let Some(slots) = flags.slots {
+            command.push_str(&format!(" --slots {slots}"));
+        }
+        for (flag, path) in
+            [("--data", flags.data.as_ref().and(Some(data))), ("--work", flags.work.as_ref().and(Some(work)))]
+        {
+            if let Some(path) = path {
+                command.push_str(&format!(" {flag} {}", shell_path(&absolute(path))));
+            }
+        }
+        command
+    }
+
     fn runner(&self, dispatch: Address, pins: Vec<Pin>) -> config::RunnerSettings {
         config::RunnerSettings {
             name: default_runner_name(),
@@ -245,25 +277,7 @@ impl Roles {
 
     /// The command that builds the head again, with the flags that were given.
     pub(crate) fn rerun_command(&self) -> String {
-        let (flags, mut command) = (&self.settings.flags, String::from("surveil up"));
-        command.push_str(&match &self.settings.repo.location {
-            RepoLocation::Path(path) => format!(" {}", shell_path(&absolute(path))),
-            RepoLocation::Url { .. } => format!(" {}", shell_word(&flags.repo)),
-        });
-        command.push_str(" --once --rerun");
-        for branch in &flags.branches {
-            command.push_str(&format!(" --branch {}", shell_word(branch)));
-        }
-        for (flag, glob) in flags.refs.typed() {
-            command.push_str(&format!(" {flag} {}", shell_word(glob)));
-        }
-        if flags.data.is_some() {
-            command.push_str(&format!(" --data {}", shell_path(&absolute(&self.settings.data))));
-        }
-        if flags.work.is_some() {
-            command.push_str(&format!(" --work {}", shell_path(&absolute(&self.settings.work))));
-        }
-        command
+        self.settings.rerun_command()
     }
 
     /// The flags with which printed commands find this dispatcher and this repository.
@@ -324,5 +338,32 @@ impl Drop for EndReport {
         let result = std::mem::replace(&mut self.result, Ok(()));
         // If nobody waits any more, nobody needs the message.
         drop(self.end.send((self.name, result)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+    use crate::git::tests::support::Repo;
+
+    /// Without the name, the command would build the commit as another repository.
+    #[test]
+    fn the_command_that_builds_again_has_the_flags_that_were_given() {
+        let repo = Repo::new();
+        repo.write("a", "1").commit("first");
+        let path = repo.path().to_str().unwrap();
+        let command = |more: &[&str]| {
+            let words = ["up", path, "--data", "/my data", "--work", "/w"];
+            let matches = UpFlags::augment_args(Command::new("up")).get_matches_from(words.iter().chain(more));
+            RoleSettings::new(UpFlags::from_arg_matches(&matches).unwrap(), &[]).unwrap().rerun_command()
+        };
+        let ends = " --data '/my data' --work /w";
+        assert_eq!(command(&["--once"]), format!("surveil up {path} --once --rerun{ends}"));
+        let more =
+            ["--once", "--name", "app-two", "--slots", "3", "--branch", "release/*", "--tag", "v*", "--port", "1"];
+        let flags = "--branch 'release/*' --tag 'v*' --name app-two --slots 3";
+        assert_eq!(command(&more), format!("surveil up {path} --once --rerun {flags}{ends}"));
     }
 }

@@ -93,7 +93,7 @@ fn follow(
             recv(roles.ended()) -> ended => match ended {
                 // `surveil drain` ended it. Other runners may still execute this dispatcher's jobs.
                 Ok((RUNNER, Ok(()))) if goal.is_none() => {
-                    let resume = format!("`surveil resume {}`", default_runner_name());
+                    let resume = format!("`surveil resume{} {}`", roles.typed_connection(), default_runner_name());
                     let said = "The runner of this process was drained and has ended. It gets jobs again after";
                     display.lines(&[format!("{said} {resume} and a new start.")])?;
                 }

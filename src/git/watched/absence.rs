@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{BranchSelection, Watched, short_name};
 use crate::git::error::GitError;
 use crate::git::refs::HeadPointer;
+use crate::quoting::{shell_path, shell_word};
 
 /// Number of branches that a text names.
 const NAMED_MAX: usize = 5;
@@ -50,16 +51,16 @@ impl Absence {
             Self::NoBranch => format!("{place} has no branch with a commit yet: commit or push one"),
             Self::Unborn { head, branches } => {
                 let chosen = likely_main(branches);
-                let pointed = format!("symbolic-ref HEAD {}", quoted(&format!("refs/heads/{chosen}")));
+                let pointed = pointed_to(chosen);
                 let command = match local {
-                    Some(path) => format!("git -C {} {pointed}", quoted(&path.to_string_lossy())),
+                    Some(path) => format!("git -C {} {pointed}", shell_path(path)),
                     None => format!("git {pointed} (in that repository)"),
                 };
                 format!(
                     "HEAD of {place} names {head}, which has no commit; {}. Watch a branch whatever HEAD names with \
                      --branch {}, or make it the main branch: {command}",
                     listed(branches),
-                    quoted(chosen)
+                    shell_word(chosen)
                 )
             }
             Self::Detached { branches } => {
@@ -68,17 +69,39 @@ impl Absence {
                      does"
                 );
                 if !branches.is_empty() {
-                    let chosen = quoted(likely_main(branches));
+                    let chosen = shell_word(likely_main(branches));
                     text.push_str(&format!(", or watch a branch whatever HEAD names: --branch {chosen}"));
                 }
                 text
             }
             Self::NoMatch { patterns, branches } => {
-                let patterns: Vec<_> = patterns.iter().map(|pattern| format!("--branch {}", quoted(pattern))).collect();
+                let patterns: Vec<_> =
+                    patterns.iter().map(|pattern| format!("--branch {}", shell_word(pattern))).collect();
                 format!("no branch of {place} matches {}; {}", patterns.join(" "), listed(branches))
             }
         }
     }
+
+    /// Like [`Self::text`], for a command that takes a commit of the repository at `root`. `None` if there is no other
+    /// branch to name.
+    pub(in crate::git) fn text_for_command(&self, root: &Path, has_tree: bool) -> Option<String> {
+        let Self::Unborn { head, branches } = self else { return None };
+        let (place, chosen) = (shell_path(root), likely_main(branches));
+        let name = if branches.len() == 1 { "it" } else { "one of them" };
+        let ways_out = if has_tree {
+            let switch = format!("git -C {place} switch {}", shell_word(chosen));
+            format!("Make a commit, name {name} in place of HEAD, or check one out: {switch}")
+        } else {
+            format!("Name {name} in place of HEAD, or make it the main branch: git -C {place} {}", pointed_to(chosen))
+        };
+        let listed = listed(branches);
+        Some(format!("HEAD of {} names {head}, which has no commit; {listed}. {ways_out}", root.display()))
+    }
+}
+
+/// The command of git that makes HEAD name a branch.
+fn pointed_to(branch: &str) -> String {
+    format!("symbolic-ref HEAD {}", shell_word(&format!("refs/heads/{branch}")))
 }
 
 /// Returns the branch that is most likely meant as the main one.
@@ -101,15 +124,6 @@ fn listed(branches: &[String]) -> String {
         text.push_str(&format!(" and {more} more"));
     }
     text
-}
-
-/// Returns a word as a shell reads it.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

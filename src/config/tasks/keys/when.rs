@@ -6,6 +6,7 @@ use super::super::limits::{MAX_GLOB_BYTES, MAX_GLOBS};
 use super::super::mistake::{Mistake, quote};
 use super::super::suggest::nearest;
 use super::super::value::{Placed, TableEntry, entries};
+use crate::model::glob::matches_no_ref;
 use crate::model::{TriggerEvent, When};
 
 /// The JSON Schema of `when`.
@@ -134,25 +135,16 @@ pub(crate) fn name_glob(text: &Placed<&str>, (kind, namespace, example): RefKind
     let help = format!("give the name of a {kind}, or a glob, such as {example}");
     let wrong = |why: &str| Err(Mistake::new(text.place.clone(), format!("{} {why}", quote(text.value)), &*help));
     let glob = text.value.strip_prefix(namespace).unwrap_or(text.value);
-    // Of these git allows none in the name of a ref. `*` and `?` are wildcards here.
-    let forbidden = ['[', ']', '\\', '^', '~', ':', ' '];
     if glob.len() > MAX_GLOB_BYTES {
         return wrong("is too long for a glob");
     }
     if glob.starts_with("refs/") {
         return wrong(&format!("is no {kind}"));
     }
-    if glob.starts_with('!') {
-        return wrong("takes back, which only globs of `changed` do");
+    match matches_no_ref(glob, kind) {
+        Some(why) => wrong(&why),
+        None => Ok(glob.to_owned()),
     }
-    if glob.contains(['[', ']']) {
-        return wrong("has a class of characters: `?` is one character, `*` any number of them");
-    }
-    let is_odd = glob.contains(forbidden) || glob.contains(char::is_control) || glob.contains("..");
-    if is_odd || glob.is_empty() || glob.starts_with('/') || glob.ends_with('/') || glob.contains("//") {
-        return wrong(&format!("matches no {kind}"));
-    }
-    Ok(glob.to_owned())
 }
 
 fn read_paths(list: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<Vec<String>, Mistake> {

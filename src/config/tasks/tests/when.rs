@@ -118,9 +118,11 @@ fn a_glob_for_refs_is_one_as_the_observer_takes_it() {
         ("branches", "a b", "matches no branch"),
         ("branches", "/x", "matches no branch"),
         ("branches", "refs/tags/v1", "is no branch"),
-        ("branches", "!main", "takes back, which only globs of `changed` do"),
+        ("branches", "!main", "takes back with `!`, which globs for names of refs do not"),
         ("tags", "v[0-9]*", "has a class of characters: `?` is one character, `*` any number of them"),
         ("tags", "v1..2", "matches no tag"),
+        ("branches", "{main,topic}", "has alternatives in braces: write one glob for each of them"),
+        ("branches", "x.lock", "matches no branch"),
         ("tags", "refs/heads/v1", "is no tag"),
     ] {
         let text = line_error(&format!("when = {{ {list} = ['{glob}'] }}"));
