@@ -196,11 +196,23 @@ pub(crate) struct KeepAlive {
     _thread: Thread<()>,
 }
 
-/// The person who types, as `USER@HOST`.
+/// The person who types, as `USER@HOST`. A service manager or a job may set neither variable.
 pub(crate) fn person() -> String {
-    let user =
+    let told =
         ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
-    format!("{}@{}", user.as_deref().unwrap_or("somebody"), default_runner_name())
+    let id = rustix::process::getuid().as_raw();
+    let listed = || user_of(id, &std::fs::read_to_string("/etc/passwd").unwrap_or_default());
+    let user = told.or_else(listed).unwrap_or_else(|| format!("uid-{id}"));
+    format!("{user}@{}", default_runner_name())
+}
+
+/// Returns the name of a user in a list of users. See passwd(5).
+fn user_of(id: u32, list: &str) -> Option<String> {
+    list.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
+    })
 }
 
 /// Adds the token file to the text of a refusal: a wrong token is nearly always one of another dispatcher.
@@ -218,4 +230,16 @@ pub(crate) fn unreachable(error: TransportError) -> CliError {
 
 fn disconnected(error: TransportError) -> CliError {
     CliError::Disconnected(Some(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_found_by_number() {
+        let list = "root:x:0:0:root:/root:/bin/sh\n\nodd\n:x:7:7::/:\nci:x:1007:100:,,,:/home/ci:/bin/sh\n";
+        let found = [0, 7, 1007, 100].map(|id| user_of(id, list));
+        assert_eq!(found, [Some("root".to_owned()), None, Some("ci".to_owned()), None]);
+    }
 }

@@ -22,10 +22,9 @@ pub enum RunnerError {
     Leftovers { path: PathBuf },
     #[error("could not use the journal {}", path.display())]
     Journal { path: PathBuf, source: io::Error },
-    /// The dispatcher refused the token or the protocol version. Only a person can change these.
-    #[error(
-        "{0}: check that --token-file names a copy of the dispatcher's tokens/runner, and that both run one version"
-    )]
+    /// The dispatcher refused the token, the credential or the protocol version, and said what to do: only a person can
+    /// change these.
+    #[error("{0}")]
     Refused(String),
     /// The runner was told to end, and the dispatcher was away or took no results for too long.
     #[error(

@@ -47,7 +47,9 @@ pub(super) enum Setback {
     /// A refusal that lasts until a person changes the token or a program.
     #[error("the dispatcher refused: {0}")]
     ForGood(String),
-    #[error("the dispatcher answered with protocol version {0}; this runner speaks {MIN_VERSION} to {VERSION}")]
+    #[error(
+        "the dispatcher answered with protocol version {0}; this runner speaks {MIN_VERSION} to {VERSION}: run one version of surveil at both"
+    )]
     Version(u32),
 }
 
@@ -80,14 +82,18 @@ pub(super) fn greet(
     match reader.read::<Greeting>(MAX_LINE_BYTES)? {
         Some(Greeting::Welcome(welcome)) if (MIN_VERSION..=VERSION).contains(&welcome.version) => Ok(welcome),
         Some(Greeting::Welcome(welcome)) => Err(Setback::Version(welcome.version)),
-        Some(Greeting::Error(refusal)) => Err(setback(refusal)),
+        Some(Greeting::Error(refusal)) => Err(setback(refusal, &who.token)),
         None => Err(Setback::Silent),
     }
 }
 
-fn setback(Refusal { code, text, .. }: Refusal) -> Setback {
+fn setback(Refusal { code, text, .. }: Refusal, token: &TokenSource) -> Setback {
     match code.remedy() {
         _ if code == ErrorCode::NameTaken => Setback::NameTaken(text),
+        _ if code == ErrorCode::Token => {
+            let file = token.path().display();
+            Setback::ForGood(format!("{text} (the token was read from {file}; --token-file names another file)"))
+        }
         Remedy::Person => Setback::ForGood(text),
         Remedy::Time | Remedy::OtherRequest => Setback::ForNow(text),
     }

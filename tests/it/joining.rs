@@ -111,15 +111,18 @@ fn a_token_that_cannot_be_used_is_refused_with_the_reason() {
     until("the token expires", || tokens(&world).iter().any(|row| row["state"] == "expired"));
     assert!(refused("second", &["--name=w2", "--join", &expired]).contains("has expired: join with a new one"));
     let observer = token(&world, &["--role=observer", "--repo=app"]);
-    assert!(
-        refused("second", &["--name=w2", "--join", &observer])
-            .contains("is for the role observer, and not for a runner")
-    );
+    let other_role = refused("second", &["--name=w2", "--join", &observer]);
+    let text = "is for the role observer, and not for a runner: join with a token of that role \
+                (surveil token create --role runner)";
+    assert!(other_role.contains(text), "{other_role}");
     let second = token(&world, &["--role=runner"]);
     let taken = refused("second", &["--name=w1", "--join", &second]);
     assert!(taken.contains("the name w1 belongs to the credential"), "{taken}");
     let named = token(&world, &["--role=runner", "--name=w3"]);
-    assert!(refused("second", &["--name=w2", "--join", &named]).contains("is for the name w3, and not for w2"));
+    let other_name = refused("second", &["--name=w2", "--join", &named]);
+    let text = "is for the name w3, and not for w2: use that name (--name), or join with a token for this one \
+                (surveil token create --name)";
+    assert!(other_name.contains(text), "{other_name}");
     let revoked = token(&world, &["--role=runner"]);
     world.surveil(&["token", "revoke", revoked.split('.').nth(1).unwrap()]).ok();
     assert!(refused("second", &["--name=w2", "--join", &revoked]).contains("was revoked: join with a new one"));

@@ -257,7 +257,8 @@ fn check_version(hello: &Hello) -> Result<(), Refusal> {
         return Ok(());
     }
     let text = format!(
-        "no common protocol version: this dispatcher speaks {MIN_VERSION} to {VERSION}, the peer {} to {}",
+        "no common protocol version: this dispatcher speaks {MIN_VERSION} to {VERSION}, the peer {} to {}: run one version \
+         of surveil at both",
         hello.min_version, hello.version
     );
     Err(Refusal::new(ErrorCode::Version, text))

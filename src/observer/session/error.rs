@@ -20,12 +20,11 @@ pub enum DialError {
     #[error("dispatcher at {address} closed the connection without an answer")]
     NoAnswer { address: Address },
     #[error(
-        "dispatcher at {address} refuses the token read from {}: {text}; put the content of tokens/observer in the \
-         dispatcher's data directory there, or name another file with --token-file",
+        "dispatcher at {address} refuses the token read from {} (--token-file names another file): {text}",
         path.display()
     )]
     WrongToken { address: Address, path: PathBuf, text: String },
-    #[error("dispatcher at {address} does not understand this observer: {text}")]
+    #[error("dispatcher at {address} refuses this observer: {text}")]
     Protocol { address: Address, text: String },
     #[error("dispatcher at {address} cannot serve this observer now: {text}")]
     Later { address: Address, text: String },

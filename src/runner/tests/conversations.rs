@@ -229,7 +229,8 @@ fn a_runner_with_a_wrong_token_ends_and_says_what_to_do() {
     let refusal = Refusal::new(ErrorCode::Token, "the token is wrong");
     write_frame(&peer.stream, &Frame::new(&Greeting::Error(refusal))).unwrap();
     let error = runner.ended.recv_timeout(LONG).unwrap().unwrap_err();
-    assert!(error.to_string().contains("--token-file"), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("the token is wrong (the token was read from ") && text.contains("--token-file"), "{text}");
 }
 
 #[test]

@@ -15,9 +15,18 @@ pub(crate) enum Denied {
     Used { id: CredentialId },
     #[error("{} {id} was revoked: join with a new one (surveil token create)", kind(*is_token))]
     Revoked { id: CredentialId, is_token: bool },
-    #[error("{id} is for the role {}, and not for {}", role.word(), role_word(*wanted))]
+    #[error(
+        "{id} is for the role {}, and not for {}: join with a token of that role (surveil token create --role {})",
+        role.word(),
+        role_word(*wanted),
+        role_flag(*wanted)
+    )]
     Role { id: CredentialId, role: AccessRole, wanted: Role },
-    #[error("{id} is for the name {own}, and not for {}", Refusal::quote(wanted))]
+    #[error(
+        "{id} is for the name {own}, and not for {}: use that name (--name), or join with a token for this one \
+         (surveil token create --name)",
+        Refusal::quote(wanted)
+    )]
     Name { id: CredentialId, own: String, wanted: String },
     #[error(
         "the name {} belongs to the credential {id}: use another name, or revoke that one first (surveil token revoke {id})",
@@ -29,7 +38,10 @@ pub(crate) enum Denied {
         allowed_words(allowed)
     )]
     Label { id: CredentialId, label: String, allowed: Vec<String> },
-    #[error("{id} is not for the repository {repo}: it is for {}", allowed.join(", "))]
+    #[error(
+        "{id} is not for the repository {repo}: it is for {}; join with a token that has it (surveil token create --repo)",
+        allowed.join(", ")
+    )]
     Repo { id: CredentialId, repo: String, allowed: Vec<String> },
     #[error("no token or credential has the id {}: `surveil token list` lists them", Refusal::quote(id))]
     NoSuchId { id: String },
@@ -82,6 +94,15 @@ fn role_word(role: Role) -> &'static str {
         Role::Observer => "an observer",
         Role::Runner => "a runner",
         Role::Operator => "an operator",
+    }
+}
+
+/// The value of `--role`, for an operator that of the least role that gives orders.
+fn role_flag(role: Role) -> &'static str {
+    match role {
+        Role::Observer => "observer",
+        Role::Runner => "runner",
+        Role::Operator => "member",
     }
 }
 
