@@ -77,7 +77,7 @@ impl UncommittedWork {
         }
         let (format, objects) = (repository.object_format(), repository.commondir().join("objects"));
         let index = repository.index().map_err(failed)?;
-        let mut files = WorkFiles { root: &root, largest, warnings: Vec::new(), tracked: tracked(&index) };
+        let mut files = WorkFiles { root: &root, largest, warnings: Vec::new(), tracked: tracked(&index, &root) };
         let found = files.find(&repository, &index).map_err(|error| error.or_else(failed))?;
 
         let place = tempfile::Builder::new().prefix("surveil-try-").tempdir();
@@ -150,11 +150,14 @@ struct Tracked {
 }
 
 /// Returns the files of the index that are not in conflict, by path.
-fn tracked(index: &Index) -> BTreeMap<Vec<u8>, Tracked> {
+fn tracked(index: &Index, root: &Path) -> BTreeMap<Vec<u8>, Tracked> {
     let is_merged = |entry: &git2::IndexEntry| entry.flags >> 12 & 3 == 0;
+    // A submodule whose directory is gone is removed, as by `git add --all`.
+    let is_there = |entry: &git2::IndexEntry| root.join(OsStr::from_bytes(&entry.path)).is_dir();
     let entries = index.iter().filter(is_merged).map(|entry| {
-        let is_settled =
-            entry.mode == SUBMODULE || entry.flags & ASSUME_UNCHANGED != 0 || entry.flags_extended & SKIP_WORKTREE != 0;
+        let is_settled = entry.flags & ASSUME_UNCHANGED != 0
+            || entry.flags_extended & SKIP_WORKTREE != 0
+            || entry.mode == SUBMODULE && is_there(&entry);
         (entry.path, Tracked { entry: (entry.mode, entry.id), is_settled })
     });
     entries.collect()
@@ -197,6 +200,7 @@ impl WorkFiles<'_> {
         let unmerged: Vec<_> = conflicts.iter().cloned().collect();
         self.warn(&unmerged, "files with conflicts are taken as they are in the work tree");
         paths.extend(conflicts);
+        paths.extend(self.tracked.iter().filter(|(_, it)| it.entry.0 == SUBMODULE).map(|(path, _)| path.clone()));
         paths.retain(|path| self.tracked.get(path).is_none_or(|tracked| !tracked.is_settled));
         let mut found = BTreeMap::new();
         for path in paths {

@@ -150,6 +150,14 @@ fn submodules_are_at_the_commits_of_the_index_and_other_repositories_are_left_ou
     assert_eq!(capture(&repo, None).unwrap().warnings, ["repositories within this one are left out: nested"]);
     repo.git(&["-C", "inner", "commit", "--quiet", "--allow-empty", "--message=new"]);
     assert_eq!(capture(&repo, None).unwrap().warnings.last().unwrap(), submodule);
+    fs::remove_dir_all(repo.path().join("nested")).unwrap();
+    fs::remove_dir_all(repo.path().join("inner")).unwrap();
+    assert_eq!(same_as_git(&repo).warnings, [""; 0], "a submodule whose directory is gone is removed");
+    repo.write("inner", "a file in its place");
+    same_as_git(&repo);
+    fs::remove_file(repo.path().join("inner")).unwrap();
+    fs::create_dir(repo.path().join("inner")).unwrap();
+    same_as_git(&repo);
     repo.git(&["rm", "--quiet", "-rf", "inner"]);
     assert!(capture(&repo, None).is_ok());
 }
