@@ -190,7 +190,7 @@ fn schedule_line(schedule: &CheckedSchedule, now: WallTime) -> String {
     let next = Timetable::of(rule).and_then(|times| times.next_after(now));
     let next = next.map(|next| format!(", next {}", zoned_time(next, &rule.timezone))).unwrap_or_default();
     let tasks = tasks.as_ref().map_or("all tasks".to_owned(), |tasks| tasks.join(", "));
-    let branch = branch.as_deref().unwrap_or("the main branch");
+    let branch = branch.as_deref().unwrap_or("the default branch");
     format!("  {}  {}{next}; runs {tasks}; on {branch}", bold(name), rule.cron)
 }
 

@@ -42,6 +42,7 @@ mod execute;
 mod init;
 mod manual;
 mod plan;
+mod plan_occasion;
 
 mod build_name;
 mod error;

@@ -2,7 +2,7 @@
 //! the work tree; what has changed since a task passed is asked of the dispatcher, if one answers.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
@@ -10,15 +10,15 @@ use serde::Serialize;
 use super::error::CliError;
 use super::flags::FormatFlags;
 use super::operator_flags::OperatorFlags;
+use super::plan_occasion::{Asked, Repository, event, named_schedule, occasion};
 use super::report::{present, short};
 use super::session::Session;
 use super::table::{Column, Table};
-use super::task_order::{in_order, settle};
-use super::typed_place::{place_of, tree_root};
+use super::task_order::{in_order, no_such_task, settle};
+use super::typed_place::tree_root;
 use super::{ExitCode, Output, fold, human};
-use crate::config::{CheckedTasks, check_directory, repo_name_from};
+use crate::config::{CheckedTasks, check_directory, choose_tasks};
 use crate::error_chain::chain;
-use crate::git::{Local, Watched};
 use crate::model::glob::PathGlobs;
 use crate::model::reason::{ChangeReason, StoredReason};
 use crate::model::{
@@ -39,7 +39,7 @@ Examples:
   surveil plan
   surveil plan --tag v1.2
   surveil plan --branch release/1 --changed src/lib.rs --changed Cargo.toml
-  surveil plan --event schedule --json";
+  surveil plan --schedule nightly --json";
 
 /// Print which tasks a build would run, which not, and why, without building anything
 #[derive(Debug, Args)]
@@ -57,6 +57,9 @@ pub(crate) struct PlanFlags {
     /// The event of the build: push, tag, pull, ref, schedule, manual or try [default: push, or tag with --tag]
     #[arg(long, value_name = "EVENT", value_parser = event)]
     event: Option<TriggerEvent>,
+    /// The build is that of this schedule, with the tasks that it names
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["branch", "tag", "event", "changed"])]
+    schedule: Option<String>,
     /// A path that counts as changed since every task passed; may be repeated. All others count as not changed
     #[arg(long = "changed", value_name = "PATH")]
     changed: Vec<String>,
@@ -64,11 +67,6 @@ pub(crate) struct PlanFlags {
     format: FormatFlags,
     #[command(flatten)]
     operator: OperatorFlags,
-}
-
-fn event(text: &str) -> Result<TriggerEvent, String> {
-    TriggerEvent::of_word(text)
-        .ok_or_else(|| format!("the events are {}", TriggerEvent::ALL.map(|event| event.word()).join(", ")))
 }
 
 /// The plan as `--format json` prints it.
@@ -127,15 +125,21 @@ struct ServiceReport {
 /// Prints the plan.
 pub(crate) fn run(flags: &PlanFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     let root = tree_root(&flags.dir, "tasks are read")?;
-    let CheckedTasks { tasks, settings: _, warnings, schedules: _ } = check_directory(&root)?;
+    let CheckedTasks { tasks, settings: _, warnings, schedules } = check_directory(&root)?;
     let repository = Repository::of(&flags.dir)?;
-    let (event, reference) = occasion(flags, repository.as_ref())?;
-    if event == TriggerEvent::Schedule {
-        log::warn!("a schedule runs only the tasks that it names, and those that they need");
+    let schedule = flags.schedule.as_deref().map(|name| named_schedule(&schedules, name)).transpose()?;
+    let asked = Asked { branch: flags.branch.as_deref(), tag: flags.tag.as_deref(), event: flags.event, schedule };
+    let (event, reference) = occasion(&asked, repository.as_ref())?;
+    if event == TriggerEvent::Schedule && schedule.is_none() {
+        log::warn!("a schedule runs only the tasks that it names, and those that they need: see --schedule NAME");
     }
     let order: Vec<TaskSpec> = in_order(&tasks, &[])?.into_iter().cloned().collect();
     let mut plan = Plan::of(order);
-    let to_judge = plan.leave_out_unmet(event, &reference);
+    let mut to_judge = Vec::new();
+    match schedule.and_then(|schedule| schedule.tasks.as_ref()) {
+        Some(named) => plan = choose_tasks(plan, named).map_err(|wrong| no_such_task(&wrong.name, &tasks))?,
+        None => to_judge = plan.leave_out_unmet(event, &reference),
+    }
     let past = past(flags, repository.as_ref(), &reference, &plan);
     let mut given = HashMap::new();
     if !flags.changed.is_empty() {
@@ -170,52 +174,6 @@ pub(crate) fn run(flags: &PlanFlags, out: &mut Output) -> Result<ExitCode, CliEr
         log::warn!("{warning}");
     }
     Ok(ExitCode::Ok)
-}
-
-/// The repository in which the command is typed.
-struct Repository {
-    watched: Watched,
-    /// Names by which a dispatcher may know it.
-    names: Vec<String>,
-    branch: Option<String>,
-    head: Option<CommitId>,
-}
-
-impl Repository {
-    fn of(typed: &Path) -> Result<Option<Self>, CliError> {
-        let Some(place) = place_of(typed) else { return Ok(None) };
-        let watched = Watched::open(place.location())?;
-        let names = Local::open(place)?.places().iter().map(|place| repo_name_from(place).to_string()).collect();
-        let (branch, head) = match watched.head_commit()? {
-            Some((branch, head)) => (branch.map(|branch| branch.to_string()), Some(head)),
-            None => (None, None),
-        };
-        Ok(Some(Self { watched, names, branch, head }))
-    }
-}
-
-/// The event and the ref of the build.
-fn occasion(flags: &PlanFlags, repository: Option<&Repository>) -> Result<(TriggerEvent, RefName), CliError> {
-    if let Some(tag) = &flags.tag {
-        let tag = tag.strip_prefix("refs/tags/").unwrap_or(tag);
-        return Ok((flags.event.unwrap_or(TriggerEvent::Tag), RefName::new(&format!("refs/tags/{tag}"))));
-    }
-    let event = flags.event.unwrap_or(TriggerEvent::Push);
-    let typed = flags.branch.as_deref().map(|branch| branch.strip_prefix("refs/heads/").unwrap_or(branch));
-    let reference = match event {
-        TriggerEvent::Tag => return Err(CliError::Usage("the event tag needs a tag: write --tag TAG".into())),
-        // The number of the pull request makes no difference.
-        TriggerEvent::Pull => "refs/pull/0/head".to_owned(),
-        TriggerEvent::Ref => "refs/other".to_owned(),
-        TriggerEvent::Push | TriggerEvent::Schedule | TriggerEvent::Manual | TriggerEvent::Try => {
-            let current = repository.and_then(|it| it.branch.as_deref());
-            let Some(branch) = typed.or(current) else {
-                return Err(CliError::Usage("there is no current branch here: name one with --branch".into()));
-            };
-            format!("refs/heads/{branch}")
-        }
-    };
-    Ok((event, RefName::new(&reference)))
 }
 
 /// The facts that a dispatcher knows of the tasks.

@@ -151,6 +151,12 @@ pub(crate) fn one_line(text: &str) -> String {
     visible(text)
 }
 
+/// Splits a text of several lines, such as the mistakes of a task file, into its first line and the others.
+pub(crate) fn first_line(text: &str) -> (String, Vec<String>) {
+    let mut lines = text.lines().map(one_line);
+    (lines.next().unwrap_or_default(), lines.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

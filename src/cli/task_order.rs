@@ -83,7 +83,7 @@ pub(crate) fn settle(plan: &mut Plan, is_out: impl Fn(&TaskName) -> bool) {
 }
 
 /// Makes an error that names the nearest task, and all tasks.
-fn no_such_task(name: &str, tasks: &[TaskSpec]) -> CliError {
+pub(crate) fn no_such_task(name: &str, tasks: &[TaskSpec]) -> CliError {
     let nearest =
         tasks.iter().max_by(|a, b| strsim::jaro_winkler(name, &a.name).total_cmp(&strsim::jaro_winkler(name, &b.name)));
     let hint = match nearest {

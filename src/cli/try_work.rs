@@ -88,23 +88,28 @@ pub(crate) fn run(flags: &TryFlags, mut out: Output) -> Result<ExitCode, CliErro
     // The exit code is the verdict, whether anybody reads what is shown or not.
     out.outlive_reader();
     let hints = Hints::in_repository(operator.typed(), Some(absolute(local.root())));
-    if flags.no_wait && flags.format.get() == Format::Table {
+    let is_json = flags.format.get() == Format::Json;
+    if flags.no_wait && !is_json {
         out.line(format_args!("b{}", report.build))?;
         note(&format!("to watch it: surveil watch{} b{}", hints.connection, report.build));
         return Ok(ExitCode::Ok);
     }
-    if flags.format.get() == Format::Json {
-        let report = if flags.no_wait { report } else { show::until_finished(operator, operator.connect()?, report)? };
-        present(&report, Format::Json, &mut out, |report, out| {
-            show::print(report, (Folding::Matrices, clock::wall().0), &hints, out)
-        })?;
-        return Ok(ExitCode::of_build(&report).filter(|_| !flags.no_wait).unwrap_or(ExitCode::Ok));
+    if flags.no_wait {
+        present_json(&report, &hints, &mut out)?;
+        return Ok(ExitCode::Ok);
     }
     let until = Until { first_failure: flags.first_failure, stop: Some(&stop) };
-    match watch::follow(operator, operator.connect()?, &report, (hints, until), out)? {
-        Followed::Finished(report) => ExitCode::of_build(&report).ok_or(CliError::Unexpected("`watch`")),
+    // A program reads the report at the end; a person sees what happens meanwhile.
+    let (shown, mut printed) = if is_json { (None, Some(out)) } else { (Some((hints.clone(), out)), None) };
+    let mut print = |report: &BuildReport| printed.as_mut().map_or(Ok(()), |out| present_json(report, &hints, out));
+    match watch::follow(operator, operator.connect()?, &report, until, shown)? {
+        Followed::Finished(report) => {
+            print(&report)?;
+            ExitCode::of_build(&report).ok_or(CliError::Unexpected("`watch`"))
+        }
         Followed::FirstFailure(report) => {
             cancel(operator, &report);
+            print(&report)?;
             Ok(if has_failed(&report) { ExitCode::Failed } else { ExitCode::Errored })
         }
         Followed::Stopped => {
@@ -112,6 +117,13 @@ pub(crate) fn run(flags: &TryFlags, mut out: Output) -> Result<ExitCode, CliErro
             Ok(stop.exit_code())
         }
     }
+}
+
+/// Prints the report for a program.
+fn present_json(report: &BuildReport, hints: &Hints, out: &mut Output) -> Result<(), CliError> {
+    present(report, Format::Json, out, |report, out| {
+        show::print(report, (Folding::Matrices, clock::wall().0), hints, out)
+    })
 }
 
 /// A try that is being submitted.

@@ -53,7 +53,7 @@ pub(crate) fn build(operator: &OperatorFlags, named: &BuildFlags, mut out: Outpu
     let mut session = operator.connect()?;
     let (NamedBuild { build, .. }, found) = named.resolve_quietly(&mut session)?;
     let known = found.map_or_else(|| build_named(&mut session, &build), Ok)?;
-    verdict(follow(operator, session, &known, (Hints::of(operator), Until::default()), out)?)
+    verdict(follow(operator, session, &known, Until::default(), Some((Hints::of(operator), out)))?)
 }
 
 /// Shows what happens to a known build until it is finished.
@@ -63,7 +63,7 @@ pub(crate) fn until_finished(
     hints: Hints,
     out: Output,
 ) -> Result<ExitCode, CliError> {
-    verdict(follow(operator, operator.connect()?, known, (hints, Until::default()), out)?)
+    verdict(follow(operator, operator.connect()?, known, Until::default(), Some((hints, out)))?)
 }
 
 fn verdict(followed: Followed) -> Result<ExitCode, CliError> {
@@ -87,18 +87,22 @@ pub(crate) enum Followed {
     Stopped,
 }
 
-/// Shows what happens to a known build until something ends that.
+/// Follows a known build until something ends that. Shows what happens if there is an output for it.
 pub(crate) fn follow(
     operator: &OperatorFlags,
     session: Session,
     known: &BuildReport,
-    (hints, until): (Hints, Until<'_>),
-    out: Output,
+    until: Until<'_>,
+    shown: Option<(Hints, Output)>,
 ) -> Result<Followed, CliError> {
-    let mut watched = Watched { operator, progress: Progress::default(), display: Display::new(out), until };
-    watched.display.hints(hints);
+    let display = shown.map(|(hints, out)| {
+        let mut display = Display::new(out);
+        display.hints(hints);
+        display
+    });
+    let mut watched = Watched { operator, progress: Progress::default(), display, until };
     let followed = operator.persist(session, |session| watched.follow_or_stop(session, known));
-    watched.display.clear();
+    watched.display.iter_mut().for_each(Display::clear);
     followed
 }
 
@@ -106,7 +110,7 @@ pub(crate) fn follow(
 struct Watched<'a> {
     operator: &'a OperatorFlags,
     progress: Progress,
-    display: Display,
+    display: Option<Display>,
     until: Until<'a>,
 }
 
@@ -147,8 +151,9 @@ impl Watched<'_> {
     }
 
     fn show(&mut self, build: &BuildReport) -> Result<(), CliError> {
+        let Some(display) = &mut self.display else { return Ok(()) };
         for happening in self.progress.update(build) {
-            self.display.show(build, &happening, &|| self.operator.connect())?;
+            display.show(build, &happening, &|| self.operator.connect())?;
         }
         Ok(())
     }

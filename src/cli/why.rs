@@ -9,7 +9,7 @@ use super::flags::FormatFlags;
 use super::operator_flags::OperatorFlags;
 use super::output::{bold, dim};
 use super::report::present;
-use super::table::one_line;
+use super::table::{first_line, one_line};
 use super::{CliError, ExitCode, Output, fold, human};
 use crate::protocol::operator::{FromOperator, ToOperator, WhyLine, WhyReport};
 
@@ -53,6 +53,8 @@ fn print(report: &WhyReport, out: &mut Output) -> Result<(), CliError> {
     for at_once in report.history.chunk_by(|one, next| moment(one) == moment(next)) {
         for alike in folded(at_once) {
             out.line(format_args!("{}  {}", dim(moment(alike[0])), sentence(report.build, &alike)))?;
+            let (_, more) = first_line(&alike[0].text);
+            more.iter().try_for_each(|line| out.line(format!("    {line}").trim_end()))?;
         }
     }
     if !report.trust.is_empty() {
@@ -80,7 +82,7 @@ fn folded(lines: &[WhyLine]) -> Vec<Vec<&WhyLine>> {
 
 /// Formats `b12/test: waits for build`, and for several cells `b12/test@…: waits for build (5 cells)`.
 fn sentence(build: u64, alike: &[&WhyLine]) -> String {
-    let text = one_line(&alike[0].text);
+    let (text, _) = first_line(&alike[0].text);
     match (&alike[0].task, alike.len()) {
         (Some(task), 1) => format!("b{build}/{task}: {text}"),
         (Some(task), cells) => format!("b{build}/{}@…: {text} ({cells} cells)", fold::written(task)),

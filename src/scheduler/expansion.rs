@@ -8,7 +8,7 @@ use super::intake::first_state;
 use super::jobs::hold_dependents;
 use super::turn::Turn;
 use crate::model::reason::{DecisionKind, ErrorReason};
-use crate::model::{AttemptId, Ending, Job, JobId, Plan, PlannedTask, Record, SessionId};
+use crate::model::{AttemptId, BuildId, Ending, Job, JobId, Plan, PlannedTask, Record, SessionId};
 
 /// The most jobs of a build, those that joined included. Each is told in every report of the build.
 const MAX_JOBS: usize = 5_000;
@@ -33,7 +33,7 @@ impl Scheduler {
         let (build, parent) = (job.build, Arc::clone(&job.task));
         let mut tasks = match *plan {
             Ok(plan) => plan.tasks,
-            Err(text) => return Ending::Errored(Box::new(ErrorReason::BrokenTasks { text })),
+            Err(text) => return give_up(turn, (build, id), ErrorReason::BrokenTasks { text }),
         };
         let live = &self.builds[&build];
         let known: HashSet<_> = live.jobs.iter().map(|job| &self.jobs[job].task.name).collect();
@@ -42,7 +42,7 @@ impl Scheduler {
         }
         let all = live.jobs.len() + tasks.len();
         if all > MAX_JOBS {
-            return Ending::Errored(Box::new(ErrorReason::TooManyTasks { tasks: all, limit: MAX_JOBS }));
+            return give_up(turn, (build, id), ErrorReason::TooManyTasks { tasks: all, limit: MAX_JOBS });
         }
         // Values of the build, and those with which the task itself was started.
         let of_build = live.settings.for_written.as_ref().map(|facts| facts.inputs.clone());
@@ -83,4 +83,10 @@ impl Scheduler {
         };
         job.needed_by.iter().any(is_own)
     }
+}
+
+/// Decides that a job is errored although its attempt passed. Returns its ending.
+fn give_up(turn: &mut Turn, (build, job): (BuildId, JobId), reason: ErrorReason) -> Ending {
+    turn.decide(build, job, None, DecisionKind::GaveUp { reason: reason.clone() });
+    Ending::Errored(Box::new(reason))
 }

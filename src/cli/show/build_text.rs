@@ -4,7 +4,7 @@ use crate::cli::fold::{self, Row};
 use crate::cli::hints::Hints;
 use crate::cli::output::{bold, dim, painted};
 use crate::cli::report::{begun_ms, first_lease_ms, job_kind, job_word, lasted, took, verdict_note};
-use crate::cli::table::one_line;
+use crate::cli::table::{first_line, one_line};
 use crate::cli::{CliError, Output, human};
 use crate::model::{EndingKind, JobStateKind, ServiceFailure};
 use crate::protocol::execution::{Execution, ServiceFailureEnd};
@@ -41,7 +41,7 @@ pub(crate) fn print(
         out.line(dim(format_args!("  {asked} by {}", one_line(by))))?;
     }
     for order in &build.orders {
-        out.line(dim(format_args!("  {} {}", one_line(&order.text), human::ago(order.at_ms, now_ms))))?;
+        out.line(dim(format_args!("  {}, {}", one_line(&order.text), human::ago(order.at_ms, now_ms))))?;
     }
     if let Some(problem) = &build.problem {
         out.line("")?;
@@ -130,7 +130,8 @@ fn print_job(
     if kind == Some(JobStateKind::Waiting) && !job.needs.is_empty() {
         facts.push(format!("needs {}", fold::names(job.needs.iter().map(String::as_str))));
     }
-    facts.extend(job.detail.as_deref().map(one_line));
+    let (detail, more_detail) = job.detail.as_deref().map(first_line).unzip();
+    facts.extend(detail);
     facts.extend(job.slots.map(|slots| format!("takes {slots} slots")));
     if job.flaky {
         facts.push(painted("flaky"));
@@ -139,6 +140,7 @@ fn print_job(
         facts.push("allowed to fail".into());
     }
     out.line(format!("  {state}  {:widest$}  {}", job.task, facts.join(", ")).trim_end())?;
+    more_detail.into_iter().flatten().try_for_each(|line| out.line(format!("      {line}").trim_end()))?;
     if !job.inputs.is_empty() {
         let given = job.inputs.iter().map(|(name, value)| format!("{}={}", one_line(name), one_line(value)));
         out.line(format_args!("    with {}", given.collect::<Vec<_>>().join(", ")))?;

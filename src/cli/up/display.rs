@@ -15,7 +15,7 @@ use crate::cli::output::{bold, dim, painted};
 use crate::cli::report::{job_word, lasted, short, verdict_note};
 use crate::cli::session::Session;
 use crate::cli::show::Folding;
-use crate::cli::table::one_line;
+use crate::cli::table::{first_line, one_line};
 use crate::cli::{CliError, Output, excerpt, human, show};
 use crate::clock;
 use crate::error_chain::chain;
@@ -179,14 +179,34 @@ fn told(build: &BuildReport, happening: &Happening) -> Vec<String> {
         }
         // Whoever has chosen tasks does not want a line for each of the others.
         Happening::Ended { job } if job.reason_code.as_deref() == LeftOutReason::NotAsked.code() => Vec::new(),
-        Happening::Ended { job } => vec![format!("b{number} {}: {}", job.task, job_ending(job))],
+        Happening::Ended { job } => {
+            let more = job.detail.as_deref().map(first_line).into_iter().flat_map(|(_, more)| more);
+            let more = more.map(|line| format!("    {line}").trim_end().to_owned());
+            [format!("b{number} {}: {}", job.task, job_ending(job))].into_iter().chain(more).collect()
+        }
         Happening::Finished => {
             let problem = build.problem.iter().flat_map(|problem| problem.lines()).map(|line| format!("  {line}"));
             let time = lasted(build);
             let verdict = format!("{name} {} in {time}{}", painted(&build.state), verdict_note(build));
-            problem.map(|line| one_line(&line)).chain([verdict]).collect()
+            let held = held_lines(build);
+            problem.map(|line| one_line(&line)).chain(held).chain([verdict]).collect()
         }
     }
+}
+
+/// Lines that name the tasks that are left for a person to start. Those that are held because of them are not named.
+fn held_lines(build: &BuildReport) -> Vec<String> {
+    let is_held = |job: &&JobReport| JobStateKind::of_word(&job.state) == Some(JobStateKind::Held);
+    let held: Vec<&JobReport> = build.jobs.iter().filter(is_held).collect();
+    let is_first = |job: &&&JobReport| held.iter().all(|other| !job.needs.contains(&other.task));
+    let first: Vec<&str> = held.iter().filter(is_first).map(|job| &*job.task).collect();
+    let matrices = first.chunk_by(|one, next| one.contains('@') && fold::written(one) == fold::written(next));
+    matrices
+        .map(|cells| {
+            let name = fold::names(cells.iter().copied());
+            format!("b{} {name}: {} until somebody starts it", build.build, painted("held"))
+        })
+        .collect()
 }
 
 /// Whether the end of a job needs no line of its own among those of its matrix.
@@ -200,7 +220,7 @@ fn job_ending(job: &JobReport) -> String {
         // If the job has a reason of its own, as errored and skipped jobs have, that is shown instead.
         Some(last) if job.detail.is_none() => show::ending(&job_word(job), last, "in"),
         _ => {
-            let detail = job.detail.as_deref().map(|why| format!(" ({})", one_line(why)));
+            let detail = job.detail.as_deref().map(|why| format!(" ({})", first_line(why).0));
             format!("{}{}", painted(&human::words(&job.state)), detail.unwrap_or_default())
         }
     };
@@ -276,6 +296,25 @@ mod tests {
         assert_eq!(told(Happening::Ended { job: failed }), ["b1 t@2: failed in 3.2 s"]);
         assert_eq!(told(Happening::MatrixEnded { job: passed }), ["b1 t@…: 1 passed, 1 failed"]);
         assert_eq!(told(Happening::Ended { job: build.jobs[2].clone() }), ["b1 u@1: passed in 3.2 s"]);
+    }
+
+    #[test]
+    fn what_is_left_for_a_person_to_start_is_told_at_the_end() {
+        let mut verify = job("verify", "held", vec![]);
+        verify.needs = vec!["deploy@1".into()];
+        let held = ["deploy@1", "deploy@2", "announce"].map(|name| job(name, "held", vec![]));
+        let jobs = [job("test", "passed", vec![attempt(1)])].into_iter().chain(held).chain([verify]).collect();
+        let lines = plain(&build(1, "passed", jobs), &Happening::Finished);
+        let deploy = "b1 deploy@…: held until somebody starts it";
+        assert_eq!(lines, [deploy, "b1 announce: held until somebody starts it", "b1 passed in 12 s"]);
+    }
+
+    #[test]
+    fn a_reason_of_several_lines_keeps_them() {
+        let mut plan = job("plan", "errored", vec![]);
+        plan.detail = Some("a mistake: 2:7: wrong\n  |\n2 | x\x1b[2J".into());
+        let lines = plain(&build(1, "errored", vec![]), &Happening::Ended { job: plan });
+        assert_eq!(lines, ["b1 plan: errored (a mistake: 2:7: wrong)", "      |", "    2 | x\u{fffd}[2J"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter, Result};
 
 use super::phrases::{count, outcome_detail, outcome_words, person, taking_turns, until_resumed};
 use crate::model::reason::{CloseReason, HistoryEntry, LossReason, NamedJobs, OrderDone, RefusalReason};
-use crate::model::visible;
+use crate::model::{Verdict, visible};
 
 impl Display for HistoryEntry {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -45,7 +45,8 @@ impl Display for HistoryEntry {
             Self::Skipped(reason) => write!(f, "skipped: {reason}"),
             Self::LeftOut(reason) => write!(f, "left out: {reason}"),
             Self::BuildFinished { verdict, problem } => {
-                write!(f, "the build {}", verdict.word())?;
+                let was = if *verdict == Verdict::Cancelled { "was " } else { "" };
+                write!(f, "the build {was}{}", verdict.word())?;
                 problem.iter().try_for_each(|problem| write!(f, ": {problem}"))
             }
         }

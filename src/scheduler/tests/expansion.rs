@@ -73,6 +73,8 @@ fn a_mistake_in_what_a_task_wrote_and_too_many_tasks_make_it_errored() {
     story.writes(1, 1, Err("SURVEIL_TASKS:1:1: wrong"));
     let lines = story.finish(1, 1, Outcome::Passed);
     assert_eq!(lines, ["a1 passed", "j1 errored (broken_tasks)", "b1 errored", "> s1 recorded a1"]);
+    let reason = ErrorReason::BrokenTasks { text: "SURVEIL_TASKS:1:1: wrong".into() };
+    assert_eq!(story.decided, [DecisionKind::GaveUp { reason }]);
 
     story.observe("app", Some(1), 2, vec![expanding("plan")]);
     let many = (0..5_000).map(|n| needing(&format!("plan/t{n}"), &["plan"])).collect();

@@ -150,11 +150,13 @@ fn paths_of_written_tasks_are_compared_with_the_branch_from_which_a_new_one_come
     let _runner = world.runner("w1", &[]);
     let _observer = world.observer(&[&repository], &["--branch", "*"]);
     world.expect(&first, "passed");
-    repository.git(&["checkout", "--quiet", "-b", "topic"]);
+    // The branch appears with both commits: the observer sees none between them.
+    repository.git(&["checkout", "--quiet", "--detach"]);
     repository.write("other", "");
     repository.commit("other");
     repository.write("docs/index", "1");
     let third = repository.commit("documented");
+    repository.git(&["branch", "topic"]);
     let build = world.expect(&third, "passed");
     let states: Vec<(&str, &str)> = build.jobs.iter().map(|job| (&*job.task, &*job.state)).collect();
     assert_eq!(states, [("plan", "passed"), ("plan/code", "left_out"), ("plan/docs", "passed")]);
@@ -181,6 +183,11 @@ fn a_mistake_in_what_a_task_wrote_makes_it_errored_with_its_place() {
     assert!(detail("deeper").contains("SURVEIL_TASKS:3:1: `expand` cannot stand in a file that a task wrote"));
     assert_eq!((&*job(&build, "none").state, &*job(&build, "fails").state), ("passed", "failed"));
     assert_eq!(job(&build, "typo").reason_code.as_deref(), Some("broken_tasks"));
+    let why = world.surveil(&["why", "b1", "typo"]).ok();
+    let told = "  b1/typo: the tasks that it wrote have a mistake: SURVEIL_TASKS:2:7: ";
+    assert!(why.contains(told) && why.contains("\n      |\n    2 | run = 1\n"), "{why}");
+    let shown = world.surveil(&["show", "b1"]).ok();
+    assert!(shown.contains("SURVEIL_TASKS:2:7: ") && shown.contains("\n        |\n      2 | run = 1\n"), "{shown}");
 }
 
 #[test]

@@ -63,8 +63,13 @@ fn the_first_failure_ends_a_try_and_cancels_the_rest() {
     assert!(said.contains(&format!("reproduce: surveil run bad --dir {}", text(&repository.path))), "{said}");
     let build = world.build_that("is finished", |build| build.finished_ms.is_some());
     assert_eq!((job(&build, "slow").state.as_str(), build.state.as_str()), ("cancelled", "failed"));
+    // A program gets the report at the same moment.
+    let said = world.surveil_in(&repository.path, &["try", "--first-failure", "--json"]).with_code(1);
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&report["build"], &report["jobs"][1]["state"]), (&2.into(), &"failed".into()));
+    world.build_that("is finished", |build| build.build == 2 && job(build, "slow").state == "cancelled");
     let said = world.surveil_in(&repository.path, &["try", "--task", "other"]).ok();
-    assert!(said.contains("b2 passed") && !said.contains("slow"), "{said}");
+    assert!(said.contains("b3 passed") && !said.contains("slow"), "{said}");
 }
 
 #[test]
@@ -75,15 +80,18 @@ fn ctrl_c_cancels_a_try() {
     repository.write(".surveil.toml", &format!("[task.test]\nrun = '''{}\nsleep 1000'''\n", begun.add("begun")));
     let _dispatcher = world.dispatcher(&[]);
     let _runner = world.runner("w1", &[]);
-    let mut command = world.command(&["try"]);
-    command.current_dir(&repository.path);
-    let trying = world.start_command("try", command);
-    begun.reaches(1);
-    trying.signal(Signal::INT);
-    let (code, _) = trying.finish();
-    assert_eq!(code, 130);
-    let build = world.build_that("is cancelled", |build| build.finished_ms.is_some());
-    assert_eq!(build.state, "cancelled");
+    for (number, arguments) in (1..).zip([&["try"][..], &["try", "--json"]]) {
+        let mut command = world.command(arguments);
+        command.current_dir(&repository.path);
+        let trying = world.start_command("try", command);
+        begun.reaches(number);
+        trying.signal(Signal::INT);
+        let (code, _) = trying.finish();
+        assert_eq!(code, 130, "{arguments:?}");
+        let number = number as u64;
+        let build = world.build_that("is cancelled", |build| build.build == number && build.finished_ms.is_some());
+        assert_eq!(build.state, "cancelled");
+    }
 }
 
 #[test]
