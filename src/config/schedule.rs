@@ -95,6 +95,12 @@ pub(super) fn read_cron(line: &str) -> Result<Cron, CronMistake> {
     if let Some((name, same)) = NICKNAMES.iter().find(|(name, _)| line.trim().eq_ignore_ascii_case(name)) {
         return Err(wrong(format!("`{name}` is not a line of five fields"), &format!("write `{same}` instead")));
     }
+    // Some programs take the zone in the line.
+    if let Some((_, zone)) = line.split_whitespace().next().and_then(|first| first.split_once('=')) {
+        let (zone, fields) = (zone.trim(), line.split_whitespace().skip(1).collect::<Vec<_>>().join(" "));
+        let help = format!("write `cron = \"{fields}\"` and `timezone = \"{zone}\"`");
+        return Err(wrong("the cron line has a time zone in it".to_owned(), &help));
+    }
     match line.split_whitespace().count() {
         5 => {}
         6 => {

@@ -13,7 +13,7 @@ pub struct Plan {
     /// In the order of the task file.
     pub tasks: Vec<PlannedTask>,
     pub settings: BuildSettings,
-    /// The schedules of the branch that the build concerns, if its head is the commit.
+    /// For the new head of a branch: the schedules of the branch. For a build that a schedule caused: that one.
     pub schedules: Vec<PlannedSchedule>,
 }
 

@@ -22,6 +22,9 @@ const EXCLUDE_HELP: &str =
     "list tables of values, such as `matrix_exclude = [{ version = \"1.85\", features = \"all\" }]`";
 const INCLUDE_HELP: &str = "list tables with a value for each axis, and keys of a task, such as\n\
                             `matrix_include = [{ version = \"nightly\", allow_failure = true }]`";
+/// The largest number of cells that an error tells exactly.
+const MAX_TOLD_CELLS: usize = 1_000_000_000;
+
 /// The value of a cell's name for an empty text.
 const EMPTY: &str = "_";
 
@@ -241,6 +244,7 @@ fn read_axes<'t>(entry: &TableEntry<'t, '_>) -> Result<Vec<Axis<'t>>, Mistake> {
         return Err(entry.wrong("`matrix` has no axis", MATRIX_HELP));
     }
     if count > MAX_TASKS {
+        let count = if count > MAX_TOLD_CELLS { format!("more than {MAX_TOLD_CELLS}") } else { count.to_string() };
         let message = format!("the matrix has {count} cells, and a commit has at most {MAX_TASKS} tasks");
         return Err(entry.wrong(message, "let one task run several of the combinations"));
     }

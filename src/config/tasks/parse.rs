@@ -147,6 +147,9 @@ fn unknown_table(top: &TableEntry<'_, '_>) -> Mistake {
     let looks_like_a_task = entries_of_table(top).any(|entry| is_command(entry.key));
     let help = if looks_like_a_task && TaskName::plain(name).is_ok() {
         table_help(name)
+    } else if name == "templates" && top.value.get_ref().is_table() {
+        "write `[template.NAME]`: a template is a table with its name, and tasks take keys from it by `extends`"
+            .to_owned()
     } else if let Some(answer) = misplaced::answer(Level::File, name) {
         answer
     } else if nearest(name, TOP_KEYS.iter().map(|key| key.name)).is_some()

@@ -1,6 +1,6 @@
 //! Reads the tables `[schedule.NAME]`, and plans the builds of schedules.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::PlanContext;
@@ -15,20 +15,17 @@ use super::mistake::{Mistake, quote};
 use super::suggest::nearest;
 use super::value::{Placed, TableEntry, entries, kind};
 use crate::config::schedule::{CronMistake, DEFAULT_TIMEZONE, is_timezone, read_cron, timezones};
-use crate::model::{BranchName, Plan, PlannedSchedule, ScheduleRule, TaskName, TriggerKind};
+use crate::model::{BranchName, Plan, PlannedSchedule, RefName, ScheduleRule, TaskName, TriggerKind};
 
 const EXAMPLE: &str =
     "write each schedule as a table with its name, such as\n[schedule.nightly]\ncron = \"17 3 * * *\"";
-
-/// The branches of a schedule that names none.
-const DEFAULT_BRANCHES: [&str; 2] = ["main", "master"];
 
 /// A schedule of a file, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedSchedule {
     pub name: String,
     pub rule: ScheduleRule,
-    /// `None` for the main branch.
+    /// `None` for the repository's default branch.
     pub branch: Option<String>,
     /// The tasks that it names; `None` for all.
     pub tasks: Option<Vec<String>>,
@@ -159,7 +156,45 @@ pub(super) fn check_tasks(
                 found.mistake(unknown_task(name, value, place.clone(), tasks));
             }
         }
+        if let Some((Placed { place, value }, manual)) = manual_need(named.as_deref().unwrap_or_default(), tasks) {
+            let message = format!("schedule `{name}` runs `{value}`, which needs the manual task `{manual}`");
+            let help = format!("name `{}` too, so that it is meant", manual.written());
+            found.mistake(Mistake::new(place.clone(), message, help));
+        }
     }
+}
+
+/// Returns the first of the named tasks that needs a manual one, directly or not, which is not named, and that one:
+/// nobody would start it, so that the schedule would never run the task. Each task is looked at once.
+fn manual_need<'a, 't>(
+    named: &'a [Placed<&'t str>],
+    tasks: &'a [PlacedTask],
+) -> Option<(&'a Placed<&'t str>, &'a TaskName)> {
+    let names: HashSet<&str> = named.iter().map(|named| named.value).collect();
+    let is_named = |task: &TaskName| names.contains(task.as_str()) || names.contains(task.written());
+    let by_name: HashMap<&TaskName, &PlacedTask> = tasks.iter().map(|task| (&task.spec.name, task)).collect();
+    let mut meant: HashMap<&str, Vec<&PlacedTask>> = HashMap::new();
+    for task in tasks.iter().filter(|task| is_named(&task.spec.name)) {
+        let name = &task.spec.name;
+        let key = if names.contains(name.as_str()) { name.as_str() } else { name.written() };
+        meant.entry(key).or_default().push(task);
+    }
+    let mut seen = HashSet::new();
+    for root in named {
+        let mut open = meant.remove(root.value).unwrap_or_default();
+        while let Some(task) = open.pop() {
+            for needed in task.needed.iter().filter_map(|need| by_name.get(&need.task)) {
+                let name = &needed.spec.name;
+                if needed.spec.placement.manual && !is_named(name) {
+                    return Some((root, name));
+                }
+                if seen.insert(name) {
+                    open.push(needed);
+                }
+            }
+        }
+    }
+    None
 }
 
 fn unknown_task(schedule: &str, task: &str, place: Range<usize>, tasks: &[PlacedTask]) -> Mistake {
@@ -185,34 +220,50 @@ impl From<PlacedSchedule<'_>> for CheckedSchedule {
 }
 
 impl CheckedSchedule {
-    /// Whether it is a schedule of this branch.
-    fn is_of(&self, branch: &BranchName) -> bool {
+    /// Whether it is a schedule of this branch, in a repository with these default branches.
+    fn is_of(&self, branch: &BranchName, defaults: &[BranchName]) -> bool {
         match &self.branch {
             Some(name) => **name == *branch.as_str(),
-            None => DEFAULT_BRANCHES.contains(&branch.as_str()),
+            None => defaults.contains(branch),
         }
     }
 }
 
-/// Puts the schedules of the branch into the plan of one of its commits. If the occasion is a schedule that came due
-/// and names tasks, leaves out all that it neither names nor needs.
+/// Puts the schedules of a branch into the plan of its new head, and the schedule that came due into that of its own
+/// build. If that names tasks, leaves out all that it neither names nor needs.
 pub(super) fn apply(schedules: Schedules, context: PlanContext<'_>, mut plan: Plan) -> Plan {
-    let PlanContext::Build(source) = context else { return plan };
-    if let TriggerKind::Schedule { name, .. } = &source.trigger.kind
-        && let Some(CheckedSchedule { tasks: Some(named), .. }) = schedules.iter().find(|it| *it.name == **name)
+    let schedules = match context {
+        PlanContext::Head(source, defaults) => of_head(schedules, &source.trigger.reference, defaults),
+        PlanContext::Build(source) => due(schedules, &source.trigger.kind),
+        PlanContext::WrittenBy(_) | PlanContext::Unknown => return plan,
+    };
+    if let PlanContext::Build(_) = context
+        && let Some(named) = schedules.iter().find_map(|schedule| schedule.tasks.as_ref())
     {
         let all = plan.tasks.iter().map(|task| &task.spec.name);
         let meant = all.filter(|task| named.iter().any(|name| is_meant(name, task)));
         let meant: Vec<String> = meant.map(ToString::to_string).collect();
         plan = choose_tasks(plan, &meant).expect("these are names of its tasks");
     }
-    let Some(branch) = source.trigger.reference.branch().map(BranchName::new) else { return plan };
-    let of_branch = schedules.into_iter().filter(|schedule| schedule.is_of(&branch));
     let planned = |CheckedSchedule { name, rule, tasks, .. }: CheckedSchedule| PlannedSchedule {
         name: name.into(),
         rule,
         names_tasks: tasks.is_some(),
     };
-    plan.schedules = of_branch.map(planned).collect();
+    plan.schedules = schedules.into_iter().map(planned).collect();
     plan
+}
+
+/// The schedules of a branch. No other ref has any.
+fn of_head(mut schedules: Schedules, reference: &RefName, defaults: &[BranchName]) -> Schedules {
+    let branch = reference.branch().map(BranchName::new);
+    schedules.retain(|schedule| branch.as_ref().is_some_and(|branch| schedule.is_of(branch, defaults)));
+    schedules
+}
+
+/// The schedule that caused a build, if one did and it is still in the file.
+fn due(mut schedules: Schedules, trigger: &TriggerKind) -> Schedules {
+    let due = if let TriggerKind::Schedule { name, .. } = trigger { Some(&**name) } else { None };
+    schedules.retain(|schedule| due == Some(&*schedule.name));
+    schedules
 }

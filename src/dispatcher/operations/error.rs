@@ -90,6 +90,9 @@ pub(crate) enum OperationError {
         names.join(", "), names[0]
     )]
     MissingInputs { task: TaskName, names: Vec<String> },
+    /// A task that a named one needs waits for a person, and nobody named it.
+    #[error("task {task} is needed and is manual: name it too, with --task {}, so that it is meant", task.written())]
+    ManualNeed { task: TaskName },
     /// A pack is broken, or the mirror cannot be written or read.
     #[error("the dispatcher could not receive the source of {}", commit.short())]
     Source { commit: CommitId, source: Box<GitError> },

@@ -9,7 +9,7 @@ use crate::config::{PlanContext, UnknownTask, choose_tasks};
 use crate::dispatcher::choice;
 use crate::dispatcher::core::{NewOrder, NoAnswer, ToCore};
 use crate::dispatcher::mirrors::{ArrivingPack, Coming, Intake, Mirrors, Taken};
-use crate::model::{BuildId, BuildSource, CommitId, FactsId, RepoName, TriggerKind, WrongInputs};
+use crate::model::{BuildId, BuildSource, CommitId, FactsId, PlannedTask, RepoName, TriggerKind, WrongInputs};
 use crate::scheduler::Reply;
 
 /// A request for a build.
@@ -87,7 +87,15 @@ impl Operations {
                     Ok(plan)
                 }
                 // Tasks that are named run whatever their conditions say.
-                Ok(plan) => Ok(choose_tasks(plan, &tasks).map_err(|error| unknown_task(commit, error))?),
+                Ok(plan) => {
+                    let plan = choose_tasks(plan, &tasks).map_err(|error| unknown_task(commit, error))?;
+                    // It would hold the named task, and the build would pass without that.
+                    let held = plan.tasks.iter().find(|task| task.held && task.left_out.is_none());
+                    if let Some(PlannedTask { spec, .. }) = held {
+                        return Err(OperationError::ManualNeed { task: spec.name.clone() });
+                    }
+                    Ok(plan)
+                }
                 mistake => mistake,
             };
             let plan = match plan {

@@ -273,9 +273,10 @@ impl ObserverWorker<'_> {
         let (repo, commit) = (source.repo.clone(), source.commit);
         let reference = source.trigger.reference.clone();
         source.trigger.trust = self.shared.trust.judge(&repo, &reference, &self.known[&repo]);
+        let defaults = self.known[&repo].default_branches();
         let shared = self.shared;
         let taken = shared.mirrors.arriving(&repo, || {
-            let mut taken = self.take_in(&repo, &reference, (commit, facts), PlanContext::Build(&source))?;
+            let mut taken = self.take_in(&repo, &reference, (commit, facts), PlanContext::Head(&source, &defaults))?;
             if let Ok(plan) = &mut taken.plan {
                 let passes = |scope: &PassScope| shared.readers.open()?.passes(scope);
                 choice::choose(plan, &source, ancestors, passes, &taken.mirror);

@@ -79,6 +79,7 @@ pub(super) fn refusal(error: OperationError) -> Refusal {
         OperationError::UnknownTask { .. } => (ErrorCode::NotFound, "no_task"),
         OperationError::UnknownInput { .. } => (ErrorCode::NotFound, "unknown_input"),
         OperationError::MissingInputs { .. } => (ErrorCode::Refused, "missing_input"),
+        OperationError::ManualNeed { .. } => (ErrorCode::Refused, "manual_need"),
         OperationError::Source { .. } => (ErrorCode::BrokenSource, "broken_source"),
         OperationError::Spool(_) => (ErrorCode::Internal, "pack_not_kept"),
         OperationError::Denied(denied) => return denied.refusal(),

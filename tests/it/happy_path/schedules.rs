@@ -28,10 +28,12 @@ fn a_firing_that_was_missed_is_made_up_for_once() {
     let world = World::new();
     let repository = world.repository("app");
     let commit = repository.commit_tasks(TASKS);
+    // The schedule names no branch, and is that of the default branch, whatever its name is.
+    repository.git(&["branch", "--move", "trunk"]);
     let [mut dispatcher, _observer, _runner] = world.roles(&[&repository]);
     world.expect(&commit, "passed");
     let status = world.surveil(&["status"]).ok();
-    assert!(status.contains("schedule yearly of app fires next 20"), "{status}");
+    assert!(status.contains("schedule yearly of trunk in app fires next 20"), "{status}");
     assert!(status.contains("-01-01 00:00 Europe/Berlin, in "), "{status}");
     dispatcher.signal(rustix::process::Signal::TERM);
     assert_eq!(dispatcher.exit_code(), 0);
@@ -62,7 +64,14 @@ fn a_check_tells_the_next_firing_and_a_mistake_its_place() {
     repository.write(".surveil.toml", TASKS);
     let checked = world.surveil_in(&repository.path, &["check"]).ok();
     assert!(checked.contains("\n1 schedule:\n  yearly  0 0 1 1 *, next 20"), "{checked}");
-    assert!(checked.ends_with("-01-01 00:00 Europe/Berlin; runs fuzz; on the main branch\n"), "{checked}");
+    assert!(checked.ends_with("-01-01 00:00 Europe/Berlin; runs fuzz; on the default branch\n"), "{checked}");
+    let plan = |name: &str| world.surveil_in(&repository.path, &["plan", "--schedule", name]);
+    let planned = plan("yearly").ok();
+    assert!(planned.starts_with("schedule of main"), "{planned}");
+    let told: Vec<Vec<&str>> = planned.lines().skip(2).map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(told[..2], [vec!["runs", "build"], vec!["runs", "fuzz", "build"]]);
+    assert_eq!(told[2][..3], ["left", "out", "lint"]);
+    assert!(plan("weekly").error(2).contains("there is no schedule `weekly` (schedules: yearly)"));
     repository.write(".surveil.toml", &TASKS.replace("0 0 1 1 *", "0 0 31 2 *"));
     let refused = world.surveil_in(&repository.path, &["check"]).error(2);
     assert!(refused.contains(".surveil.toml:2:8: the cron line never fires\n"), "{refused}");

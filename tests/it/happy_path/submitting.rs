@@ -234,6 +234,10 @@ fn a_held_task_starts_with_the_values_that_a_person_gives_over_all_restarts() {
     );
     let [dispatcher, _observer, _runner] = world.roles(&[&repository]);
     world.expect(&commit, "passed");
+    // It would be held, and the build would pass without it.
+    let submit = |more: &[&str]| world.surveil_in(&repository.path, &[&["submit", "--task=verify"], more].concat());
+    let error = submit(&["--set=version=1"]).error(7);
+    assert!(error.contains("task deploy is needed and is manual: name it too, with --task deploy"), "{error}");
     let start = |more: &[&str]| world.surveil(&[&["start", "b1", "deploy"], more].concat());
     let error = start(&[]).error(7);
     assert!(

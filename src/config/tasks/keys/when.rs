@@ -150,6 +150,8 @@ pub(crate) fn name_glob(text: &Placed<&str>, (kind, namespace, example): RefKind
 fn read_paths(list: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<Vec<String>, Mistake> {
     let mut globs: Vec<String> = Vec::new();
     let mut is_added = false;
+    // Globs that still match something, and the last one that takes back.
+    let (mut left, mut taken) = (Vec::<&str>::new(), None);
     for text in texts(list, PATHS_HELP, draft)? {
         let takes_back = text.value.starts_with('!');
         if takes_back && !is_added {
@@ -160,11 +162,32 @@ fn read_paths(list: &TableEntry<'_, '_>, draft: &mut Draft<'_>) -> Result<Vec<St
             continue;
         }
         is_added |= !takes_back;
-        if draft.found.unless_wrong(path_glob(&text, PATHS_HELP)).is_some() {
-            globs.push(text.value.to_owned());
+        if draft.found.unless_wrong(path_glob(&text, PATHS_HELP)).is_none() {
+            continue;
+        }
+        globs.push(text.value.to_owned());
+        if let Some(back) = text.value.strip_prefix('!') {
+            left.retain(|glob| !covers(back, glob));
+            taken = Some(text);
+        } else {
+            left.push(text.value);
         }
     }
+    if let Some(taken) = taken.filter(|_| left.is_empty()) {
+        let message = format!("{} takes back all that the globs before it match", quote(taken.value));
+        draft.found.mistake(Mistake::new(taken.place, message, "leave it out, or add a glob of paths that count"));
+    }
     Ok(globs)
+}
+
+/// Whether each path that the second glob matches surely matches the first one, too.
+fn covers(wide: &str, narrow: &str) -> bool {
+    let directory = |glob: &'_ str| glob.strip_suffix("/**").or(glob.strip_suffix('/')).unwrap_or(glob).to_owned();
+    let (wide, narrow) = (directory(wide), directory(narrow));
+    if matches!(&*wide, "**" | "**/*") || wide == narrow {
+        return true;
+    }
+    !wide.contains(['*', '?']) && narrow.strip_prefix(&*wide).is_some_and(|below| below.starts_with('/'))
 }
 
 /// Checks a glob for paths: it must be able to match some path of a commit. `example` is advice for one that is not.

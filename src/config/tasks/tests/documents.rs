@@ -1,6 +1,7 @@
 //! Task files of this repository: our own, those of `examples`, and those that the documents show. All of them pass
 //! `surveil check` and are valid by the schema.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -87,10 +88,12 @@ fn the_table_of_other_systems_names_our_keys() {
     // Keys of steps, inputs and `retry`, and words of the commands.
     let others = ["always", "default", "description", "times", "pull", "tags", "branches", "events", "changed"];
     let mut count = 0;
+    let mut variables = HashSet::new();
     for row in text.lines().filter(|line| line.starts_with("| ")) {
         let ours = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
         for code in ours.split('`').skip(1).step_by(2) {
             count += 1;
+            assert!(!code.starts_with("SURVEIL_") || variables.insert(code), "{row}: another row has `{code}`");
             let is_word = code.chars().all(|c| c.is_ascii_lowercase() || c == '_');
             if is_word {
                 assert!(names.contains(&code) || others.contains(&code), "{row}: there is no `{code}`");

@@ -116,8 +116,12 @@ fn a_table_of_include_adds_a_cell_or_changes_those_that_have_its_values() {
 
 #[test]
 fn mistakes_of_a_matrix_are_told_with_their_places() {
+    // More combinations than a number of 64 bits can count.
+    let axes: Vec<String> = (0..30).map(|axis| format!("a{axis} = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]")).collect();
+    let huge = format!("matrix = {{ {} }}", axes.join(", "));
     for (lines, message) in [
         ("matrix = {}", "3:10: `matrix` has no axis"),
+        (&huge, "3:10: the matrix has more than 1000000000 cells, and a commit has at most 1000 tasks"),
         ("matrix = ['a']", "3:10: `matrix` must be a table, this is a list"),
         ("matrix = { 'a b' = [1] }", "3:12: `a b` cannot name an axis"),
         ("matrix = { a-b = [1], a_b = [1] }", "3:10: axes `a-b` and `a_b` have one variable, MATRIX_A_B"),

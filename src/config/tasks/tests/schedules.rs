@@ -28,9 +28,25 @@ fn plan(schedules: &str, source: &BuildSource) -> Plan {
     parse_tasks(TASK_FILE, text.as_bytes(), PlanContext::Build(source)).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The names of the schedules that a branch has.
+/// The plan of a new head, in a repository with these default branches.
+fn plan_of_head(schedules: &str, source: &BuildSource, defaults: &[&str]) -> Plan {
+    let text = format!("{TASKS}{schedules}");
+    let defaults: Vec<_> = defaults.iter().map(|name| BranchName::new(name)).collect();
+    let context = PlanContext::Head(source, &defaults);
+    parse_tasks(TASK_FILE, text.as_bytes(), context).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The names of the schedules that a branch has, if the default branch is `main`.
 fn names(schedules: &str, branch: &str) -> Vec<String> {
-    plan(schedules, &source(branch, None)).schedules.iter().map(|schedule| schedule.name.to_string()).collect()
+    names_with_default(schedules, branch, &["main"])
+}
+
+fn names_with_default(schedules: &str, branch: &str, defaults: &[&str]) -> Vec<String> {
+    plan_of_head(schedules, &source(branch, None), defaults)
+        .schedules
+        .iter()
+        .map(|schedule| schedule.name.to_string())
+        .collect()
 }
 
 /// The first line and the help of the mistake in `[schedule.nightly]` with these lines, behind the place.
@@ -48,7 +64,7 @@ fn a_schedule_has_a_cron_line_and_a_time_zone() {
     let rule = |cron: &str, timezone: &str| ScheduleRule { cron: cron.into(), timezone: timezone.into() };
     let planned = |name: &str, rule, names_tasks| PlannedSchedule { name: Arc::from(name), rule, names_tasks };
     assert_eq!(
-        plan(text, &source("main", None)).schedules,
+        plan_of_head(text, &source("main", None), &["main"]).schedules,
         [
             planned("nightly", rule("17 3 * * *", "Europe/Berlin"), true),
             planned("weekly", rule("0 6 * * mon", "UTC"), false)
@@ -60,14 +76,19 @@ fn a_schedule_has_a_cron_line_and_a_time_zone() {
 #[test]
 fn a_schedule_counts_on_its_own_branch_only() {
     let text = "[schedule.a]\ncron = '0 3 * * *'\n[schedule.b]\ncron = '0 3 * * *'\nbranch = 'release/1'";
-    assert_eq!([names(text, "main"), names(text, "master")], [["a"], ["a"]]);
+    assert_eq!(names(text, "main"), ["a"]);
+    assert_eq!(names(text, "master"), [""; 0], "a repository that has both fires once");
     assert_eq!(names(text, "release/1"), ["b"]);
+    assert_eq!(names_with_default(text, "trunk", &["trunk"]), ["a"]);
+    assert_eq!(names_with_default(text, "main", &["trunk"]), [""; 0]);
+    assert_eq!(names_with_default(text, "release/1", &["release/1"]), ["a", "b"]);
     assert_eq!(names(text, "topic"), [""; 0]);
     let tag = BuildSource {
         trigger: Trigger::of_move(RefName::new("refs/tags/main"), None, Vec::new(), None),
         ..source("main", None)
     };
-    assert_eq!(plan(text, &tag).schedules, []);
+    assert_eq!(plan_of_head(text, &tag, &["main"]).schedules, []);
+    assert_eq!(plan(text, &source("main", None)).schedules, [], "a build that moves no branch changes no schedule");
 }
 
 #[test]
@@ -122,6 +143,9 @@ fn a_mistake_in_a_schedule_is_told_with_its_place() {
     ] {
         assert_eq!(mistake(lines), told);
     }
+    let zone = "2:8: the cron line has a time zone in it\n\
+                write `cron = \"0 3 * * *\"` and `timezone = \"Europe/Berlin\"`";
+    assert_eq!(mistake("cron = 'CRON_TZ=Europe/Berlin 0 3 * * *'"), zone);
     assert!(mistake("cron = '61 3 * * *'").starts_with("2:8: the cron line cannot be read: "));
     assert!(mistake("cron = '0 3 * * *'\ntimezone = '../../etc/passwd'").contains("such as `Europe/Berlin`"));
     assert!(mistake("cron = 3").starts_with("2:8: `cron` must be a string, this is a whole number\n"));
@@ -140,4 +164,17 @@ fn two_schedules_of_one_name_and_too_many_of_them_are_refused() {
         |count: usize| (0..count).map(|at| format!("[schedule.s{at}]\ncron = '0 3 * * *'\n")).collect::<String>();
     assert_eq!(names(&schedules(MAX_SCHEDULES), "main").len(), MAX_SCHEDULES);
     assert!(error(&format!("{TASKS}{}", schedules(MAX_SCHEDULES + 1))).contains("a file has at most 50 schedules"));
+}
+
+/// Nobody would start it, so that the schedule would never run its own task.
+#[test]
+fn a_schedule_names_the_manual_tasks_that_its_tasks_need() {
+    let tasks = "[task.a]\nrun = 'x'\nmanual = true\nmatrix = { v = [1, 2] }\n[task.b]\nrun = 'x'\nneeds = ['a']\n\
+                 [task.c]\nrun = 'x'\nneeds = ['b']\n[schedule.nightly]\ncron = '0 3 * * *'\n";
+    let text = error(&format!("{tasks}tasks = ['c']\n"));
+    assert!(text.starts_with("f:13:10: schedule `nightly` runs `c`, which needs the manual task `a@1`\n"), "{text}");
+    assert!(text.contains("name `a` too, so that it is meant"), "{text}");
+    for named in ["'c', 'a'", "'a@1', 'a@2', 'b'", "'a'"] {
+        drop(read("f", format!("{tasks}tasks = [{named}]\n").as_bytes()).unwrap());
+    }
 }

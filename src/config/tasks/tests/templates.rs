@@ -175,3 +175,9 @@ fn what_templates_multiply_has_a_limit_and_takes_no_time() {
     let text = error(&format!("[template.t]\n[task.a]\nextends = [{names}]\nrun = 'x'\n"));
     assert!(text.starts_with("f:3:92: a table extends at most 16 templates\n"), "{text}");
 }
+
+#[test]
+fn a_table_of_templates_is_told_how_one_is_written() {
+    let text = error("[templates.rust]\nlabels = ['rust']\n[task.a]\nrun = 'x'\n");
+    assert!(text.starts_with("f:1:2: unknown key `templates`\n") && text.contains("write `[template.NAME]`"), "{text}");
+}

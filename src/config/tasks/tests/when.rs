@@ -112,6 +112,23 @@ fn a_glob_that_takes_back_comes_behind_what_it_is_taken_from() {
 }
 
 #[test]
+fn globs_that_are_all_taken_back_match_nothing() {
+    for (list, back) in [
+        ("'src/**', '!src/**'", "!src/**"),
+        ("'src', '!src/'", "!src/"),
+        ("'src/a/*.rs', 'src/b', '!src'", "!src"),
+        ("'a', '!a', 'b', '!**'", "!**"),
+        ("'*.md', '!**/*'", "!**/*"),
+    ] {
+        let text = line_error(&format!("when = {{ changed = [{list}] }}"));
+        assert!(text.contains(&format!(": `{back}` takes back all that the globs before it match\n")), "{text}");
+    }
+    for list in ["'src/**', '!src/a'", "'a', '!a', 'b'", "'srcs/x', '!src'", "'**', '!*'", "'a?', '!a*'"] {
+        assert!(!when(&format!("{{ changed = [{list}] }}")).changed.is_empty());
+    }
+}
+
+#[test]
 fn a_glob_for_refs_is_one_as_the_observer_takes_it() {
     for (list, glob, why) in [
         ("branches", "", "matches no branch"),
