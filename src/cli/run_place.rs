@@ -139,7 +139,8 @@ impl RunPlace {
     ) -> Outcome {
         let Self::Clean(clean) = self else { return outcome };
         let CleanPlace { tree, artifacts } = &mut **clean;
-        artifacts.keep(task, tree.path(), outcome, cancelled, say)
+        let submodules: Vec<String> = tree.submodules().map(str::to_owned).collect();
+        artifacts.keep(task, (tree.path(), &submodules), outcome, cancelled, say)
     }
 }
 

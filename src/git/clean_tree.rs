@@ -68,6 +68,11 @@ impl CleanTree {
         self.tree.in_the_way(path, is_directory)
     }
 
+    /// The paths of the submodules that are in the tree, as [`WorkTree::submodules`] tells them.
+    pub fn submodules(&self) -> impl Iterator<Item = &str> {
+        self.tree.submodules()
+    }
+
     /// Copies what tasks want of the commit's source beside its tree.
     pub fn take_facts(
         &mut self,

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::assignment::{Assignment, AttemptResult, Leavings, SourceAhead};
 use super::attempt_command::AttemptCommands;
 use super::attempt_log::{AttemptLog, notes};
-use super::blobs::{AttemptCaches, Copying, Keeping, keep_artifacts, take_artifacts};
+use super::blobs::{AttemptCaches, Copying, Keeping, KeptTree, keep_artifacts, take_artifacts};
 use super::boottime;
 use super::command_places::{CommandPlaces, Directories, make_directories};
 use super::executor::Execute;
@@ -232,7 +232,9 @@ impl Slotted {
         }
         taken.iter().for_each(|line| log.line(line));
         let (common, copying, homes) = (self.common.clone(), self.copying.clone(), &directories.homes);
-        let caches = AttemptCaches { common: &common, copying: &copying, work, tree, homes };
+        let repositories = self.workspace.repositories();
+        let kept = KeptTree { path: tree, repositories: &repositories };
+        let caches = AttemptCaches { common: &common, copying: &copying, work, tree: kept, homes };
         let unsaved = caches.restore(&mut |line| log.line(line))?;
         self.common.check_exclusive(assignment, boottime::now())?;
         let temporary = &*directories.temporary;
@@ -330,7 +332,7 @@ impl Slotted {
         if log.failure.is_none() && !recipe.artifacts.is_empty() {
             let Common { artifact_limits: limits, reports, .. } = &*self.common;
             let (attempt, rules, limits) = (assignment.attempt, &recipe.artifacts[..], *limits);
-            let keeping = Keeping { attempt, rules, tree, limits, reports, cancelled: &work.cancelled };
+            let keeping = Keeping { attempt, rules, tree: kept, limits, reports, cancelled: &work.cancelled };
             (outcome, artifacts) = keep_artifacts(&keeping, outcome, &mut |line| log.line(line));
         }
         let is_over = matches!(outcome, Outcome::Lost(_) | Outcome::Cancelled);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::assignment::{Assignment, HeldSource, SourceAhead};
+use super::blobs::Repositories;
 use super::layout::Layout;
 use super::limits::{OPEN_REPOS, PACK_CAPACITY};
 use super::routes::Piece;
@@ -105,6 +106,11 @@ impl Workspace {
     /// Returns what of the commit is in the way of a path in the slot's tree: of a directory, or of a file or link.
     pub(super) fn in_the_way(&self, path: &str, is_directory: bool) -> Option<String> {
         self.open.last()?.tree.in_the_way(path, is_directory)
+    }
+
+    /// The repositories in the tree that was prepared last.
+    pub(super) fn repositories(&self) -> Repositories {
+        Repositories::of(self.open.last().into_iter().flat_map(|open| open.tree.submodules()))
     }
 
     /// Takes in source that came ahead of its lease. If objects are still missing, the attempt asks for them.

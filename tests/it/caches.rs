@@ -190,7 +190,7 @@ fn a_cache_that_cannot_be_saved_or_restored_fails_no_task() {
     let build = world.expect(&commit, "failed");
     for (name, text) in [
         ("outside", "is not saved: `out-outside/link` is a symbolic link out of it, to `/etc/passwd`"),
-        ("fifo", "leaves out 1 paths that are no files: `out-fifo/pipe` is a FIFO"),
+        ("fifo", "leaves out 1 path that is no file: `out-fifo/pipe` is a FIFO"),
         ("odd", "is not UTF-8"),
         ("large", "is not saved: it has 28 MiB or more, and at most 19 MiB are saved (half of --keep-caches of the"),
         ("empty", "is not saved: there is nothing at its paths"),
@@ -322,7 +322,7 @@ fn a_cache_below_the_home_directory_is_apart_from_the_home_of_the_runner() {
     }
     let body: Vec<&str> = log.lines().filter(|line| !line.starts_with("surveil: ")).collect();
     assert_eq!(body, ["ok"], "{log}");
-    assert!(log.contains("surveil: saved cache ") && log.contains(": 1 entries, 5 bytes"), "{log}");
+    assert!(log.contains("surveil: saved cache ") && log.contains(": 1 entry, 5 bytes"), "{log}");
     let again = repository.commit("again");
     let log = world.log_of(&world.expect(&again, "passed"), "test");
     assert!(log.contains("surveil: restored cache ") && log.ends_with("\ngood\nok\n"), "{log}");

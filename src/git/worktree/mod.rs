@@ -207,6 +207,11 @@ impl WorkTree {
         None
     }
 
+    /// The paths of the submodules that the last checkout brought.
+    pub fn submodules(&self) -> impl Iterator<Item = &str> {
+        self.past.iter().flat_map(|(_, past)| past.modules.keys().map(String::as_str))
+    }
+
     /// The commit that the tree was last brought to.
     pub fn commit(&self) -> Option<CommitId> {
         self.commit

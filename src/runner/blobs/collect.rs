@@ -7,7 +7,8 @@ use std::path::Path;
 use crossbeam_channel::Receiver;
 
 use super::hashing::{CollectError, Hashing};
-use crate::blobs::{Entry, EntryKind, Found, FoundKind, TreeDirectory, stays_inside};
+use super::repositories::Repositories;
+use crate::blobs::{Entry, EntryKind, Found, FoundKind, PathTrouble, TreeDirectory, stays_inside};
 use crate::model::glob::PathGlobs;
 use crate::model::{ArtifactRule, BlobId};
 
@@ -47,12 +48,11 @@ impl<'r> Globs<'r> {
     }
 
     /// Whether something in a directory may match.
-    pub(super) fn may_match_in(&self, directory: &str) -> bool {
+    fn may_match_in(&self, directory: &str) -> bool {
         let is_above = |one: &str, other: &str| {
             one.is_empty() || other == one || other.strip_prefix(one).is_some_and(|rest| rest.starts_with('/'))
         };
-        // The repository of the work tree is no file of the task.
-        directory != ".git" && self.begins.iter().any(|begin| is_above(begin, directory) || is_above(directory, begin))
+        self.begins.iter().any(|begin| is_above(begin, directory) || is_above(directory, begin))
     }
 
     /// Returns the globs that have matched nothing.
@@ -62,7 +62,7 @@ impl<'r> Globs<'r> {
 
     /// Whether the globs match a path.
     pub(super) fn take(&mut self, path: &str) -> bool {
-        if path == ".git" || !self.all.matches(path) {
+        if !self.all.matches(path) {
             return false;
         }
         for (_, glob, has_matched) in &mut self.single {
@@ -72,19 +72,42 @@ impl<'r> Globs<'r> {
     }
 }
 
+/// A work tree of which files are kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeptTree<'a> {
+    pub(crate) path: &'a Path,
+    /// Nothing of them is a file of the task.
+    pub(crate) repositories: &'a Repositories,
+}
+
+impl KeptTree<'_> {
+    /// Passes what is in the tree to `each`, without directories in which the globs match nothing. `root` is the tree.
+    pub(super) fn walk<E: From<PathTrouble>>(
+        &self,
+        root: &TreeDirectory,
+        globs: &Globs<'_>,
+        each: &mut dyn FnMut(Found) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let enter = |directory: &str| globs.may_match_in(directory) && !self.repositories.have(directory);
+        // A task may have put a file in the place of a repository.
+        root.walk(&enter, &mut |found| if self.repositories.have(&found.path) { Ok(()) } else { each(found) })
+    }
+}
+
 /// Collects what the globs of an artifact match, at most what is `left` of the limits.
 pub(super) fn collect(
     rule: &ArtifactRule,
-    tree: &Path,
+    tree: KeptTree<'_>,
     left: ArtifactLimits,
     cancelled: &Receiver<()>,
 ) -> Result<Collected, CollectError> {
     let problem = |text: String| CollectError::Problem(text);
-    let root = TreeDirectory::open(tree).map_err(|error| problem(format!("could not open the work tree: {error}")))?;
+    let root =
+        TreeDirectory::open(tree.path).map_err(|error| problem(format!("could not open the work tree: {error}")))?;
     let mut globs = Globs::new(&rule.paths);
     let mut found: Vec<Found> = Vec::new();
     let pruning = Globs::new(&rule.paths);
-    root.walk::<CollectError>(&|directory| pruning.may_match_in(directory), &mut |one| {
+    tree.walk::<CollectError>(&root, &pruning, &mut |one| {
         if globs.take(&one.path) {
             if found.len() as u64 >= left.files {
                 let limit = left.files;

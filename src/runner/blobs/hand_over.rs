@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use crossbeam_channel::Receiver;
 
-use super::collect::{ArtifactLimits, Collected};
+use super::collect::{ArtifactLimits, Collected, KeptTree};
 use super::hashing::CollectError;
 use super::keeping::{Collecting, collect_all};
 use super::placing::{InTheWay, arrange, place_others, sizes};
+use super::repositories::Repositories;
 use crate::blobs::{Entry, EntryKind, TreeDirectory};
 use crate::config::defaults;
 use crate::model::{BlobId, Outcome, TaskName, TaskSpec};
@@ -31,19 +32,21 @@ impl HandOver {
         Self { directory, left: HashMap::new() }
     }
 
-    /// Keeps what a task has left in a tree. Returns the outcome that counts: as on a runner, a task that passed has
-    /// failed if a required artifact is not there. `say` gets lines for people.
+    /// Keeps what a task has left in a tree with submodules at these paths. Returns the outcome that counts: as on a
+    /// runner, a task that passed has failed if a required artifact is not there. `say` gets lines for people.
     pub fn keep(
         &mut self,
         task: &TaskSpec,
-        tree: &Path,
+        (tree, submodules): (&Path, &[String]),
         outcome: Outcome,
         cancelled: &Receiver<()>,
         say: &mut dyn FnMut(&str),
     ) -> Outcome {
         self.left.remove(&task.name);
         let limits = ArtifactLimits { files: defaults::ARTIFACT_FILES, bytes: defaults::ARTIFACT_BYTES };
-        let collecting = Collecting { rules: &task.recipe.artifacts, tree, limits, cancelled };
+        let repositories = Repositories::of(submodules.iter().map(String::as_str));
+        let kept = KeptTree { path: tree, repositories: &repositories };
+        let collecting = Collecting { rules: &task.recipe.artifacts, tree: kept, limits, cancelled };
         let (outcome, collected) = match collect_all(&collecting, outcome, say) {
             Ok(found) => found,
             Err(CollectError::Cancelled) => return Outcome::Cancelled,

@@ -5,13 +5,13 @@
 //! promised to others. In all other cases the attempt's own outcome stands, and its log has a line.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::super::slot_common::SlotReport;
-use super::collect::{ArtifactLimits, Collected, blobs_of, collect};
+use super::collect::{ArtifactLimits, Collected, KeptTree, blobs_of, collect};
 use super::hashing::CollectError;
+use super::placing::entry_count;
 use super::upload::{Upload, UploadError};
 use crate::blobs::{TreeDirectory, sum, write_manifest};
 use crate::model::{ArtifactRecord, ArtifactRule, AttemptId, BlobId, Outcome};
@@ -20,8 +20,7 @@ use crate::model::{ArtifactRecord, ArtifactRule, AttemptId, BlobId, Outcome};
 pub(crate) struct Keeping<'a> {
     pub(crate) attempt: AttemptId,
     pub(crate) rules: &'a [ArtifactRule],
-    /// The work tree.
-    pub(crate) tree: &'a Path,
+    pub(crate) tree: KeptTree<'a>,
     pub(crate) limits: ArtifactLimits,
     pub(crate) reports: &'a Sender<SlotReport>,
     pub(crate) cancelled: &'a Receiver<()>,
@@ -48,8 +47,7 @@ pub(crate) fn keep_artifacts(
     match send(keeping, &collected) {
         Ok(records) => {
             for ArtifactRecord { name, files, bytes, .. } in &records {
-                let noun = if *files == 1 { "entry" } else { "entries" };
-                say(&format!("surveil: kept artifact `{name}`: {files} {noun}, {bytes} bytes"));
+                say(&format!("surveil: kept artifact `{name}`: {}, {bytes} bytes", entry_count(*files)));
             }
             (outcome, records)
         }
@@ -73,8 +71,7 @@ pub(crate) fn keep_artifacts(
 /// The rules by which files are collected, and their tree.
 pub(super) struct Collecting<'a> {
     pub(super) rules: &'a [ArtifactRule],
-    /// The work tree.
-    pub(super) tree: &'a Path,
+    pub(super) tree: KeptTree<'a>,
     pub(super) limits: ArtifactLimits,
     pub(super) cancelled: &'a Receiver<()>,
 }
@@ -133,7 +130,7 @@ fn send(keeping: &Keeping<'_>, collected: &ByRule<'_>) -> Result<Vec<ArtifactRec
             removed: None,
         });
     }
-    let tree = TreeDirectory::open(keeping.tree).map_err(changed)?;
+    let tree = TreeDirectory::open(keeping.tree.path).map_err(changed)?;
     let files = blobs_of(collected.iter().flat_map(|(_, collected)| &collected.entries));
     let Keeping { attempt, reports, cancelled, .. } = *keeping;
     let open = |path: &str| tree.file(path);

@@ -48,9 +48,12 @@ pub(super) fn place_others(root: &TreeDirectory, arranged: &[(Entry, usize)]) ->
 
 /// Formats a line about artifacts that were taken: `4 entries, 24 bytes`.
 pub(super) fn sizes(entries: &[Entry]) -> String {
-    let bytes = total_bytes(entries);
-    let noun = if entries.len() == 1 { "entry" } else { "entries" };
-    format!("{} {noun}, {bytes} bytes", entries.len())
+    format!("{}, {} bytes", entry_count(entries.len() as u64), total_bytes(entries))
+}
+
+/// Formats the number of entries: `1 entry`, `4 entries`.
+pub(super) fn entry_count(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "entry" } else { "entries" })
 }
 
 /// Returns the bytes of all files of these entries. A manifest may name any numbers.

@@ -46,6 +46,28 @@ fn a_task_has_the_submodules_at_the_commits_that_its_commit_names() {
     assert!(world.log_of(&again, "with").starts_with("of the library\n"));
 }
 
+/// The repository of a submodule is made anew for each attempt, whatever a task did in it and keeps of it.
+#[test]
+fn an_artifact_or_a_cache_with_a_submodule_has_its_files_and_nothing_of_its_repository() {
+    let world = World::new();
+    let (repository, _library) = with_submodule(&world);
+    let cached = "submodules = true\ncache = [{ key = ['lib/file'], paths = ['lib'] }]";
+    let commit = repository.commit_tasks(&format!(
+        "[task.make]\n{cached}\nartifacts = ['lib/**']\n\
+         run = 'echo x > lib/.git/hooks/post-checkout; echo made > lib/made'\n\
+         [task.use]\n{cached}\nneeds = ['make']\nrun = 'ls lib/.git/hooks; cat lib/made'\n\
+         [task.cached]\n{cached}\nneeds = ['make']\ntake = []\nrun = 'ls lib/.git/hooks; cat lib/made'\n"
+    ));
+    let _roles = world.roles(&[&repository]);
+    let build = world.expect(&commit, "passed");
+    for task in ["use", "cached"] {
+        let log = world.log_of(&build, task);
+        assert!(log.contains("surveil: restored cache") && log.ends_with(" received\nmade\n"), "{log}");
+    }
+    let said = world.surveil_in(&repository.path, &["run", "--clean", "use"]).ok();
+    assert!(said.contains("made\n") && !said.contains("post-checkout"), "{said}");
+}
+
 #[test]
 fn a_submodule_that_cannot_be_fetched_makes_an_errored_build_that_says_why() {
     let world = World::new();

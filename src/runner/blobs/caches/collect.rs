@@ -32,7 +32,7 @@ pub(super) fn collect(
     for root in places.roots() {
         root.directory.walk::<CollectError>(&|directory| root.may_have_in(directory), &mut |found| {
             let Found { path, mtime_ns, kind } = found;
-            if !root.has(&path) {
+            if !root.has(&path) || root.is_in_repository(&path) {
                 return Ok(());
             }
             if entries.len() as u64 >= limits.files {
@@ -95,6 +95,8 @@ mod tests {
 
     use crossbeam_channel::never;
 
+    use super::super::super::collect::KeptTree;
+    use super::super::super::repositories::Repositories;
     use super::*;
     use crate::model::CacheRule;
 
@@ -102,7 +104,9 @@ mod tests {
 
     fn collected(tree: &Path, max_bytes: u64) -> Result<Vec<String>, String> {
         let rule = CacheRule { key: Vec::new(), paths: vec!["target".into(), "a/b".into()] };
-        let places = CachePlaces::of(&rule, tree, &[]).unwrap();
+        let repositories = Repositories::of(["target/sub"]);
+        let kept = KeptTree { path: tree, repositories: &repositories };
+        let places = CachePlaces::of(&rule, kept, &[]).unwrap();
         match collect(&places, LIMITS, max_bytes, &|_| None, &never()) {
             Ok(found) => Ok(found.entries.into_iter().map(|entry| entry.path).chain(found.left_out).collect()),
             Err(CollectError::Problem(why)) => Err(why),
@@ -121,6 +125,8 @@ mod tests {
         fs::write(at("a/c"), "not cached").unwrap();
         fs::write(at("target/x"), "content").unwrap();
         std::os::unix::fs::symlink("../a/c", at("target/link")).unwrap();
+        fs::create_dir_all(at("target/sub/.git/hooks")).unwrap();
+        fs::write(at("target/sub/.git/hooks/post-checkout"), "not cached").unwrap();
         let entries = ["tree/a/b", "tree/target/empty", "tree/target/link", "tree/target/x"];
         assert_eq!(collected(tree.path(), 100).unwrap(), entries);
         let _socket = std::os::unix::net::UnixListener::bind(at("target/socket")).unwrap();

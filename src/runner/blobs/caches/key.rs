@@ -1,9 +1,8 @@
 //! The key of a cache: a hash of everything that its content depends on.
 
 use std::env::consts::{ARCH, OS};
-use std::path::Path;
 
-use super::super::collect::Globs;
+use super::super::collect::{Globs, KeptTree};
 use super::super::hashing::hash;
 use super::places::CachePlaces;
 use crate::blobs::{Found, FoundKind, PathTrouble, TreeDirectory, sum};
@@ -34,7 +33,7 @@ pub(super) fn key_of(
     rule: &CacheRule,
     places: &CachePlaces,
     (recipe, task): (&Recipe, &TaskName),
-    tree: &Path,
+    tree: KeptTree<'_>,
 ) -> Result<Named, String> {
     let cell = task.split_once('@').map(|(_, cell)| cell).unwrap_or_default();
     let image = recipe.image.as_deref().unwrap_or_default();
@@ -78,11 +77,11 @@ impl From<PathTrouble> for Unreadable {
 type KeyFile = (String, String);
 
 /// Returns the files that the globs of a key match, each with its content in a word, and the globs without a match.
-fn key_files(rule: &CacheRule, tree: &Path) -> Result<(Vec<KeyFile>, Vec<String>), String> {
-    let root = TreeDirectory::open(tree).map_err(|error| format!("could not open the work tree: {error}"))?;
+fn key_files(rule: &CacheRule, tree: KeptTree<'_>) -> Result<(Vec<KeyFile>, Vec<String>), String> {
+    let root = TreeDirectory::open(tree.path).map_err(|error| format!("could not open the work tree: {error}"))?;
     let (mut globs, pruning) = (Globs::new(&rule.key), Globs::new(&rule.key));
     let mut found: Vec<Found> = Vec::new();
-    let walked = root.walk::<Unreadable>(&|directory| pruning.may_match_in(directory), &mut |one| {
+    let walked = tree.walk::<Unreadable>(&root, &pruning, &mut |one| {
         if matches!(one.kind, FoundKind::File { .. } | FoundKind::Link { target: Some(_) }) && globs.take(&one.path) {
             if found.len() == MAX_KEY_FILES {
                 return Err(Unreadable(format!("its key has more than {MAX_KEY_FILES} files")));
@@ -112,13 +111,17 @@ fn key_files(rule: &CacheRule, tree: &Path) -> Result<(Vec<KeyFile>, Vec<String>
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
+    use super::super::super::repositories::Repositories;
     use super::*;
     use crate::model::Script;
 
     fn key(tree: &Path, globs: &[&str], task: &str, recipe: &Recipe) -> Named {
         let rule =
             CacheRule { key: globs.iter().map(|glob| (*glob).to_owned()).collect(), paths: vec!["target".into()] };
+        let repositories = Repositories::of(["sub"]);
+        let tree = KeptTree { path: tree, repositories: &repositories };
         let places = CachePlaces::of(&rule, tree, &[]).unwrap();
         key_of(&rule, &places, (recipe, &TaskName::new(task).unwrap()), tree).unwrap()
     }
@@ -139,6 +142,8 @@ mod tests {
         assert_eq!((lines[1], lines.len()), ("paths target", 4), "{lines:?}");
         assert!(lines[2].starts_with("Cargo.lock ") && lines[3].starts_with("sub/Cargo.lock "), "{lines:?}");
         write("other", "4");
+        fs::create_dir(tree.path().join("sub/.git")).unwrap();
+        write("sub/.git/Cargo.lock", "of a repository that the runner made");
         assert_eq!(of("lint"), first, "tasks share what has the same key");
         write("sub/Cargo.lock", "5");
         let second = of("test");

@@ -8,11 +8,12 @@ mod question;
 mod restore;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::super::slot_common::{Common, SlotWork};
+use super::collect::KeptTree;
 use super::copying::Copying;
 use super::hashing::CollectError;
+use super::placing::entry_count;
 use super::routes::CacheOffer;
 use super::translate;
 use super::upload::{Upload, UploadError};
@@ -34,7 +35,7 @@ pub(crate) struct AttemptCaches<'a> {
     pub(crate) common: &'a Common,
     pub(crate) copying: &'a Copying,
     pub(crate) work: &'a SlotWork,
-    pub(crate) tree: &'a Path,
+    pub(crate) tree: KeptTree<'a>,
     /// The directories that the attempt sees below its home directory.
     pub(crate) homes: &'a [HomeDirectory],
 }
@@ -125,9 +126,8 @@ impl AttemptCaches<'_> {
         match restore.run(offer) {
             Ok(received) => {
                 let CacheOffer { files, bytes, .. } = offer;
-                say(&format!(
-                    "surveil: {what}restored {of}: {files} entries, {bytes} bytes, {received} of them received"
-                ));
+                let files = entry_count(*files);
+                say(&format!("surveil: {what}restored {of}: {files}, {bytes} bytes, {received} of them received"));
                 Ok(())
             }
             Err(NotRestored::Cancelled) => Err(Stopped::Cancelled),
@@ -163,7 +163,12 @@ impl AttemptCaches<'_> {
         if !left_out.is_empty() {
             let (some, count) = (left_out.iter().take(TOLD_PATHS).map(String::as_str), left_out.len());
             let some = some.collect::<Vec<_>>().join(", ");
-            say(&format!("surveil: cache {} leaves out {count} paths that are no files: {some}", key.short()));
+            let paths = if count == 1 {
+                "1 path that is no file".to_owned()
+            } else {
+                format!("{count} paths that are no files")
+            };
+            say(&format!("surveil: cache {} leaves out {paths}: {some}", key.short()));
         }
         if entries.is_empty() {
             return problem("there is nothing at its paths".to_owned());
@@ -201,7 +206,7 @@ impl AttemptCaches<'_> {
         let saved = SavedCache { family, key, about, manifest, files: count, bytes };
         match self.asking().ask(&saved.key, &|| translate::save_cache(attempt, &saved)) {
             Ok(Answer::Saved { reason: None }) => {
-                say(&format!("surveil: saved cache {}: {count} entries, {bytes} bytes", saved.key.short()));
+                say(&format!("surveil: saved cache {}: {}, {bytes} bytes", saved.key.short(), entry_count(count)));
                 Ok(())
             }
             Ok(Answer::Saved { reason: Some(reason) }) => problem(visible(&reason)),

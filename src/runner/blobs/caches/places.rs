@@ -7,11 +7,13 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::Stat;
 
+use super::super::collect::KeptTree;
+use super::super::repositories::Repositories;
 use crate::blobs::{TreeDirectory, stays_inside};
 use crate::model::CacheRule;
 
@@ -34,6 +36,8 @@ pub(super) struct Root {
     pub(super) directory: Arc<TreeDirectory>,
     /// The cached paths below it; empty if all of it is cached.
     pub(super) below: Vec<String>,
+    /// Nothing in them is saved or restored.
+    repositories: Repositories,
 }
 
 /// A directory that an attempt sees in the place of one below its home directory.
@@ -48,19 +52,21 @@ pub(crate) struct HomeDirectory {
 impl CachePlaces {
     /// The places of a rule for an attempt in this work tree, with these directories below its home directory. A path
     /// below the home directory that is not among them is left out.
-    pub(super) fn of(rule: &CacheRule, tree: &Path, homes: &[HomeDirectory]) -> io::Result<Self> {
+    pub(super) fn of(rule: &CacheRule, tree: KeptTree<'_>, homes: &[HomeDirectory]) -> io::Result<Self> {
         let mut roots = Vec::new();
         for below in rule.home_paths() {
             if let Some(home) = homes.iter().find(|home| home.below == below) {
                 let directory = Arc::new(TreeDirectory::open_adding(&home.path)?);
                 let prefix = format!("{HOME}/{below}");
-                roots.push(Root { prefix, path: home.path.clone(), directory, below: Vec::new() });
+                let (below, repositories) = (Vec::new(), Repositories::default());
+                roots.push(Root { prefix, path: home.path.clone(), directory, below, repositories });
             }
         }
         let below: Vec<String> = rule.tree_paths().map(str::to_owned).collect();
         if !below.is_empty() {
-            let directory = Arc::new(TreeDirectory::open_adding(tree)?);
-            roots.push(Root { prefix: TREE.to_owned(), path: tree.to_owned(), directory, below });
+            let directory = Arc::new(TreeDirectory::open_adding(tree.path)?);
+            let (path, repositories) = (tree.path.to_owned(), tree.repositories.clone());
+            roots.push(Root { prefix: TREE.to_owned(), path, directory, below, repositories });
         }
         Ok(Self { roots })
     }
@@ -118,8 +124,16 @@ impl Root {
         self.below.is_empty() || self.below.iter().any(|below| is_at_or_in(path, below))
     }
 
+    /// Whether a path is in a repository that the runner makes anew for each attempt.
+    pub(super) fn is_in_repository(&self, path: &str) -> bool {
+        self.repositories.have(path)
+    }
+
     /// Whether something in this directory of it may be cached.
     pub(super) fn may_have_in(&self, directory: &str) -> bool {
+        if self.is_in_repository(directory) {
+            return false;
+        }
         self.has(directory) || self.below.iter().any(|below| is_at_or_in(below, directory))
     }
 
@@ -149,7 +163,9 @@ mod tests {
         let paths = ["target", "web/node_modules", "~/.cargo/registry", "~/.m2"].map(str::to_owned).into();
         let rule = CacheRule { key: Vec::new(), paths };
         let homes = [HomeDirectory { below: ".cargo/registry".into(), path: own.path().to_owned() }];
-        let places = CachePlaces::of(&rule, tree.path(), &homes).unwrap();
+        let repositories = Repositories::of(["target/sub"]);
+        let kept = KeptTree { path: tree.path(), repositories: &repositories };
+        let places = CachePlaces::of(&rule, kept, &homes).unwrap();
         let names: Vec<String> = places.names().collect();
         assert_eq!(
             names,
@@ -168,7 +184,8 @@ mod tests {
         let told: Vec<String> = places.names().map(|name| CachePlaces::told(&name)).collect();
         assert_eq!(told, ["~/.cargo/registry", "target", "web/node_modules"]);
         let root = &places.roots()[1];
-        let may: Vec<bool> = ["target", "web", "web/src", "src"].map(|path| root.may_have_in(path)).into();
-        assert_eq!(may, [true, true, false, false]);
+        let may =
+            ["target", "web", "web/src", "src", "target/sub", "target/sub/.git"].map(|path| root.may_have_in(path));
+        assert_eq!(may, [true, true, false, false, true, false]);
     }
 }

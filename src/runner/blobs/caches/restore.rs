@@ -120,7 +120,9 @@ impl Restore<'_> {
     fn place(&self, entries: &[Entry], room: u64) -> Result<u64, NotRestored> {
         let (mut files, mut others) = (Vec::new(), Vec::new());
         for entry in entries {
-            let Some((root, path)) = self.places.locate(&entry.path).filter(|(root, path)| !root.is_taken(path)) else {
+            let is_wanted = |root: &Root, path: &str| !root.is_in_repository(path) && !root.is_taken(path);
+            let Some((root, path)) = self.places.locate(&entry.path).filter(|(root, path)| is_wanted(root, path))
+            else {
                 continue;
             };
             let Entry { mtime_ns, .. } = *entry;
@@ -189,6 +191,8 @@ mod tests {
 
     use crossbeam_channel::{bounded, never};
 
+    use super::super::super::collect::KeptTree;
+    use super::super::super::repositories::Repositories;
     use super::*;
     use crate::blobs::{BlobCopies, sum, write_manifest};
     use crate::model::{AttemptId, BlobId, CacheKey, CacheRule};
@@ -208,7 +212,9 @@ mod tests {
         let tree = place.join("tree");
         fs::create_dir_all(&tree).unwrap();
         let rule = CacheRule { key: Vec::new(), paths: vec!["target".into()] };
-        let places = CachePlaces::of(&rule, &tree, &[]).unwrap();
+        let repositories = Repositories::of(["target/sub"]);
+        let kept = KeptTree { path: &tree, repositories: &repositories };
+        let places = CachePlaces::of(&rule, kept, &[]).unwrap();
         let (reports, cancelled) = (bounded(1).0, never());
         let asking = Asking { attempt: AttemptId(1), reports: &reports, cancelled: &cancelled };
         let (key, manifest) = (CacheKey::of(BlobId([1; 32])), keep(&copies, manifest));
@@ -284,6 +290,11 @@ mod tests {
         fs::write(target.join("z"), "of the commit").unwrap();
         assert_eq!(restored(place.path(), &both, 7), Err("asked".into()));
         assert!(!target.join("a").exists() && !target.join("sub/b").exists() && target.join("z").exists());
+        fs::remove_dir_all(&target).unwrap();
+        // A cache that an attempt without submodules saved changes no repository of one with them.
+        let foreign = manifest(&[("tree/target/b", file(one, 3)), ("tree/target/sub/.git/hooks/x", file(two, 4))]);
+        assert_eq!(restored(place.path(), &foreign, 7), Ok(0));
+        assert!(target.join("b").exists() && !target.join("sub").exists());
         fs::remove_dir_all(&target).unwrap();
         // Nothing is written through a link.
         std::os::unix::fs::symlink(place.path(), &target).unwrap();
