@@ -33,6 +33,7 @@ mod local_env;
 mod objects;
 mod pack;
 mod pack_store;
+mod partial_clone;
 mod pointer;
 mod program;
 mod receiver;

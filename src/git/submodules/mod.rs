@@ -24,6 +24,7 @@ use super::error::{GitError, shown_path};
 use super::facts::{Module, path_fault};
 use super::hash::id_of;
 use super::objects::{EntryKind, Objects, commit_id, entries, of_its_type};
+use super::partial_clone::is_partial_clone;
 use super::program;
 use crate::model::{CommitId, Submodules};
 
@@ -181,8 +182,9 @@ fn get(
             return Err(format!("it is in more than {DEPTH_MAX} others"));
         }
         let told = Module { commit, name: module.name.clone(), url: place::shown(&url) };
-        let own = at.git_dir.join("modules").join(&module.name).join("objects");
-        if !is_partial(&own) && has(&own, of.format, commit) {
+        let own_dir = at.git_dir.join("modules").join(&module.name);
+        let own = own_dir.join("objects");
+        if !is_partial_clone(&own_dir) && has(&own, of.format, commit) {
             return Ok((told, own, url));
         }
         let place = of.cache.join(format!("{}.git", id_of(of.format, ObjectType::Blob, url.as_bytes())));
@@ -202,12 +204,6 @@ fn get(
 /// Returns the URL that the configuration of a repository gives a submodule.
 fn url_in(git_dir: &Path, name: &str) -> Option<String> {
     Config::open(&git_dir.join("config")).ok()?.get_string(&format!("submodule.{name}.url")).ok()
-}
-
-/// Whether the repository with these objects is a clone without all files.
-fn is_partial(objects: &Path) -> bool {
-    let config = Config::open(&objects.with_file_name("config"));
-    config.is_ok_and(|config| config.get_entry("extensions.partialclone").is_ok())
 }
 
 fn has(objects: &Path, format: ObjectFormat, commit: Oid) -> bool {

@@ -274,8 +274,12 @@ fn a_shallow_repository_gives_what_it_has_and_more_when_it_has_more() {
 
 #[test]
 fn a_partial_clone_gives_the_commit_alone() {
-    let (chain, commits) = long_history(5);
-    chain.repo.git(&["config", "extensions.partialClone", "origin"]);
+    let (mut chain, commits) = long_history(5);
+    let url = format!("file://{}", chain.repo.path().display());
+    let clone = chain.repo.beside("partial");
+    chain.repo.git(&["config", "uploadpack.allowFilter", "true"]);
+    chain.repo.git(&["clone", "--quiet", "--filter=blob:none", &url, clone.to_str().unwrap()]);
+    chain.watched = Watched::open(&clone).unwrap();
     let facts = chain.facts(commits[4], needs(Depth::FULL, false));
     assert_eq!(facts.facts.shallow.len(), 1);
     chain.to_mirror(commits[4], &facts, false).unwrap();

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use git2::{Config, Oid};
+use git2::Oid;
 
 use super::Watched;
 use crate::git::commit_files;
@@ -14,6 +14,7 @@ use crate::git::history::{self, Extra, Facts, Made, Tag};
 use crate::git::lfs;
 use crate::git::objects::{Objects, Peeled};
 use crate::git::pack::{self, Sink};
+use crate::git::partial_clone::is_partial_clone;
 use crate::git::remote;
 use crate::git::submodules::{self, ModulePlace, Superproject};
 use crate::git::uncommitted::UncommittedWork;
@@ -78,7 +79,7 @@ impl Watched {
             return Ok(None);
         }
         let tags = if needs.tags { self.tags()? } else { Vec::new() };
-        let is_partial = self.is_partial();
+        let is_partial = is_partial_clone(&self.common_dir);
         let facts = database.with(|objects| {
             let tag = |(name, object, commit): &(String, CommitId, CommitId)| {
                 let (object, commit) = (objects.id(*object).ok()?, objects.id(*commit).ok()?);
@@ -183,12 +184,6 @@ impl Watched {
         let says_something =
             text.split(|byte| *byte == b'\n').any(|line| !line.trim_ascii().is_empty() && !line.starts_with(b"#"));
         Ok(says_something.then_some(text))
-    }
-
-    /// Whether it is a clone without all files of the commits that it has.
-    fn is_partial(&self) -> bool {
-        let config = Config::open(&self.common_dir.join("config"));
-        config.is_ok_and(|config| config.get_entry("extensions.partialclone").is_ok())
     }
 }
 
