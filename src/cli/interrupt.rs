@@ -66,6 +66,21 @@ pub(crate) fn noted_and_answered_by<T: Send + 'static>(
     Ok((receiver, first))
 }
 
+/// Does this when the first signal comes, which then ends the process as it would have by default.
+pub(crate) fn before_the_end(tidy: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
+    let signals = shutdown::signals().map_err(CliError::machine("listen for signals"))?;
+    let thread = threads::spawn("interrupt", move || {
+        if let Ok(signal) = signals.recv() {
+            tidy();
+            end(signal);
+        }
+    })
+    .map_err(CliError::machine("start a thread"))?;
+    // The thread waits for a signal as long as the process lives, so nothing can join it.
+    std::mem::forget(thread);
+    Ok(())
+}
+
 /// Ends the process at once, as the signal would have done by default.
 fn end(signal: i32) {
     // If even this fails, nothing better is left to try.

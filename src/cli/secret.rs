@@ -9,7 +9,9 @@ use clap::Args;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use super::flags::FormatFlags;
+use super::interrupt::before_the_end;
 use super::operator_flags::OperatorFlags;
+use super::reconnect::note;
 use super::report::present;
 use super::table::{Column, Table, one_line};
 use super::{CliError, ExitCode, Output, human};
@@ -166,21 +168,22 @@ fn read_input(name: &str) -> Result<Vec<u8>, CliError> {
     if !input.is_terminal() {
         return read_bounded(input.lock()).map_err(failed);
     }
-    log::info!(
-        "type the value of {} and Enter; it is not shown (--file takes a value of several lines)",
-        one_line(name)
-    );
     let shown = tcgetattr(&input).map_err(|error| CliError::machine("read the value")(error.into()))?;
     let mut hidden = shown.clone();
     hidden.local_modes.remove(LocalModes::ECHO);
+    // The terminal shows again what is typed, whatever becomes of the value. It cannot be told if that fails.
+    let show = move || {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &shown);
+    };
+    before_the_end(show.clone())?;
     tcsetattr(&input, OptionalActions::Flush, &hidden)
         .map_err(|error| CliError::machine("read the value")(error.into()))?;
-    let mut line = String::new();
-    let read = input.lock().read_line(&mut line);
-    // The terminal shows again what is typed, whatever became of the value.
-    let _ = tcsetattr(&input, OptionalActions::Flush, &shown);
+    note(&format!("type the value of {name} and Enter; it is not shown (--file takes a value of several lines)"));
+    let mut line = Vec::new();
+    let read = input.lock().read_until(b'\n', &mut line);
+    show();
     read.map_err(failed)?;
-    Ok(line.into_bytes())
+    Ok(line)
 }
 
 fn list(flags: &ListFlags, out: &mut Output) -> Result<ExitCode, CliError> {

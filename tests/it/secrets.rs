@@ -6,6 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use rustix::process::Signal;
+use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::{Value, json};
 
 use crate::harness::{World, job, until};
@@ -221,4 +223,27 @@ fn a_local_run_takes_secrets_from_the_users_own_variables_and_masks_them() {
     let output = command.output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && said.contains("\n***\n***\n"), "{said}");
+}
+
+/// A person who types a value sees what to do and not the value, and keeps a terminal that shows what is typed.
+#[test]
+fn a_value_that_is_typed_is_asked_for_and_not_shown_whatever_ends_the_command() {
+    let world = World::new();
+    let _dispatcher = world.dispatcher(&[]);
+    for signal in [None, Some(Signal::INT), Some(Signal::TERM)] {
+        let (command, mut keyboard) = world.start_at_terminal("set", world.command(&["secret", "set", "TYPED"]), 80);
+        command.says("surveil: type the value of TYPED and Enter");
+        let has_echo = |keyboard: &fs::File| tcgetattr(keyboard).unwrap().local_modes.contains(LocalModes::ECHO);
+        assert!(!has_echo(&keyboard));
+        match signal {
+            Some(signal) => command.signal(signal),
+            // No byte of a value needs to be text.
+            None => keyboard.write_all(b"typed \xff canary\n").unwrap(),
+        }
+        let (code, said) = command.finish();
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(has_echo(&keyboard) && !said.contains("canary"), "{said}");
+        assert_eq!(code, signal.map_or(0, |signal| 128 + signal.as_raw()), "{said}");
+        assert_eq!(said.contains("set the secret TYPED"), signal.is_none(), "{said}");
+    }
 }

@@ -186,6 +186,13 @@ impl World {
         process
     }
 
+    /// Like [`World::start_on_terminal`], with its input there, too. Returns the keyboard of the terminal.
+    pub(crate) fn start_at_terminal(&self, name: &str, command: Command, columns: u16) -> (Process, fs::File) {
+        let (process, keyboard) = Process::start_at_terminal(name, self.placed(command), columns);
+        self.records.borrow_mut().push(process.record());
+        (process, keyboard)
+    }
+
     /// The command as it runs where the processes of this world do.
     fn placed(&self, command: Command) -> Command {
         match &self.network {

@@ -57,7 +57,16 @@ impl Process {
     }
 
     /// Starts it with both outputs on a terminal of that width. All of it counts as standard output.
-    pub(super) fn start_on_terminal(name: &str, mut command: Command, columns: u16) -> Self {
+    pub(super) fn start_on_terminal(name: &str, command: Command, columns: u16) -> Self {
+        Self::with_terminal(name, command, columns, false).0
+    }
+
+    /// Like [`Process::start_on_terminal`], with its input there, too. Returns the keyboard of the terminal.
+    pub(super) fn start_at_terminal(name: &str, command: Command, columns: u16) -> (Self, File) {
+        Self::with_terminal(name, command, columns, true)
+    }
+
+    fn with_terminal(name: &str, mut command: Command, columns: u16, has_input: bool) -> (Self, File) {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let shown = openpt(flags).unwrap();
         grantpt(&shown).unwrap();
@@ -65,14 +74,16 @@ impl Process {
         let path = ptsname(&shown, Vec::new()).unwrap();
         let terminal = open(path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
         tcsetwinsize(&terminal, Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-        command.process_group(0).stdin(Stdio::null()).stdout(terminal.try_clone().unwrap()).stderr(terminal);
+        let input = if has_input { terminal.try_clone().unwrap().into() } else { Stdio::null() };
+        command.process_group(0).stdin(input).stdout(terminal.try_clone().unwrap()).stderr(terminal);
+        let keyboard = File::from(shown.try_clone().unwrap());
         let child = command.spawn().unwrap();
         // It holds the terminal as well, and its output ends when nobody does.
         drop(command);
         let record = Record::new(name);
         record.lock().closed = 1;
         let readers = vec![read(&record, File::from(shown), |said| &mut said.stdout)];
-        Self::of(child, record, readers)
+        (Self::of(child, record, readers), keyboard)
     }
 
     fn of(child: Child, record: Arc<Record>, readers: Vec<Thread<()>>) -> Self {
