@@ -14,7 +14,7 @@ use super::report::present;
 use super::session::Session;
 use super::table::{Column, Table};
 use super::{CliError, ExitCode, Output, archive, human};
-use crate::blobs::{Entry, EntryKind, Form, TreeDirectory, Unpacking, read_manifest};
+use crate::blobs::{Clash, Entry, EntryKind, Form, TreeDirectory, Unpacking, merge, read_manifest};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::model::BlobId;
@@ -29,7 +29,8 @@ newest attempt that left some. Artifacts that were removed before their build ar
 
 `surveil artifacts get` writes the files below the directory of -o, at their paths in the work tree, with their times \
 and executable bits. Without -o they go to standard output: one file as it is, several as a tar archive. PATH is a \
-file, a directory or a glob, such as `dist/**/*.whl`. Everything is verified before it is written.
+file, a directory or a glob, such as `dist/**/*.whl`. Of several cells of a matrix that left one path, the last one \
+counts. Everything is verified before it is written.
 
 Examples:
   surveil artifacts b12
@@ -236,17 +237,18 @@ fn fetch(flags: &GetFlags, out: &mut Output) -> Result<ExitCode, CliError> {
         report.artifacts.retain(|artifact| artifact.name == *name);
         report.removed.retain(|artifact| artifact.name == *name);
     }
-    let mut entries = Vec::new();
+    let mut manifests = Vec::with_capacity(report.artifacts.len());
     for artifact in &report.artifacts {
-        entries.extend(manifest(&mut session, artifact)?);
+        let mut entries = manifest(&mut session, artifact)?;
+        if let Some(path) = &flags.path {
+            // A file may have a name that means something else in a glob.
+            let plain = path.trim_start_matches("./").to_owned();
+            let globs = PathGlobs::new(std::slice::from_ref(&plain));
+            entries.retain(|entry| entry.path == plain || globs.matches(&entry.path));
+        }
+        manifests.push(entries);
     }
-    // A file may be in two artifacts of one task.
-    entries.sort_by(|one, other| one.path.split('/').cmp(other.path.split('/')));
-    entries.dedup_by(|one, other| one.path == other.path);
-    if let Some(path) = &flags.path {
-        let globs = PathGlobs::new(std::slice::from_ref(path));
-        entries.retain(|entry| globs.matches(&entry.path));
-    }
+    let entries = together(&report.artifacts, manifests)?;
     // Missing artifacts are told, whether anything is left or not.
     report.removed.iter().for_each(|artifact| log::warn!("{}", removed_sentence(artifact)));
     if entries.is_empty() {
@@ -261,12 +263,27 @@ fn fetch(flags: &GetFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     match (&flags.output, entries.as_slice()) {
         (Some(directory), entries) => write_below(&mut session, directory, entries)?,
         (None, [Entry { kind: EntryKind::File { blob, bytes, .. }, .. }]) if flags.path.is_some() => {
-            let mut file = in_temporary(&mut session, *blob, *bytes)?;
+            let mut file = in_temporary(&mut session, &entries[0].path, (*blob, *bytes))?;
             copy(&mut file, &mut |piece| out.bytes(piece))?;
         }
         (None, entries) => write_archive(&mut session, entries, out)?,
     }
     Ok(ExitCode::Ok)
+}
+
+/// Returns the entries of artifacts that are fetched together. As for a task that takes them, of two with one path the
+/// later one counts.
+fn together(artifacts: &[ArtifactReport], manifests: Vec<Vec<Entry>>) -> Result<Vec<Entry>, CliError> {
+    let name = |at: usize| format!("artifact `{}` of task {}", artifacts[at].name, artifacts[at].task);
+    let merged = merge(manifests).map_err(|Clash { path, of: [one, other] }| {
+        CliError::Usage(format!(
+            "{} and {} do not fit into one directory: `{path}` is a directory in one of them only; name one cell of a \
+             matrix, or one artifact with --name",
+            name(one),
+            name(other)
+        ))
+    })?;
+    Ok(merged.into_iter().map(|(entry, _)| entry).collect())
 }
 
 /// Writes entries below a directory.
@@ -279,7 +296,7 @@ fn write_below(session: &mut Session, directory: &PathBuf, entries: &[Entry]) ->
         match kind {
             EntryKind::File { blob, bytes, executable } => {
                 let placing = root.begin_file(path, *executable).map_err(failed())?;
-                receive(session, *blob, *bytes, placing)?.finish(*mtime_ns).map_err(failed())?;
+                receive_file(session, path, (*blob, *bytes), placing)?.finish(*mtime_ns).map_err(failed())?;
             }
             EntryKind::Link { target } => root.make_link(path, target, *mtime_ns).map_err(failed())?,
             EntryKind::EmptyDirectory => root.make_directory(path, *mtime_ns).map_err(failed())?,
@@ -296,7 +313,7 @@ fn write_archive(session: &mut Session, entries: &[Entry], out: &mut Output) -> 
             out.bytes(&head)?;
             continue;
         };
-        let mut file = in_temporary(session, blob, bytes)?;
+        let mut file = in_temporary(session, &entry.path, (blob, bytes))?;
         out.bytes(&head)?;
         copy(&mut file, &mut |piece| out.bytes(piece))?;
         out.bytes(archive::padding(bytes))?;
@@ -317,12 +334,28 @@ fn manifest(session: &mut Session, artifact: &ArtifactReport) -> Result<Vec<Entr
     Ok(entries)
 }
 
-/// Receives a blob into a temporary file, and returns that at its beginning.
-fn in_temporary(session: &mut Session, id: BlobId, bytes: u64) -> Result<std::fs::File, CliError> {
+/// Receives the file at this path into a temporary one, and returns that at its beginning.
+fn in_temporary(session: &mut Session, path: &str, blob: (BlobId, u64)) -> Result<std::fs::File, CliError> {
     let failed = || CliError::machine("write a temporary file");
-    let mut file = receive(session, id, bytes, tempfile::tempfile().map_err(failed())?)?;
+    let mut file = receive_file(session, path, blob, tempfile::tempfile().map_err(failed())?)?;
     file.rewind().map_err(failed())?;
     Ok(file)
+}
+
+/// Receives the blob of the file at this path, which the error names if the dispatcher does not have it any more.
+fn receive_file<W: Write + 'static>(
+    session: &mut Session,
+    path: &str,
+    (id, bytes): (BlobId, u64),
+    to: W,
+) -> Result<W, CliError> {
+    receive(session, id, bytes, to).map_err(|error| match error {
+        CliError::Refused(refusal) if refusal.code == ErrorCode::NotFound => {
+            let text = format!("`{path}` cannot be had: {}; a rerun of its task makes it anew", refusal.text);
+            CliError::Refused(Refusal { text, ..refusal })
+        }
+        error => error,
+    })
 }
 
 /// Receives a blob, and passes its bytes on. It is an error if they are not those of its name.
@@ -371,5 +404,35 @@ fn copy(file: &mut std::fs::File, each: &mut dyn FnMut(&[u8]) -> Result<(), CliE
             0 => return Ok(()),
             count => each(&buffer[..count])?,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_cells_with_one_path_the_later_one_is_fetched() {
+        let artifact = |task: &str| ArtifactReport {
+            task: task.into(),
+            number: 1,
+            outcome: "passed".into(),
+            name: "files".into(),
+            manifest: String::new(),
+            files: 2,
+            bytes: 0,
+            keep_ms: None,
+        };
+        let link = |path: &str, target: &str| Entry {
+            path: path.into(),
+            mtime_ns: 1,
+            kind: EntryKind::Link { target: target.into() },
+        };
+        let both = [artifact("test@a"), artifact("test@b")];
+        let (first, second) = (vec![link("a", "x"), link("same", "x")], vec![link("b", "y"), link("same", "y")]);
+        let merged = together(&both, vec![first.clone(), second]).unwrap();
+        assert_eq!(merged, [link("a", "x"), link("b", "y"), link("same", "y")]);
+        let error = together(&both, vec![first, vec![link("same/x", "y")]]).unwrap_err().to_string();
+        assert!(error.contains("of task test@b do not fit into one directory: `same` is a directory"), "{error}");
     }
 }

@@ -95,7 +95,8 @@ pub(crate) fn run(flags: CacheFlags, out: &mut Output) -> Result<ExitCode, CliEr
         CacheSubcommand::List(ListFlags { repo, tool, limit, format, operator }) => {
             let limit = tool.is_some().then_some(limit);
             let asked = CacheSelection { repo: name(repo), key: None, tool, limit };
-            present(&ask(&operator, asked)?, format.get(), out, print)?;
+            let report = ask(&operator, asked.clone())?;
+            present(&report, format.get(), out, |report, out| print(report, &asked, out))?;
         }
         CacheSubcommand::Why(WhyFlags { key, repo, format, operator }) => {
             let asked = CacheSelection { repo: name(repo), key: Some(key), ..CacheSelection::default() };
@@ -154,13 +155,22 @@ const ENTRY_COLUMNS: &[Column] = &[
     Column::value("USED", 0),
 ];
 
-fn print(report: &CachesReport, out: &mut Output) -> Result<(), CliError> {
+/// Says that there is nothing of what was asked for.
+fn none(asked: &CacheSelection) -> String {
+    let of_repo = asked.repo.as_ref().map(|repo| format!(" of the repository {repo}")).unwrap_or_default();
+    match &asked.tool {
+        Some(tool) => format!("there are no entries of the build tool `{}`{of_repo}", one_line(tool)),
+        None => format!(
+            "there are no caches{of_repo}: a task with `[[task.NAME.cache]]` saves them when it passes, and build \
+             tools of one with `tool_cache` do"
+        ),
+    }
+}
+
+fn print(report: &CachesReport, asked: &CacheSelection, out: &mut Output) -> Result<(), CliError> {
     let CachesReport { caches, tools, entries, .. } = report;
     if caches.is_empty() && tools.is_empty() {
-        return out.line(
-            "there are no caches: a task with `[[task.NAME.cache]]` saves them when it passes, and build tools of one \
-             with `tool_cache` do",
-        );
+        return out.line(none(asked));
     }
     let now = clock::wall().0;
     if !caches.is_empty() {
@@ -267,7 +277,7 @@ fn explain(report: &CachesReport, out: &mut Output) -> Result<(), CliError> {
         row(out, "scope", &writers)?;
         row(out, "read by", &readers)?;
         row(out, "used", &human::ago(*used_ms, now))?;
-        row(out, "content", &format!("{files} files, {}", human::bytes(*bytes)))?;
+        row(out, "content", &format!("{}, {}", human::count(*files, "file"), human::bytes(*bytes)))?;
         for (at, line) in cache.about.lines().enumerate() {
             row(out, if at == 0 { "key of" } else { "" }, line)?;
         }
@@ -293,4 +303,22 @@ fn explain(report: &CachesReport, out: &mut Output) -> Result<(), CliError> {
 
 fn row(out: &mut Output, name: &str, text: &str) -> Result<(), CliError> {
     out.line(format_args!("  {name:<9}{}", one_line(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_without_lines_says_what_there_is_none_of() {
+        let none = |repo: Option<&str>, tool: Option<&str>| {
+            let [repo, tool] = [repo, tool].map(|name| name.map(str::to_owned));
+            none(&CacheSelection { repo, tool, ..CacheSelection::default() })
+        };
+        assert!(none(None, None).starts_with("there are no caches: a task with "));
+        assert!(none(Some("app"), None).starts_with("there are no caches of the repository app: "));
+        assert_eq!(none(None, Some("ccache")), "there are no entries of the build tool `ccache`");
+        let both = "there are no entries of the build tool `ccache` of the repository app";
+        assert_eq!(none(Some("app"), Some("ccache")), both);
+    }
 }

@@ -111,7 +111,10 @@ fn only(report: &mut BuildReport, task: &str) -> Result<(), CliError> {
         let near: Vec<&str> = report.jobs.iter().filter(is_near).map(|job| &*job.task).collect();
         let all = || fold::names(report.jobs.iter().map(|job| &*job.task));
         let tasks = if near.is_empty() { all() } else { near.join(", ") };
-        let text = format!("build b{} has no task `{}`; it has {tasks}", report.build, Refusal::quote(task));
+        let text = match &report.problem {
+            Some(problem) if report.jobs.is_empty() => format!("build b{} has no tasks: {problem}", report.build),
+            _ => format!("build b{} has no task `{}`; it has {tasks}", report.build, Refusal::quote(task)),
+        };
         return Err(CliError::Refused(Refusal::new(ErrorCode::NotFound, text)));
     }
     report.jobs.retain(|job| fold::is_meant(task, &job.task));
@@ -134,5 +137,9 @@ mod tests {
         assert!(error.ends_with("it has test@1.85,all, test@stable,all, test@nightly,all"), "{error}");
         only(&mut report, "test@stable,all").unwrap();
         assert_eq!(report.jobs.len(), 1);
+        let mut broken = build(13, "errored", vec![]);
+        broken.problem = Some("there is no task file".into());
+        let error = only(&mut broken, "test").unwrap_err().to_string();
+        assert_eq!(error, "build b13 has no tasks: there is no task file");
     }
 }

@@ -83,7 +83,10 @@ impl Operations {
         if let Some(job) = jobs.iter().find(|job| job.task.name.as_str() == task) {
             return Ok(job.clone());
         }
-        let tasks = jobs.into_iter().map(|job| job.task.name.clone()).collect();
+        let tasks: Vec<TaskName> = jobs.into_iter().map(|job| job.task.name.clone()).collect();
+        if tasks.is_empty() {
+            return Err(OperationError::NoTasks { build: build.id, problem: build.problem.clone() });
+        }
         Err(OperationError::NoTask { build: build.id, task: task.to_owned(), tasks })
     }
 
