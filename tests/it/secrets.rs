@@ -195,7 +195,7 @@ fn an_order_about_secrets_says_what_is_wrong_with_it() {
     assert!(refused(b"", &["A", "--short"], 2).contains("the value is empty"));
     assert!(refused(b"12345678", &["A-B"], 7).contains("`A-B` cannot name a secret"));
     assert!(refused(b"12345678", &["SURVEIL_TOKEN"], 7).contains("cannot name a secret"));
-    assert!(refused(b"12345678", &["A", "--refs="], 7).contains("is no glob"));
+    assert!(refused(b"12345678", &["A", "--refs="], 7).contains("`` matches no branch"));
     let missing = world.surveil(&["secret", "rm", "A"]).error(6);
     assert!(missing.contains("there is no secret A of all repositories"), "{missing}");
     assert_eq!(set(&world, "a b", &["A", "--short"]), "set the secret A\n");
