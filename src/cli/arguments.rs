@@ -92,6 +92,15 @@ fn without_commands() -> Command {
 
 fn settled_command(command: Command) -> Command {
     let typed = format!("surveil {}", command.get_name());
+    settled_as(command, &typed)
+}
+
+/// Settles a command that is typed so, with the commands in it, such as `surveil token create`.
+fn settled_as(command: Command, typed: &str) -> Command {
+    let inner: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
+    let command = inner.iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |inner| settled_as(inner, &format!("{typed} {name}")))
+    });
     let usage = command.clone().bin_name(typed).render_usage().to_string();
     settled(command).override_usage(usage.trim_start_matches("Usage: ").to_owned())
 }

@@ -11,7 +11,7 @@ use super::session::Session;
 use super::table::one_line;
 use crate::config::repo_name_from;
 use crate::git::Local;
-use crate::model::{CommitId, TaskName};
+use crate::model::{CommitId, RefName, TaskName};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::{BuildReport, FromOperator, ToOperator};
 
@@ -103,9 +103,12 @@ impl BuildFlags {
 
     fn find(&self, session: &mut Session, name: &str, local: Option<&Local>) -> Result<BuildReport, CliError> {
         if name == LATEST {
-            return self.find_near(session, name, local);
+            return self.find_near(session, (name, None), local);
         }
         let here = resolved(name, local);
+        // A name of a branch means its own build, if another branch is at the same commit, too.
+        let reference = local.and_then(|local| local.named(name).ok()?.reference);
+        let reference = reference.as_ref();
         if is_number(name) || is_hex(name) {
             let found = ask(session, name, self.repo.clone(), self.branch.clone())?;
             return match (found, here) {
@@ -119,14 +122,14 @@ impl BuildFlags {
                     ),
                 )),
                 (Err(CliError::Refused(refusal)), Some(commit)) if refusal.code == ErrorCode::NotFound => {
-                    self.find_near(session, &commit.to_string(), local)
+                    self.find_near(session, (&commit.to_string(), reference), local)
                 }
                 (found, _) => found,
             };
         }
         let Some(commit) = here else { return self.find_unknown(session, name, local) };
         let commit = commit.to_string();
-        let found = self.find_near(session, &commit, local);
+        let found = self.find_near(session, (&commit, reference), local);
         let is_missing = matches!(&found, Err(CliError::Refused(refusal)) if refusal.code == ErrorCode::NotFound);
         if is_missing {
             let text = format!("there is no build of commit {}, which is {name} here", short(&commit));
@@ -136,12 +139,24 @@ impl BuildFlags {
     }
 
     /// Finds the build among those of the named repository; else of the one that the current directory belongs to, if
-    /// the dispatcher knows it; else of all.
-    fn find_near(&self, session: &mut Session, name: &str, local: Option<&Local>) -> Result<BuildReport, CliError> {
-        if self.repo.is_none() {
-            for place in local.map(Local::places).unwrap_or_default() {
-                let repo = repo_name_from(&place).to_string();
-                if let Ok(build) = ask(session, name, Some(repo), self.branch.clone())? {
+    /// the dispatcher knows it; else of all. A build for the ref comes before others of the same commit.
+    fn find_near(
+        &self,
+        session: &mut Session,
+        (name, reference): (&str, Option<&RefName>),
+        local: Option<&Local>,
+    ) -> Result<BuildReport, CliError> {
+        let repos: Vec<String> = match &self.repo {
+            Some(repo) => vec![repo.clone()],
+            None => {
+                let places = local.map(Local::places).unwrap_or_default();
+                places.iter().map(|place| repo_name_from(place).to_string()).collect()
+            }
+        };
+        let of_ref = reference.filter(|_| self.branch.is_none()).map(|reference| Some(reference.to_string()));
+        for repo in repos {
+            for branch in of_ref.iter().chain([&self.branch]) {
+                if let Ok(build) = ask(session, name, Some(repo.clone()), branch.clone())? {
                     return Ok(build);
                 }
             }
@@ -163,10 +178,38 @@ impl BuildFlags {
         };
         let text = format!(
             "no build `{}`: {place}; name a build by number, by at least 4 digits of its commit, or `latest`",
-            Refusal::quote(name)
+            // As it was typed: `origin/main` could be task `main` of a build `origin`.
+            Refusal::quote(&self.build)
         );
         Err(refused(ErrorCode::NotFound, text))
     }
+}
+
+/// The most finished builds that a dispatcher lists, among which those of a branch are looked for.
+pub(crate) const MAX_LISTED: u32 = 1000;
+
+/// Leaves the unfinished builds of a branch, or of the ref with this full name, and that many of the newest finished
+/// ones. If there is none at all, that is an error, as for an unknown repository.
+pub(crate) fn keep_branch(builds: &mut Vec<BuildReport>, branch: &str, limit: u32) -> Result<(), CliError> {
+    let full = if branch.starts_with("refs/") { branch.to_owned() } else { format!("refs/heads/{branch}") };
+    // A dispatcher of before tells the short name only.
+    let is_of = |build: &BuildReport| match &*build.reference {
+        "" => build.branch == branch,
+        reference => reference == full,
+    };
+    builds.retain(is_of);
+    if builds.is_empty() {
+        let text = format!("no build of {} is among the newest {MAX_LISTED}", Refusal::quote(branch));
+        return Err(refused(ErrorCode::NotFound, text));
+    }
+    let mut left = limit;
+    builds.retain(|build| {
+        let is_finished = build.finished_ms.is_some();
+        let stays = !is_finished || left > 0;
+        left -= u32::from(stays && is_finished);
+        stays
+    });
+    Ok(())
 }
 
 /// Asks for a build. The inner error is a refusal, after which the session goes on.
@@ -217,6 +260,38 @@ fn is_hex(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::tests::support::build;
+
+    #[test]
+    fn a_list_of_one_branch_has_all_that_is_unfinished_and_the_newest_of_the_rest() {
+        let of = |number, state: &str, branch: &str| BuildReport {
+            branch: branch.into(),
+            reference: format!("refs/heads/{branch}"),
+            finished_ms: (state != "running").then_some(1),
+            ..build(number, state, vec![])
+        };
+        let all = || {
+            vec![
+                of(9, "running", "topic"),
+                of(8, "running", "main"),
+                of(7, "passed", "main"),
+                of(6, "failed", "topic"),
+                of(5, "passed", "main"),
+                BuildReport { branch: "refs/tags/v1".into(), reference: "refs/tags/v1".into(), ..of(4, "passed", "") },
+                BuildReport { reference: String::new(), ..of(3, "passed", "main") },
+            ]
+        };
+        let kept = |branch: &str, limit| {
+            let mut builds = all();
+            keep_branch(&mut builds, branch, limit).map(|()| builds.iter().map(|build| build.build).collect::<Vec<_>>())
+        };
+        assert_eq!(kept("main", 2).unwrap(), [8, 7, 5]);
+        assert_eq!(kept("refs/heads/main", 9).unwrap(), [8, 7, 5]);
+        assert_eq!(kept("main", 9).unwrap(), [8, 7, 5, 3]);
+        assert_eq!(kept("topic", 0).unwrap(), [9]);
+        assert_eq!(kept("refs/tags/v1", 1).unwrap(), [4]);
+        assert_eq!(kept("nosuch", 1).unwrap_err().exit_code().number(), 6);
+    }
 
     #[test]
     fn a_task_follows_its_build_as_a_word_or_behind_a_slash() {

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
+use super::build_name::{MAX_LISTED, keep_branch};
 use super::flags::FormatFlags;
 use super::fold::{self, Row};
 use super::operator_flags::OperatorFlags;
 use super::output::{bold, painted};
 use super::report::{begun_ms, first_lease_ms, job_word, present, short, took};
-use super::table::{Column, Table};
+use super::table::{Column, Table, one_line};
 use super::{CliError, ExitCode, Output, human};
 use crate::clock;
 use crate::config::zoned_time;
@@ -33,6 +34,9 @@ pub(crate) struct StatusFlags {
     /// Only builds of this repository
     #[arg(long, value_name = "NAME")]
     repo: Option<String>,
+    /// Only builds of this branch, or of the ref with this full name
+    #[arg(long, value_name = "BRANCH")]
+    branch: Option<String>,
     /// Number of finished builds to list
     #[arg(long, value_name = "N", default_value_t = 15)]
     limit: u32,
@@ -44,17 +48,33 @@ pub(crate) struct StatusFlags {
 
 /// Prints the answer.
 pub(crate) fn run(flags: StatusFlags, out: &mut Output) -> Result<ExitCode, CliError> {
-    let question = FromOperator::Status { repo: flags.repo, limit: flags.limit };
-    let ToOperator::Status(report) = flags.operator.connect_or_read()?.ask(&question)? else {
+    let (of, limit) = (flags.repo.clone(), flags.limit);
+    let asked = if flags.branch.is_some() { MAX_LISTED } else { limit };
+    let question = FromOperator::Status { repo: flags.repo, limit: asked };
+    let ToOperator::Status(mut report) = flags.operator.connect_or_read()?.ask(&question)? else {
         return Err(CliError::Unexpected("`status`"));
     };
-    present(&report, flags.format.get(), out, |report, out| print(report, clock::wall().0, out))?;
+    if let Some(branch) = &flags.branch {
+        keep_branch(&mut report.builds, branch, limit)?;
+    }
+    present(&report, flags.format.get(), out, |report, out| {
+        print(report, &none_text(of.as_deref(), limit), clock::wall().0, out)
+    })?;
     Ok(ExitCode::Ok)
 }
 
-fn print(report: &StatusReport, now_ms: i64, out: &mut Output) -> Result<(), CliError> {
+/// The line in place of the builds if there are none of this repository, or of any, with that many finished ones.
+fn none_text(repo: Option<&str>, limit: u32) -> String {
+    match (limit, repo) {
+        (0, _) => "no build is unfinished, and --limit 0 lists no finished ones".to_owned(),
+        (_, Some(repo)) => format!("no builds of {}", one_line(repo)),
+        (_, None) => "no builds yet: start an observer with `surveil observer REPO`, and commit something".to_owned(),
+    }
+}
+
+fn print(report: &StatusReport, none: &str, now_ms: i64, out: &mut Output) -> Result<(), CliError> {
     if report.builds.is_empty() {
-        out.line("no builds yet: start an observer with `surveil observer REPO`, and commit something")?;
+        out.line(none)?;
     } else {
         table(&report.builds, now_ms).print(out)?;
     }
@@ -179,7 +199,9 @@ fn jobs(build: &BuildReport) -> String {
     };
     let flaky = if build.flaky { ", flaky" } else { "" };
     match bad.as_slice() {
-        [] if total == 0 && all > 0 => aside,
+        // A build without jobs has a problem, which `show` tells.
+        [] if all == 0 => "none".to_owned(),
+        [] if total == 0 => aside,
         [] if passed == total && !aside.is_empty() => format!("{passed} passed{flaky}, {aside}"),
         [] if passed == total => format!("{passed} passed{flaky}"),
         [] => format!("{passed} of {total} passed{flaky}"),
@@ -254,7 +276,7 @@ mod tests {
             more: false,
         };
         let collected = Collected::default();
-        print(&report, 1_012_000, &mut collected.output()).unwrap();
+        print(&report, "", 1_012_000, &mut collected.output()).unwrap();
         assert_eq!(
             collected.text(),
             "\
@@ -350,7 +372,7 @@ warning: the disk is full
                 more: false,
             };
             let collected = Collected::default();
-            print(&report, 0, &mut collected.output()).unwrap();
+            print(&report, &none_text(None, 15), 0, &mut collected.output()).unwrap();
             collected.text().lines().last().unwrap().split_once("; ").unwrap().1.to_owned()
         };
         assert_eq!(counted(vec![runner("w1", "drained", 0)]), "no runner takes jobs, 1 drained");
@@ -373,9 +395,17 @@ warning: the disk is full
             more: false,
         };
         let collected = Collected::default();
-        print(&report, 0, &mut collected.output()).unwrap();
+        print(&report, &none_text(None, 15), 0, &mut collected.output()).unwrap();
         assert!(collected.text().contains("surveil observer REPO"));
         assert!(collected.text().ends_with("0 jobs running, 0 jobs queued; no runner connected\n"));
+    }
+
+    #[test]
+    fn a_list_without_builds_says_which_builds_it_would_have() {
+        assert!(none_text(None, 15).starts_with("no builds yet: start an observer"));
+        assert_eq!(none_text(Some("app"), 15), "no builds of app");
+        assert_eq!(none_text(None, 0), "no build is unfinished, and --limit 0 lists no finished ones");
+        assert_eq!(jobs(&build(1, "errored", vec![])), "none", "its task file is broken");
     }
 
     #[test]

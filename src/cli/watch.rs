@@ -50,7 +50,7 @@ pub(crate) fn run(flags: &WatchFlags, out: Output) -> Result<ExitCode, CliError>
 pub(crate) fn build(operator: &OperatorFlags, named: &BuildFlags, mut out: Output) -> Result<ExitCode, CliError> {
     // The exit code is the verdict, whether anybody reads what is shown or not.
     out.outlive_reader();
-    let mut session = operator.connect()?;
+    let mut session = operator.connect_or_read()?;
     let (NamedBuild { build, .. }, found) = named.resolve_quietly(&mut session)?;
     let known = found.map_or_else(|| build_named(&mut session, &build), Ok)?;
     verdict(follow(operator, session, &known, Until::default(), Some((Hints::of(operator), out)))?)
@@ -125,6 +125,11 @@ impl Watched<'_> {
 
     /// Shows what happens until the build is finished or the session ends.
     fn follow(&mut self, session: &mut Session, known: &BuildReport) -> Result<Followed, CliError> {
+        if !session.is_live() && known.finished_ms.is_some() {
+            // Nothing changes while no dispatcher runs.
+            self.show(known, &|| self.operator.connect_or_read())?;
+            return Ok(Followed::Finished(known.clone()));
+        }
         let mut watching = self.operator.connect()?.watch()?;
         if let Some(stop) = self.until.stop {
             stop.closes(watching.stream());
@@ -134,7 +139,7 @@ impl Watched<'_> {
         same_build(known, &now)?;
         let _alive = watching.keep_alive()?;
         loop {
-            self.show(&now)?;
+            self.show(&now, &|| self.operator.connect())?;
             if now.finished_ms.is_some() {
                 return Ok(Followed::Finished(now));
             }
@@ -150,10 +155,10 @@ impl Watched<'_> {
         }
     }
 
-    fn show(&mut self, build: &BuildReport) -> Result<(), CliError> {
+    fn show(&mut self, build: &BuildReport, open: &dyn Fn() -> Result<Session, CliError>) -> Result<(), CliError> {
         let Some(display) = &mut self.display else { return Ok(()) };
         for happening in self.progress.update(build) {
-            display.show(build, &happening, &|| self.operator.connect())?;
+            display.show(build, &happening, open)?;
         }
         Ok(())
     }

@@ -38,6 +38,6 @@ pub use starter::{MAKEFILES, Starter, starter};
 pub(crate) use tasks::nearest;
 pub use tasks::{
     CheckedSchedule, CheckedTasks, MAX_TASK_FILE_BYTES, PlanContext, TASK_DIRECTORY, TASK_FILE, TaskFileError,
-    UnknownTask, check_directory, choose_tasks, fallback_plan, no_tasks_text, parse_tasks, parse_written, schema,
-    source_needs,
+    UnknownTask, check_directory, choose_tasks, fallback_plan, no_file_text, no_tasks_text, parse_tasks, parse_written,
+    schema, source_needs,
 };

@@ -26,6 +26,13 @@ pub(super) fn read_file(
     Ok(of_its_type(objects.blob(odb, id))?.map(|blob| blob.data().to_vec()))
 }
 
+/// Whether the commit has anything at this path: a file, a directory, a symbolic link or a submodule.
+pub(super) fn has_entry(objects: &Objects, odb: &Odb<'_>, (commit, path): (CommitId, &str)) -> Result<bool, GitError> {
+    let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let Some(tree) = find_directory(objects, odb, commit, directory)? else { return Ok(false) };
+    Ok(find_entry(objects, odb, tree, name)?.is_some())
+}
+
 /// Returns the tree at a path of the commit; the root tree for an empty path.
 pub(super) fn find_directory(
     objects: &Objects,

@@ -20,6 +20,13 @@ pub enum GitError {
         path.display()
     )]
     Unborn { path: PathBuf },
+    /// The commit was pushed just now, and the push is not accepted yet.
+    #[error(
+        "{} has no commit `{}` yet: until a push is accepted, git alone finds what was pushed, so call surveil in a \
+         post-receive hook and not in pre-receive or update",
+        path.display(), revision.escape_debug()
+    )]
+    Quarantined { path: PathBuf, revision: String },
     /// HEAD of a repository names a branch that does not exist, and others do. The text says which, and what to type.
     #[error("{text}")]
     OtherBranch { text: String },
@@ -137,6 +144,7 @@ impl GitError {
             | Self::NoCommit { .. }
             | Self::Unborn { .. }
             | Self::OtherBranch { .. }
+            | Self::Quarantined { .. }
             | Self::AmbiguousCommit { .. }
             | Self::NoRemote { .. }
             | Self::SeveralRemotes { .. }

@@ -109,8 +109,9 @@ impl Local {
             Err(error) if error.code() == ErrorCode::Ambiguous => {
                 Err(GitError::AmbiguousCommit { path: self.root().to_owned(), revision: revision.to_owned() })
             }
-            // Everything else says in some way that there is no such commit.
-            Err(_) => Ok(None),
+            Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidSpec) => Ok(None),
+            // libgit2 refuses commits that git accepts, such as one whose author has no date.
+            Err(_) => self.resolve_by_program(revision),
         }
     }
 
@@ -119,11 +120,21 @@ impl Local {
         if let Some(commit) = self.resolve(revision)? {
             return Ok(commit);
         }
+        // A hook that runs before a push is accepted.
+        let is_before_push = std::env::var_os("GIT_QUARANTINE_PATH").is_some_and(|path| !path.is_empty());
+        Err(self.lacks(revision, is_before_push)?)
+    }
+
+    /// The error for a revision that names no commit.
+    fn lacks(&self, revision: &str, is_before_push: bool) -> Result<GitError, GitError> {
         let path = self.root().to_owned();
-        if (matches!(revision, "HEAD" | "@") || self.has_no_ref()) && self.resolve("HEAD")?.is_none() {
-            return Err(self.unborn());
+        if is_before_push && revision.parse::<CommitId>().is_ok() {
+            return Ok(GitError::Quarantined { path, revision: revision.to_owned() });
         }
-        Err(GitError::NoCommit { path, revision: revision.to_owned() })
+        if (matches!(revision, "HEAD" | "@") || self.has_no_ref()) && self.resolve("HEAD")?.is_none() {
+            return Ok(self.unborn());
+        }
+        Ok(GitError::NoCommit { path, revision: revision.to_owned() })
     }
 
     /// The error for a HEAD that names no commit: there is no branch yet, or there are others.
@@ -145,13 +156,12 @@ impl Local {
     /// Like [`Self::commit`], with the full name of the ref that is named. `HEAD` stands for its branch.
     pub fn named(&self, revision: &str) -> Result<NamedCommit, GitError> {
         let commit = self.commit(revision)?;
-        let name = match &self.repository {
-            Some(repository) => {
-                let found = repository.revparse_ext(revision).ok().and_then(|(_, reference)| reference);
-                found.and_then(|reference| reference.name().ok().map(str::to_owned))
-            }
+        let found = self.repository.as_ref().and_then(|repository| repository.revparse_ext(revision).ok());
+        let name = match found {
+            Some((_, reference)) => reference.and_then(|reference| reference.name().ok().map(str::to_owned)),
             None => {
-                let arguments = ["rev-parse", "--symbolic-full-name", "--end-of-options", revision];
+                let arguments =
+                    ["rev-parse", "--verify", "--quiet", "--symbolic-full-name", "--end-of-options", revision];
                 let said = program::read(&self.git_dir(), &arguments)?.unwrap_or_default();
                 Some(String::from_utf8_lossy(&said).trim_end().to_owned())
             }
@@ -257,6 +267,40 @@ mod tests {
             )
         );
         assert!(error("nosuch").contains("has no commit `nosuch`: fetch it first"), "{}", error("nosuch"));
+    }
+
+    #[test]
+    fn a_commit_that_git_accepts_is_found_whatever_its_lines_hold() {
+        let repo = Repo::new();
+        let tree = repo.raw_tree(&[]);
+        for (name, lines) in [("dateless", "author A <a@b>\ncommitter\n"), ("bare", "")] {
+            let id = repo.raw_object("commit", format!("tree {tree}\n{lines}\ntext\n").as_bytes());
+            repo.git(&["update-ref", &format!("refs/heads/{name}"), &id]);
+            let local = Local::discover(repo.path()).unwrap().unwrap();
+            let NamedCommit { commit, reference } = local.named(name).unwrap();
+            assert_eq!((commit.to_string(), reference), (id.clone(), Some(RefName::of_branch(name))));
+            for revision in [&id[..], &id[..9]] {
+                let NamedCommit { commit, reference } = local.named(revision).unwrap();
+                assert_eq!((commit.to_string(), reference), (id.clone(), None), "{revision}");
+            }
+            assert_eq!(local.resolve(&format!("{name}~1")).unwrap(), None);
+        }
+    }
+
+    /// The variables of the quarantine are for git alone, and are kept from tasks.
+    #[test]
+    fn a_commit_of_a_push_that_is_not_accepted_is_told_as_that() {
+        let repo = Repo::new();
+        let local = Local::discover(repo.path()).unwrap().unwrap();
+        let text = |revision: &str, is_before| local.lacks(revision, is_before).unwrap().to_string();
+        let pushed = "4".repeat(40);
+        assert!(
+            text(&pushed, true).contains("in a post-receive hook and not in pre-receive"),
+            "{}",
+            text(&pushed, true)
+        );
+        assert!(text(&pushed, false).contains("has no commit yet: make one"));
+        assert!(text("HEAD", true).contains("has no commit yet: make one"));
     }
 
     /// A commit cannot be made there, and the branches that were pushed are what is meant.

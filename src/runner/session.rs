@@ -373,6 +373,10 @@ impl Dialler {
                     log::warn!("the dispatcher sent source with an invalid repository name or commit: ignored");
                     true
                 }
+                Heard::ShuttingDown => {
+                    log::info!("the dispatcher is shutting down");
+                    true
+                }
                 Heard::Error(text) => {
                     log::error!("the dispatcher refused a message: {text}");
                     true

@@ -164,6 +164,14 @@ fn a_commit_without_tasks_is_errored_and_shows_what_to_write() {
     assert!(build.jobs.is_empty());
     let shown = world.surveil(&["show", "--wait", "latest"]).with_code(3);
     assert!(shown.contains(".surveil.toml") && shown.contains("[task."), "{shown}");
+    // git stores a symbolic link as a link, so it is no task file, which the build and `check` say alike.
+    std::os::unix::fs::symlink("README", repository.path.join(".surveil.toml")).unwrap();
+    let commit = repository.commit("A link");
+    world.expect(&commit, "errored");
+    let told = world.surveil_in(&repository.path, &["check"]).error(2);
+    for shown in [told, world.surveil(&["show", &commit[..10]]).ok()] {
+        assert!(shown.contains(".surveil.toml: this is not a regular file"), "{shown}");
+    }
 }
 
 #[test]

@@ -81,6 +81,30 @@ fn several_builds_of_one_commit_are_no_ambiguity() {
     assert!(shown.starts_with("b2 passed") && shown.contains("twin other"), "{shown}");
 }
 
+/// Sabotage tried: the newest build of the commit is taken.
+#[test]
+fn a_branch_means_its_own_build_among_those_of_one_commit() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.commit_script("true");
+    let branches = ["a", "main", "z"];
+    ["a", "z"].map(|branch| repository.git(&["branch", branch]));
+    let _dispatcher = world.dispatcher(&[]);
+    let _observer = world.observer(&[&repository], &["--branch=*"]);
+    for branch in branches {
+        world.build_that("is queued", |build| build.branch == branch);
+    }
+    for (name, branch) in branches.map(|branch| (branch, branch)).into_iter().chain([("HEAD", "main")]) {
+        let shown = world.surveil_in(&repository.path, &["show", name]).ok();
+        assert!(shown.contains(&format!(", app {branch}, ")), "{name}: {shown}");
+        let listed = world.surveil(&["status", "--json", "--branch", branch]).ok();
+        let is_listed = |other: &str| listed.contains(&format!("\"branch\":\"{other}\""));
+        assert!(branches.iter().all(|other| is_listed(other) == (*other == branch)), "{listed}");
+    }
+    let error = world.surveil(&["status", "--branch", "nosuch"]).error(6);
+    assert!(error.contains("no build of nosuch"), "{error}");
+}
+
 /// `latest` in a repository is its own newest build, and elsewhere the newest of all; both are told. Sabotage tried:
 /// the directory's repository is not looked for.
 #[test]

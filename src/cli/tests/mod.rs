@@ -270,6 +270,20 @@ fn a_command_is_parsed_by_its_own_description_alone() {
 }
 
 #[test]
+fn the_help_of_a_command_within_a_command_is_short_or_whole_like_any_other() {
+    let help = |words: &[&str]| {
+        let refused = arguments::command_for(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        refused.try_get_matches_from(words).unwrap_err().to_string()
+    };
+    for words in [["token", "create"], ["secret", "set"], ["cache", "list"], ["artifacts", "get"]] {
+        let [short, whole] = ["-h", "--help"].map(|flag| help(&["program", words[0], words[1], flag]));
+        assert!(short.contains(&format!("Usage: surveil {} {} ", words[0], words[1])), "{short}");
+        assert!(!short.contains("Examples:") && short.lines().count() < whole.lines().count(), "{short}");
+    }
+    assert!(help(&["program", "secret", "set", "--help"]).contains("Examples:\n  "));
+}
+
+#[test]
 fn help_lines_fit_a_terminal() {
     for command in arguments::command().get_subcommands_mut() {
         let help = command.render_long_help().to_string();

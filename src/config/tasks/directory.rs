@@ -60,8 +60,7 @@ fn read_directory(path: &Path) -> Result<CheckedTasks, ConfigError> {
     match fs::symlink_metadata(&file) {
         Ok(metadata) if metadata.is_file() => return parse_file(&file),
         Ok(_) => {
-            let text = format!("{}: this is not a regular file\n = help: write the tasks into it", file.display());
-            return Err(TaskFileError { text }.into());
+            return Err(TaskFileError { text: no_file_text(&file) }.into());
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(source) => return Err(ConfigError::Read { path: file, source }),
@@ -74,6 +73,12 @@ fn read_directory(path: &Path) -> Result<CheckedTasks, ConfigError> {
         schedules: Vec::new(),
         warnings: Vec::new(),
     })
+}
+
+/// The mistake of a task file that is a symbolic link, a directory or a submodule.
+#[must_use]
+pub fn no_file_text(file: &Path) -> String {
+    format!("{}: this is not a regular file\n = help: write the tasks into it", file.display())
 }
 
 fn file_task(name: &str) -> Result<TaskSpec, TaskFileError> {

@@ -50,7 +50,7 @@ use parse::FileContents;
 
 pub use choice::{UnknownTask, choose_tasks};
 pub use context::PlanContext;
-pub use directory::{check_directory, fallback_plan};
+pub use directory::{check_directory, fallback_plan, no_file_text};
 use limits::WRITTEN_FILE;
 pub use limits::{MAX_TASK_FILE_BYTES, TASK_DIRECTORY, TASK_FILE};
 pub use mistake::TaskFileError;

@@ -132,6 +132,9 @@ impl Mirrors {
         }
         Ok(match mirror.read_file(commit, TASK_FILE, MAX_TASK_FILE_BYTES)? {
             Some(text) => config::parse_tasks(TASK_FILE, &text, context),
+            None if mirror.has_entry(commit, TASK_FILE)? => {
+                Err(TaskFileError { text: config::no_file_text(Path::new(TASK_FILE)) })
+            }
             None => config::fallback_plan(&mirror.executables(commit, TASK_DIRECTORY)?).map(Plan::of),
         })
     }

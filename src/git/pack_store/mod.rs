@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use git2::{ObjectFormat, Odb, Oid, Repository, RepositoryInitOptions};
 
-use super::commit_files::{find_directory, read_file};
+use super::commit_files::{find_directory, has_entry, read_file};
 use super::commit_text::CommitText;
 use super::database::Database;
 use super::error::{GitError, shown_path};
@@ -173,6 +173,11 @@ impl PackStore {
     /// than `limit` bytes.
     pub fn read_file(&self, commit: CommitId, path: &str, limit: usize) -> Result<Option<Vec<u8>>, GitError> {
         self.read(commit, |objects, odb| read_file(objects, odb, (commit, path), limit))
+    }
+
+    /// Whether the commit has anything at this path, a file or not.
+    pub fn has_entry(&self, commit: CommitId, path: &str) -> Result<bool, GitError> {
+        self.read(commit, |objects, odb| has_entry(objects, odb, (commit, path)))
     }
 
     /// Returns the path of a file of the commit that has more than `limit` bytes, for people, and its size. The content

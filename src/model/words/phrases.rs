@@ -29,8 +29,16 @@ pub fn attempt_detail(outcome: &Outcome, steps: &[StepRecord]) -> Option<String>
     let detail = outcome_detail(outcome)?;
     // The text of a step's own timeout names it.
     let is_named = matches!(outcome, Outcome::TimedOut(TimeoutReason::Step { .. }));
-    let decided = steps.iter().find(|step| step.outcome.as_ref() == Some(outcome) && !is_named);
-    Some(decided.map_or_else(|| detail.clone(), |step| format!("{detail} in step `{}`", step.name)))
+    let Some(step) = steps.iter().find(|step| step.outcome.as_ref() == Some(outcome) && !is_named) else {
+        return Some(detail);
+    };
+    // A sentence would seem to end with the step (`… which does not exist in step`).
+    let is_sentence = matches!(outcome, Outcome::CouldNotStart(_) | Outcome::Lost(_));
+    Some(if is_sentence {
+        format!("step `{}`: {detail}", step.name)
+    } else {
+        format!("{detail} in step `{}`", step.name)
+    })
 }
 
 /// Why output of an attempt is missing: the runner or the dispatcher said so, or the attempt was lost and could not
@@ -77,4 +85,23 @@ pub(super) fn count(number: u64, one: &str) -> String {
 
 pub(super) fn join<T: Display>(items: &[T], between: &str) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_step_that_decided_is_named_without_becoming_a_part_of_a_sentence() {
+        let detail = |outcome: Outcome| {
+            let step = |name: &str, outcome| StepRecord { name: name.into(), outcome, duration_ms: None, log: 0..0 };
+            let steps = [step("first", Some(Outcome::Passed)), step("run", Some(outcome.clone()))];
+            attempt_detail(&outcome, &steps).unwrap()
+        };
+        assert_eq!(detail(Outcome::Failed(4)), "exit code 4 in step `run`");
+        let why = "./x asks for the interpreter /y, which does not exist";
+        assert_eq!(detail(Outcome::CouldNotStart(why.into())), format!("step `run`: {why}"));
+        let outcome = Outcome::CouldNotStart(why.into());
+        assert_eq!(attempt_detail(&outcome, &[]).as_deref(), Some(why));
+    }
 }

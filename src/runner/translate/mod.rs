@@ -49,6 +49,8 @@ pub(super) enum Heard {
     NameTaken(String),
     /// The session was refused until a person acts, such as for a label that the credential does not allow.
     NotAllowed(String),
+    /// The dispatcher ends, and with it the session.
+    ShuttingDown,
     /// The dispatcher refused a message of the runner.
     Error(String),
 }
@@ -126,6 +128,7 @@ pub(super) fn hear(reader: &mut FrameReader) -> Result<Option<Heard>, TransportE
         ToRunner::Drain => Heard::ForCore(Event::DrainAsked),
         ToRunner::Error(Refusal { code: ErrorCode::NameTaken, text, .. }) => Heard::NameTaken(text),
         ToRunner::Error(Refusal { code: ErrorCode::NotAllowed, text, .. }) => Heard::NotAllowed(text),
+        ToRunner::Error(Refusal { code: ErrorCode::ShuttingDown, .. }) => Heard::ShuttingDown,
         ToRunner::Error(Refusal { text, .. }) => Heard::Error(text),
     }))
 }

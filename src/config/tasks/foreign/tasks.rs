@@ -85,6 +85,11 @@ pub(super) const ANSWERS: &[Answer] = &[
          from more of the machine",
     ),
     any(
+        &["volumes", "volume", "mounts", "binds"],
+        "there is no such choice: a container has the work tree and `TMPDIR`; what is handed on between tasks are\n\
+         `artifacts`, and between builds `[[task.NAME.cache]]`",
+    ),
+    any(
         &["clone", "checkout", "git", "gitstrategy", "skipclone", "workspace"],
         "a task finds exactly the files of its commit; `submodules = true` adds submodules, `lfs = true` the contents of\n\
          files in Git LFS, and `history = 50` and `tags = true` say what is in the repository around them",

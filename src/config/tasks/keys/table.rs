@@ -72,7 +72,7 @@ pub(crate) static KEYS: &[Key] = &[
         example: r#"needs = ["build"]"#,
         row: "list of task names | `[]` | tasks that must have passed before",
         schema: r#"{"type": "array", "items": {"type": "string"}}"#,
-        aliases: &["depends", "depends_on", "dependencies", "requires", "after", "need"],
+        aliases: &["depends", "depends_on", "dependencies", "requires", "after", "need", "deps"],
         is_common: false,
         read: read_needs,
         ..Key::USUAL

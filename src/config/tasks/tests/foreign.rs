@@ -69,6 +69,8 @@ fn a_key_of_another_program_in_a_task_is_answered_with_the_line_to_write() {
             ("parallel = 5", "write `matrix = { part = [1, 2, 3] }`"),
             ("resources = {}", "`memory = \"2GiB\"`, `processes = 200`, `cpus = 2`"),
             ("privileged = true", "`isolation = \"guarded\"`"),
+            ("volumes = ['/a:/b']", "between builds `[[task.NAME.cache]]`"),
+            ("deps = ['b']", "write `needs`"),
             ("dockerfile = 'x'", "such as `image = \"rust:1.95\"`"),
             ("trigger = 'x'", "`surveil submit --repo PATH`"),
             ("start_in = '1h'", "there is no delay"),

@@ -345,6 +345,7 @@ fn files_and_executables_are_read_from_a_commit() {
     assert_eq!(store.read_file(commit, "a/file", 7).unwrap().unwrap(), b"content");
     for none in ["absent", "a", "a/file/x", "tasks/link", "", "../a/file"] {
         assert_eq!(store.read_file(commit, none, 100).unwrap(), None, "{none}");
+        assert_eq!(store.has_entry(commit, none).unwrap(), matches!(none, "a" | "tasks/link"), "{none}");
     }
     assert!(matches!(store.read_file(commit, "a/file", 6), Err(GitError::TooLarge { size: 7, limit: 6, .. })));
     let unknown: CommitId = "cd".repeat(20).parse().unwrap();
