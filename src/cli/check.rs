@@ -1,6 +1,6 @@
 //! `surveil check`: reads a directory's tasks as a dispatcher would read those of a commit.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -9,6 +9,8 @@ use super::typed_place::tree_root;
 use super::{CliError, ExitCode, Output, fold, human, server_check};
 use crate::clock;
 use crate::config::{CheckedSchedule, CheckedTasks, Timetable, check_directory, schema, zoned_time};
+use crate::git::Local;
+use crate::model::glob::PathGlobs;
 use crate::model::{Ability, Condition, Group, Label, Recipe, Service, SlotCount, TaskSpec, WallTime, When, visible};
 
 const EXAMPLES: &str = "\
@@ -68,11 +70,44 @@ pub(crate) fn run(flags: &CheckFlags, out: &mut Output) -> Result<ExitCode, CliE
     for schedule in &schedules {
         out.line(wrapped(&schedule_line(schedule, clock::wall()), out.width()))?;
     }
-    for warning in &warnings {
+    let unmatched = if flags.path.is_dir() { without_files(&path, &tasks) } else { Vec::new() };
+    for warning in warnings.iter().chain(&unmatched) {
         // Behind the tasks, which would push it out of sight, and apart from what a program reads.
         log::warn!("{warning}");
     }
     Ok(ExitCode::Ok)
+}
+
+/// Returns a warning for each task whose `changed` matches no file of the repository: once it has passed, it would
+/// never run again.
+fn without_files(root: &Path, tasks: &[TaskSpec]) -> Vec<String> {
+    let globs = |task: &TaskSpec| task.placement.when.as_ref().map(|when| when.changed.clone());
+    let with_globs = tasks.iter().filter_map(|task| Some((task, globs(task).filter(|globs| !globs.is_empty())?)));
+    // Many tasks have the globs of one template or matrix.
+    let mut tasks_of: Vec<(Vec<String>, &str)> = Vec::new();
+    for (task, globs) in with_globs {
+        if tasks_of.iter().all(|(known, _)| *known != globs) {
+            tasks_of.push((globs, task.name.written()));
+        }
+    }
+    if tasks_of.is_empty() {
+        return Vec::new();
+    }
+    let Some(paths) = Local::discover(root).ok().flatten().and_then(|local| local.paths()) else { return Vec::new() };
+    let is_unmatched = |globs: &[String]| {
+        let globs = PathGlobs::new(globs);
+        !paths.iter().any(|path| globs.matches(path))
+    };
+    let unmatched = tasks_of.into_iter().filter(|(globs, _)| is_unmatched(globs));
+    unmatched
+        .map(|(globs, task)| {
+            format!(
+                "no file of the repository matches `changed` of task `{task}`: {}\n = help: globs begin at the root of the \
+                 repository; once the task has passed, it would not run again",
+                globs.join(", ")
+            )
+        })
+        .collect()
 }
 
 /// Whether a label stands for an ability of a runner's program.

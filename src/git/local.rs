@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use git2::{ErrorCode, Repository, Status, StatusOptions};
+use git2::{ErrorCode, Repository, Status, StatusOptions, StatusShow};
 
 use super::discovery::RepositoryPlace;
 use super::error::GitError;
@@ -190,6 +190,20 @@ impl Local {
             }
         }
         Some(difference)
+    }
+
+    /// Returns the paths of the files that git tracks or would add; `None` if that cannot be told.
+    #[must_use]
+    pub fn paths(&self) -> Option<Vec<String>> {
+        let repository = self.repository.as_ref()?;
+        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        let mut paths: Vec<String> = repository.index().ok()?.iter().map(|entry| text(&entry.path)).collect();
+        let mut options = StatusOptions::new();
+        options.show(StatusShow::Workdir).include_untracked(true).recurse_untracked_dirs(true);
+        options.include_ignored(false).exclude_submodules(true).update_index(false);
+        let statuses = repository.statuses(Some(&mut options)).ok()?;
+        paths.extend(statuses.iter().map(|entry| text(entry.path_bytes())));
+        Some(paths)
     }
 
     fn resolve_by_program(&self, revision: &str) -> Result<Option<CommitId>, GitError> {

@@ -23,7 +23,7 @@ use crate::dispatcher::session::credentials::Credentials;
 use crate::dispatcher::trust::TrustJudge;
 use crate::dispatcher::warnings::{self, Warnings};
 use crate::model::reason::JobStatus;
-use crate::model::{AttemptId, BuildId, Job, JobId, JobState, Pin, Schedule, TaskName, Trust, WallTime};
+use crate::model::{AttemptId, BuildId, Job, JobId, JobState, JobStateKind, Pin, Schedule, TaskName, Trust, WallTime};
 use crate::scheduler::{JobCounts, RunnerView};
 use crate::store::{Reader, Scope, StoreError};
 
@@ -108,7 +108,7 @@ impl Operations {
             }
             // The stored part is shown even while the core waits for its disk.
             Err(busy @ NoAnswer::Busy) => status.warnings.push(busy.to_string()),
-            Err(NoAnswer::Absent) => {}
+            Err(NoAnswer::Absent) => status.jobs = stored_counts(&status.builds),
             Err(ending @ NoAnswer::Ending) => return Err(ending.into()),
         }
         if has_more {
@@ -195,6 +195,21 @@ impl Operations {
         };
         views.into_iter().map(with_times).collect()
     }
+}
+
+/// Counts the unfinished jobs of builds as they are stored, for the time without a dispatcher.
+fn stored_counts(builds: &[BuildView]) -> JobCounts {
+    let of_jobs = builds.iter().flat_map(|build| &build.jobs).map(|view| (view.job.state.kind(), 1));
+    let counted = builds.iter().filter(|build| build.jobs.is_empty()).flat_map(|build| build.counts.iter().copied());
+    let mut counts = JobCounts::default();
+    for (kind, jobs) in of_jobs.chain(counted) {
+        match kind {
+            JobStateKind::Queued => counts.queued += jobs as usize,
+            JobStateKind::Running => counts.leased += jobs as usize,
+            JobStateKind::Waiting | JobStateKind::Held | JobStateKind::Finished(_) => {}
+        }
+    }
+    counts
 }
 
 /// Returns the schedules of one repository or of all, each with its next firing. A schedule whose time zone this

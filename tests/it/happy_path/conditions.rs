@@ -204,7 +204,8 @@ fn plan_and_run_tell_that_a_manual_task_that_is_left_out_holds_nothing() {
     for line in [
         "deploy: left out (it does not run for branch main)",
         "tell: passed",
-        "approve: held (to run it: surveil run approve)\n",
+        "approve: held (to run it: surveil run --work ",
+        " approve)\n",
         "after: held (needs approve)\n",
     ] {
         assert!(run.contains(line), "{line}: {run}");
@@ -231,4 +232,22 @@ fn a_local_run_leaves_out_what_a_push_to_the_branch_would_and_runs_what_is_named
     repository.git(&["checkout", "--quiet", "--detach"]);
     let detached = world.surveil_in(&repository.path, &["run"]).ok();
     assert!(detached.contains("tested") && detached.contains("released"), "{detached}");
+}
+
+#[test]
+fn a_check_warns_of_paths_that_no_file_has() {
+    let world = World::new();
+    let repository = world.repository("app");
+    repository.write("src/a", "tracked");
+    repository.commit_tasks(
+        "[task.a]\nrun = 'true'\nwhen = { changed = ['src/**'] }\n\
+         [task.b]\nrun = 'true'\nmatrix = { v = [1, 2] }\nwhen = { changed = ['scr/**', '*.lock'] }\n\
+         [task.c]\nrun = 'true'\nwhen = { changed = ['new/*'] }\n",
+    );
+    repository.write("new/b", "not added yet");
+    let checked = world.surveil_in(&repository.path, &["check"]);
+    let told = "no file of the repository matches `changed` of task `b`: scr/**, *.lock\n";
+    assert_eq!(checked.stderr.matches("no file of the repository").count(), 1, "{}", checked.stderr);
+    assert!(checked.stderr.contains(told), "{}", checked.stderr);
+    checked.ok();
 }

@@ -51,7 +51,7 @@ fn a_task_file_is_checked_without_running_it() {
     let listed = world.surveil(&["check", text(&repository.path)]).ok();
     let lines = "2 tasks:\n  test  steps make, logs; only on branches main, on the events push\n  \
                  deploy  manual; needs test\n1 schedule:\n  nightly  0 3 * * *, next ";
-    assert!(listed.starts_with(lines) && listed.ends_with("runs test; on the main branch\n"), "{listed}");
+    assert!(listed.starts_with(lines) && listed.ends_with("runs test; on the default branch\n"), "{listed}");
     repository.write(".surveil.toml", "[task.build]\nrun = 'true'\ntiemout = '20m'\n");
     let error = world.surveil_in(&repository.path, &["check"]).error(2);
     assert!(error.contains(".surveil.toml:3:1") && error.contains("write `timeout`"), "{error}");

@@ -54,6 +54,21 @@ fn what_is_stored_is_read_without_a_dispatcher_and_stays_as_it_is() {
 }
 
 #[test]
+fn unfinished_jobs_are_counted_without_a_dispatcher() {
+    let world = World::new();
+    let repository = world.repository("app");
+    let commit = repository.commit_tasks(
+        "[task.here]\nrun = 'true'\n[task.nowhere]\nlabels = ['nowhere']\nrun = 'true'\n\
+         [task.later]\nneeds = ['nowhere']\nrun = 'true'\n",
+    );
+    let [dispatcher, _observer, _runner] = world.roles(&[&repository]);
+    world.build_that("has one task left", |build| build.commit == commit && build.jobs[0].state == "passed");
+    dispatcher.kill();
+    let status = world.surveil(&["status"]).ok();
+    assert!(status.ends_with("\n0 jobs running, 1 job queued; no runner connected\n"), "{status}");
+}
+
+#[test]
 fn a_dispatcher_at_another_address_is_told_and_a_remote_one_is_never_replaced() {
     let world = World::new();
     let repository = world.repository("app");
