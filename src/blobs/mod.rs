@@ -27,5 +27,5 @@ pub use copies::{BlobCopies, CopyWriter, StoredCopy};
 pub use directory::{Found, FoundKind, PathTrouble, TreeDirectory};
 pub use manifest::{Entry, EntryKind, ManifestError, read_manifest, stays_inside, write_manifest};
 pub use merging::{Clash, merge};
-pub use place::{Placer, Placing};
+pub use place::{Placer, Placing, UnfinishedFile};
 pub use store::{ARRIVING, Arrived, BlobStore, StoredBlob, Swept};

@@ -177,6 +177,13 @@ fn times(mtime_ns: i64) -> Timestamps {
 }
 
 impl Placing {
+    /// Returns the file as it is named until it is finished, for a process that may end before.
+    #[must_use]
+    pub fn unfinished(&self) -> UnfinishedFile {
+        let name = self.unfinished.as_ref().unwrap_or(&self.name).clone();
+        UnfinishedFile { parent: self.parent.clone(), name }
+    }
+
     /// Gives the file its name, in place of a file or link that has it.
     pub fn finish(mut self, mtime_ns: i64) -> io::Result<()> {
         self.give_name(mtime_ns)
@@ -210,6 +217,20 @@ impl Placing {
     }
 }
 
+/// A file that has another name until it is finished.
+#[derive(Debug)]
+pub struct UnfinishedFile {
+    parent: Arc<OwnedFd>,
+    name: String,
+}
+
+impl UnfinishedFile {
+    /// Removes it. The error is ignored: the file is useless, and its name says whose it is.
+    pub fn remove(&self) {
+        let _ = rustix::fs::unlinkat(&*self.parent, &*self.name, AtFlags::empty());
+    }
+}
+
 impl Write for Placing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write(bytes)
@@ -223,9 +244,7 @@ impl Write for Placing {
 impl Drop for Placing {
     fn drop(&mut self) {
         if !self.is_finished {
-            // The error is ignored: the file is useless, and its name says whose it is.
-            let name = self.unfinished.as_ref().unwrap_or(&self.name);
-            let _ = rustix::fs::unlinkat(&*self.parent, name, AtFlags::empty());
+            self.unfinished().remove();
         }
     }
 }

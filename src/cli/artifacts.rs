@@ -3,18 +3,21 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Seek, Write};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::artifact_entries::together;
 use super::build_name::{BuildFlags, NamedBuild};
 use super::flags::FormatFlags;
+use super::interrupt::before_the_end;
 use super::operator_flags::OperatorFlags;
 use super::report::present;
 use super::session::Session;
 use super::table::{Column, Table};
 use super::{CliError, ExitCode, Output, archive, human};
-use crate::blobs::{Clash, Entry, EntryKind, Form, TreeDirectory, Unpacking, merge, read_manifest};
+use crate::blobs::{Entry, EntryKind, Form, TreeDirectory, UnfinishedFile, Unpacking, read_manifest};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::model::BlobId;
@@ -22,6 +25,7 @@ use crate::model::glob::PathGlobs;
 use crate::protocol::blobs::{ArtifactReport, ArtifactsReport, RemovedArtifact};
 use crate::protocol::hello::{ErrorCode, Refusal};
 use crate::protocol::operator::{FromOperator, ToOperator};
+use crate::threads;
 
 const EXAMPLES: &str = "\
 Without TASK, the artifacts of all tasks are listed; with TASK, the files of its artifacts. Each task has those of its \
@@ -271,31 +275,30 @@ fn fetch(flags: &GetFlags, out: &mut Output) -> Result<ExitCode, CliError> {
     Ok(ExitCode::Ok)
 }
 
-/// Returns the entries of artifacts that are fetched together. As for a task that takes them, of two with one path the
-/// later one counts.
-fn together(artifacts: &[ArtifactReport], manifests: Vec<Vec<Entry>>) -> Result<Vec<Entry>, CliError> {
-    let name = |at: usize| format!("artifact `{}` of task {}", artifacts[at].name, artifacts[at].task);
-    let merged = merge(manifests).map_err(|Clash { path, of: [one, other] }| {
-        CliError::Usage(format!(
-            "{} and {} do not fit into one directory: `{path}` is a directory in one of them only; name one cell of a \
-             matrix, or one artifact with --name",
-            name(one),
-            name(other)
-        ))
-    })?;
-    Ok(merged.into_iter().map(|(entry, _)| entry).collect())
-}
-
 /// Writes entries below a directory.
 fn write_below(session: &mut Session, directory: &PathBuf, entries: &[Entry]) -> Result<(), CliError> {
     let shown = directory.display();
     std::fs::create_dir_all(directory).map_err(CliError::machine(format!("make {shown}")))?;
     let root = TreeDirectory::open(directory).map_err(CliError::machine(format!("open {shown}")))?;
+    // A signal leaves no part of a file there.
+    let begun: Arc<Mutex<Option<UnfinishedFile>>> = Arc::default();
+    let removed = begun.clone();
+    before_the_end(move || {
+        let begun = threads::lock(&removed);
+        begun.iter().for_each(UnfinishedFile::remove);
+        // No other file is begun until the process ends.
+        std::mem::forget(begun);
+    })?;
     for Entry { path, mtime_ns, kind } in entries {
         let failed = || CliError::machine(format!("write {path} below {shown}"));
         match kind {
             EntryKind::File { blob, bytes, executable } => {
-                let placing = root.begin_file(path, *executable).map_err(failed())?;
+                let placing = {
+                    let mut begun = threads::lock(&begun);
+                    let placing = root.begin_file(path, *executable).map_err(failed())?;
+                    *begun = Some(placing.unfinished());
+                    placing
+                };
                 receive_file(session, path, (*blob, *bytes), placing)?.finish(*mtime_ns).map_err(failed())?;
             }
             EntryKind::Link { target } => root.make_link(path, target, *mtime_ns).map_err(failed())?,
@@ -404,35 +407,5 @@ fn copy(file: &mut std::fs::File, each: &mut dyn FnMut(&[u8]) -> Result<(), CliE
             0 => return Ok(()),
             count => each(&buffer[..count])?,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_two_cells_with_one_path_the_later_one_is_fetched() {
-        let artifact = |task: &str| ArtifactReport {
-            task: task.into(),
-            number: 1,
-            outcome: "passed".into(),
-            name: "files".into(),
-            manifest: String::new(),
-            files: 2,
-            bytes: 0,
-            keep_ms: None,
-        };
-        let link = |path: &str, target: &str| Entry {
-            path: path.into(),
-            mtime_ns: 1,
-            kind: EntryKind::Link { target: target.into() },
-        };
-        let both = [artifact("test@a"), artifact("test@b")];
-        let (first, second) = (vec![link("a", "x"), link("same", "x")], vec![link("b", "y"), link("same", "y")]);
-        let merged = together(&both, vec![first.clone(), second]).unwrap();
-        assert_eq!(merged, [link("a", "x"), link("b", "y"), link("same", "y")]);
-        let error = together(&both, vec![first, vec![link("same/x", "y")]]).unwrap_err().to_string();
-        assert!(error.contains("of task test@b do not fit into one directory: `same` is a directory"), "{error}");
     }
 }

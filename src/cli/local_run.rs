@@ -211,7 +211,7 @@ impl LocalRun {
             let set = file.as_ref().map_or(Ok(()), |file| file.read().map(|set| set_all(&mut changes, set)));
             let told = output_file.read().and_then(|told| secrets.mask_outputs(told)).map(|told| outputs = told);
             for why in [set, told].into_iter().filter_map(Result::err) {
-                log::warn!("{}: {why}", task.name);
+                log::warn!("{}: {}", task.name, secrets.mask_text(&why));
                 if outcome == Outcome::Passed {
                     outcome = Outcome::Failed(1);
                 }
@@ -241,7 +241,7 @@ impl LocalRun {
         self.temporary.clear();
         let mut lines = Vec::new();
         let outcome = self.place.keep_artifacts(task, outcome, &self.cancel, &mut |line| lines.push(line.to_owned()));
-        lines.iter().try_for_each(|line| out.line(line))?;
+        lines.iter().try_for_each(|line| out.line(secrets.mask_text(line)))?;
         self.written = written.filter(|_| outcome == Outcome::Passed);
         for step in steps.iter().filter(|step| step.outcome.is_none()) {
             out.line(format_args!("    {}: {}", step.name, painted("left out")))?;
@@ -347,7 +347,9 @@ impl LocalRun {
         }
         tell_gaps(task, &ended.enforcement.gaps);
         let quiet = quiet_ms.filter(|_| was_quiet).map(TimeoutReason::quiet);
-        Ok((outcome_of(ended.exit, quiet), ended.duration_ms))
+        let mut outcome = outcome_of(ended.exit, quiet);
+        secrets.mask_outcome(&mut outcome);
+        Ok((outcome, ended.duration_ms))
     }
 
     /// Makes the environment of an attempt at `task`, as a runner would, with the variables of this process for a

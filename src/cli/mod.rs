@@ -20,6 +20,7 @@ mod runner;
 mod up;
 
 mod archive;
+mod artifact_entries;
 mod artifacts;
 mod cache;
 mod control;

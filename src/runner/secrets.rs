@@ -10,10 +10,10 @@ use std::path::Path;
 use super::attempt_file::AttemptFile;
 use super::masking::Masker;
 use super::output_file::VARIABLE as OUTPUT_FILE;
-use crate::model::Outputs;
 use crate::model::output::wrong_outputs;
 use crate::model::recipe::WantedSecret;
 use crate::model::secret::without_line_feed;
+use crate::model::{Outcome, Outputs};
 
 /// Names and values of secrets.
 #[derive(Default, Clone, PartialEq, Eq)]
@@ -68,6 +68,20 @@ impl AttemptSecrets {
         }
     }
 
+    /// Masks the secrets in the reason for which a command did not start. It may name a directory of a `PATH` that a
+    /// step has made of a secret.
+    pub fn mask_outcome(&self, outcome: &mut Outcome) {
+        if let Outcome::CouldNotStart(why) = outcome {
+            *why = self.mask_text(why);
+        }
+    }
+
+    /// Masks the secrets in a text for people.
+    #[must_use]
+    pub fn mask_text(&self, text: &str) -> String {
+        self.masker().map_or_else(|| text.to_owned(), |mut masker| masker.mask_text(text))
+    }
+
     /// Returns the attempt's outputs without its secrets. An error is for people.
     pub fn mask_outputs(&self, outputs: Outputs) -> Result<Outputs, String> {
         let Some(mut masker) = self.masker() else { return Ok(outputs) };
@@ -109,6 +123,9 @@ mod tests {
         let outputs = |name: &str| vec![(name.to_owned(), "swordfish=swordfish".to_owned())];
         assert_eq!(secrets.mask_outputs(outputs("A")), Ok(vec![("A".to_owned(), "***=***".to_owned())]));
         assert!(secrets.mask_outputs(outputs("swordfish")).unwrap_err().contains("`***` cannot be an output"));
+        let mut outcome = Outcome::CouldNotStart("there is no program x (looked in /swordfish/bin:/bin)".into());
+        secrets.mask_outcome(&mut outcome);
+        assert_eq!(outcome, Outcome::CouldNotStart("there is no program x (looked in /***/bin:/bin)".into()));
         drop(secrets);
         assert!(!path.exists());
         let one = SecretValues(values.0[..1].to_vec());

@@ -303,6 +303,7 @@ impl Slotted {
             let whole_ms = if command.step.is_some() { clock::now().since(begun) } else { ended.duration_ms };
             duration_ms = Some(whole_ms);
             let mut outcome = self.outcome(ended.exit, quiet);
+            secrets.iter().for_each(|secrets| secrets.mask_outcome(&mut outcome));
             if matches!(outcome, Outcome::Lost(_)) || log.failure.is_some() {
                 lost = Some(outcome);
                 break;

@@ -81,7 +81,9 @@ echo "not a variable $TOKEN" >> "$SURVEIL_ENV"
     let tasks = format!(
         "[task.deploy]\nsecrets = ['TOKEN', {{ name = 'KEY', file = true }}]\nallow_failure = true\n\
          steps = [{{ name = 'all', run = '''{script}''' }}]\n\
-         [task.after]\nneeds = ['deploy']\nrun = 'echo \"out: $OUT, token: ${{TOKEN-none}}\"'\n"
+         [task.after]\nneeds = ['deploy']\nrun = 'echo \"out: $OUT, token: ${{TOKEN-none}}\"'\n\
+         [task.gone]\nsecrets = ['TOKEN']\nallow_failure = true\n\
+         steps = ['echo \"PATH=/x/$TOKEN:$PATH\" >> \"$SURVEIL_ENV\"', {{ run = ['no-such-program'] }}]\n"
     );
     let dispatcher = world.dispatcher(&[]);
     assert_eq!(
@@ -109,6 +111,8 @@ echo "not a variable $TOKEN" >> "$SURVEIL_ENV"
     assert!(log.contains("\n***\n***\nall of it is here\n"), "{log}");
     assert!(log.contains("line 1 of SURVEIL_ENV is neither NAME=VALUE nor NAME<<WORD: `not a variable ***`"), "{log}");
     assert_eq!(world.log_of(&build, "after"), "out: ***, token: none\n");
+    let gone = job(&build, "gone").attempts[0].detail.clone().unwrap_or_default();
+    assert!(gone.contains("there is no program no-such-program (looked in /x/***:"), "{gone}");
     let listed = world.surveil(&["secret", "list"]).ok();
     assert!(listed.contains("TOKEN") && listed.contains("b1/deploy") && !listed.contains(CANARY), "{listed}");
     let json: Value = serde_json::from_str(&world.surveil(&["secret", "list", "--format=json"]).ok()).unwrap();

@@ -67,6 +67,9 @@ fn files_are_placed_whole_with_their_times_and_bits_and_through_no_link() {
     root.make_directory("empty", 1).unwrap();
     root.make_directory("empty", 1).unwrap();
     drop(root.begin_file("a/gone", false).unwrap());
+    let placing = root.begin_file("a/gone", false).unwrap();
+    placing.unfinished().remove();
+    std::mem::forget(placing);
     assert_eq!(fs::read_dir(at("a")).unwrap().count(), 2, "nothing of it stays");
     symlink(outside.path(), at("out")).unwrap();
     let error = root.begin_file("out/x", false).unwrap_err().to_string();
