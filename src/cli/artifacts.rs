@@ -352,12 +352,12 @@ fn receive_file<W: Write + 'static>(
     (id, bytes): (BlobId, u64),
     to: W,
 ) -> Result<W, CliError> {
-    receive(session, id, bytes, to).map_err(|error| match error {
-        CliError::Refused(refusal) if refusal.code == ErrorCode::NotFound => {
-            let text = format!("`{path}` cannot be had: {}; a rerun of its task makes it anew", refusal.text);
-            CliError::Refused(Refusal { text, ..refusal })
+    receive(session, id, bytes, to).map_err(|error| {
+        let CliError::Refused(mut refusal) = error else { return error };
+        if refusal.code == ErrorCode::NotFound {
+            refusal.text = format!("`{path}` cannot be had: {}; a rerun of its task makes it anew", refusal.text);
         }
-        error => error,
+        CliError::Refused(refusal)
     })
 }
 

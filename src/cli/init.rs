@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::typed_place::tree_root;
+use super::typed_place::{real_directory, tree_root};
 use super::{CliError, ExitCode, Output};
 use crate::config::{MAKEFILES, TASK_DIRECTORY, TASK_FILE, check_directory, no_tasks_text, starter};
 
@@ -33,6 +33,7 @@ pub(crate) struct InitFlags {
 
 /// Writes the file, and says what it is for.
 pub(crate) fn run(flags: &InitFlags, out: &mut Output) -> Result<ExitCode, CliError> {
+    real_directory(&flags.directory)?;
     let directory = &tree_root(&flags.directory, "a task file is read")?;
     let file = if directory == Path::new(".") { TASK_FILE.into() } else { directory.join(TASK_FILE) };
     let taken =

@@ -6,7 +6,7 @@ use crossbeam_channel::Receiver;
 
 use super::CliError;
 use super::report::short;
-use super::typed_place::{place_of, tree_root};
+use super::typed_place::{place_of, real_directory, tree_root};
 use crate::config::{CheckedTasks, ObservedRepo, check_directory, repo_name_from};
 use crate::git::{CleanTree, CommitText, Difference, Local, RepositoryPlace, SourcePlaces, Watched};
 use crate::model::{BuildSettings, Outcome, RefName, SourceNeeds, TaskSpec};
@@ -58,7 +58,7 @@ impl RunPlace {
     pub(crate) fn as_it_is(typed: &Path) -> Result<Prepared, CliError> {
         let root = tree_root(typed, "the tasks run")?;
         let CheckedTasks { tasks, settings, .. } = check_directory(&root)?;
-        let directory = open(&root)?;
+        let directory = real_directory(&root)?;
         let place = place_of(typed);
         let origin = Origin::of(&directory, place.as_ref());
         let local = place.and_then(|place| Local::open(place).ok());
@@ -72,7 +72,7 @@ impl RunPlace {
     /// Makes a tree of the commit that `revision` names in the directory's repository, below the directory `work`.
     pub(crate) fn clean(typed: &Path, revision: &str, work: &Path) -> Result<Prepared, CliError> {
         // A directory that does not exist is an error of its own.
-        open(typed)?;
+        real_directory(typed)?;
         let none = || CliError::Usage(format!("{} is in no git repository, so --clean has no commit", typed.display()));
         let local = Local::open(place_of(typed).ok_or_else(none)?)?;
         let commit = local.commit(revision)?;
@@ -161,10 +161,6 @@ impl Origin {
             Ok(None) | Err(_) => Self { repo, default_branch, url, ..Self::default() },
         }
     }
-}
-
-fn open(typed: &Path) -> Result<PathBuf, CliError> {
-    typed.canonicalize().map_err(CliError::machine(format!("open {}", typed.display())))
 }
 
 /// The sentence about a work tree that is not exactly its commit; `None` if it is. What cannot be told may differ.

@@ -1,6 +1,7 @@
 //! Repositories as people name them: by any directory in them, as for git. The current directory is that of the
 //! repository that git would use there, `GIT_DIR` included; any other path stands for itself.
 
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use super::CliError;
@@ -12,6 +13,17 @@ use crate::git::RepositoryPlace;
 pub(crate) fn place_of(typed: &Path) -> Option<RepositoryPlace> {
     let is_here = typed.components().all(|component| component == Component::CurDir);
     if is_here { RepositoryPlace::here() } else { RepositoryPlace::of(typed) }
+}
+
+/// Returns the directory that was typed, absolute and without symbolic links.
+pub(crate) fn real_directory(typed: &Path) -> Result<PathBuf, CliError> {
+    match typed.canonicalize() {
+        Ok(real) => Ok(real),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(CliError::Usage(format!("there is no directory {}", typed.display())))
+        }
+        Err(error) => Err(CliError::machine(format!("open {}", typed.display()))(error)),
+    }
 }
 
 /// Returns the root of the work tree that a directory is in, and says so as `what` does of the root if that is another
@@ -58,4 +70,19 @@ pub(crate) fn holder(typed: &Path, what: &str, tell: impl FnOnce(&str)) -> Resul
     }
     tell(&format!("{} is in the repository {}, {what}", shown.display(), place.root().display()));
     Ok(Some(place.location().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::ExitCode;
+
+    #[test]
+    fn a_directory_that_is_not_there_is_a_mistake_of_the_command_line() {
+        let place = tempfile::tempdir().unwrap();
+        assert!(real_directory(place.path()).is_ok());
+        let error = real_directory(&place.path().join("nosuch")).unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::Usage);
+        assert!(error.to_string().starts_with("there is no directory /"), "{error}");
+    }
 }

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::model::CommitId;
 use crate::quoting::shell_path;
 
+/// The commits that an error names, and the digits of each.
+const NAMED_MAX: usize = 5;
+const NAMED_DIGITS: usize = 12;
+
 /// The longest part of a path that an error shows.
 const SHOWN_CHARS_MAX: usize = 200;
 
@@ -30,8 +34,12 @@ pub enum GitError {
     /// HEAD of a repository names a branch that does not exist, and others do. The text says which, and what to type.
     #[error("{text}")]
     OtherBranch { text: String },
-    #[error("`{}` means several commits in {}: give more digits", revision.escape_debug(), path.display())]
-    AmbiguousCommit { path: PathBuf, revision: String },
+    /// An abbreviation that fits several commits, of which the first few are named.
+    #[error(
+        "`{}` means several commits in {}: give more digits{}",
+        revision.escape_debug(), path.display(), some_of(commits)
+    )]
+    AmbiguousCommit { path: PathBuf, revision: String, commits: Vec<CommitId> },
     #[error("could not open {} as a git repository", path.display())]
     Open { path: PathBuf, source: git2::Error },
     /// libgit2 and git refuse repositories of other users, because their configuration names programs to run.
@@ -205,6 +213,17 @@ pub(super) fn shown_path(path: &[u8]) -> String {
     let half = SHOWN_CHARS_MAX / 2;
     let (first, last) = (text.chars().take(half), text.chars().skip(count - half));
     first.chain(['…']).chain(last).collect()
+}
+
+/// Formats ` (4f2a91c04f2a, 4f2a0d9e7c1f and 3 more)`; nothing if no commit is known.
+fn some_of(commits: &[CommitId]) -> String {
+    let shown: Vec<String> =
+        commits.iter().take(NAMED_MAX).map(|id| id.to_string()[..NAMED_DIGITS].to_owned()).collect();
+    let more = match commits.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    if shown.is_empty() { String::new() } else { format!(" ({}{more})", shown.join(", ")) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use git2::{ErrorCode, Repository, Status, StatusOptions, StatusShow};
+use git2::{ErrorCode, ObjectType, Oid, Repository, Status, StatusOptions, StatusShow};
 
 use super::discovery::RepositoryPlace;
 use super::error::GitError;
@@ -106,12 +106,28 @@ impl Local {
         // The commit behind a tag is meant.
         match repository.revparse_single(revision).and_then(|object| object.peel_to_commit()) {
             Ok(commit) => Ok(Some(commit_id(commit.id()))),
-            Err(error) if error.code() == ErrorCode::Ambiguous => {
-                Err(GitError::AmbiguousCommit { path: self.root().to_owned(), revision: revision.to_owned() })
-            }
+            Err(error) if error.code() == ErrorCode::Ambiguous => self.disambiguated(repository, revision),
             Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidSpec) => Ok(None),
             // libgit2 refuses commits that git accepts, such as one whose author has no date.
             Err(_) => self.resolve_by_program(revision),
+        }
+    }
+
+    /// Finds the commit of an abbreviation that fits several objects. git, too, passes over files and directories.
+    fn disambiguated(&self, repository: &Repository, revision: &str) -> Result<Option<CommitId>, GitError> {
+        let path = || self.root().to_owned();
+        let odb = repository.odb().map_err(|source| GitError::Open { path: path(), source })?;
+        let is_meant = |id: &CommitId| {
+            let kind = Oid::from_bytes(id.as_bytes()).and_then(|id| odb.read_header(id)).map(|(_, kind)| kind);
+            matches!(kind, Ok(ObjectType::Commit | ObjectType::Tag))
+        };
+        let said = program::read(&self.git_dir(), &["rev-parse", &format!("--disambiguate={revision}")])?;
+        let said = said.unwrap_or_default();
+        let lines = String::from_utf8_lossy(&said);
+        let commits: Vec<CommitId> = lines.lines().filter_map(|line| line.parse().ok()).filter(is_meant).collect();
+        match commits.as_slice() {
+            [only] => self.resolve(&only.to_string()),
+            _ => Err(GitError::AmbiguousCommit { path: path(), revision: revision.to_owned(), commits }),
         }
     }
 
@@ -299,6 +315,41 @@ mod tests {
             }
             assert_eq!(local.resolve(&format!("{name}~1")).unwrap(), None);
         }
+    }
+
+    /// git finds the commit whose abbreviation is also that of a file, and names the commits of an ambiguous one.
+    #[test]
+    fn an_abbreviation_of_several_objects_means_the_only_commit_among_them() {
+        let repo = Repo::new();
+        let mut stream = String::new();
+        for number in 0..1000 {
+            stream +=
+                &format!("blob\ndata <<.\n{number}\n.\ncommit refs/x/{number}\ncommitter A <a@b> {number} +0000\n");
+            stream += "data 0\n\n";
+        }
+        repo.git_with(&["fast-import", "--quiet"], stream.as_bytes());
+        let objects = repo.git(&["cat-file", "--batch-all-objects", "--batch-check=%(objectname) %(objecttype)"]);
+        let objects: Vec<(&str, &str)> = objects.lines().filter_map(|line| line.split_once(' ')).collect();
+        let mut kinds: std::collections::BTreeMap<&str, Vec<(&str, &str)>> = std::collections::BTreeMap::new();
+        objects.iter().for_each(|(id, kind)| kinds.entry(&id[..4]).or_default().push((id, kind)));
+        let local = Local::discover(repo.path()).unwrap().unwrap();
+        let mut seen = [0, 0];
+        for (four, same) in kinds.iter().filter(|(_, same)| same.len() > 1) {
+            let commits: Vec<&str> = same.iter().filter(|(_, kind)| *kind == "commit").map(|(id, _)| *id).collect();
+            match commits.as_slice() {
+                [] => {}
+                [only] => {
+                    assert_eq!(local.resolve(four).unwrap().map(|id| id.to_string()).as_deref(), Some(*only));
+                    seen[0] += 1;
+                }
+                several => {
+                    let error = local.commit(four).unwrap_err().to_string();
+                    assert!(several.iter().all(|id| error.contains(&id[..12])), "{error}");
+                    seen[1] += 1;
+                }
+            }
+        }
+        assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
     }
 
     /// The variables of the quarantine are for git alone, and are kept from tasks.

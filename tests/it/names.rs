@@ -88,7 +88,8 @@ fn a_branch_means_its_own_build_among_those_of_one_commit() {
     let repository = world.repository("app");
     repository.commit_script("true");
     let branches = ["a", "main", "z"];
-    ["a", "z"].map(|branch| repository.git(&["branch", branch]));
+    repository.git(&["branch", "a"]);
+    repository.git(&["branch", "z"]);
     let _dispatcher = world.dispatcher(&[]);
     let _observer = world.observer(&[&repository], &["--branch=*"]);
     for branch in branches {
