@@ -241,7 +241,7 @@ fn each_role_gives_its_orders_and_no_others_and_every_order_names_who_gave_it() 
     assert_eq!(codes, ["started", "cancel_asked", "rerun_asked", "cancel_asked"], "each order once");
     assert_eq!((lines[0].1, lines[1].1, lines[2].1), (&"mike".into(), &"anna".into(), &"mike".into()));
     let shown = world.surveil(&["show", &number]).ok();
-    assert!(shown.contains("  started by mike ") && shown.contains("  cancelled by anna "), "{shown}");
+    assert!(shown.contains("  started by mike, ") && shown.contains("  cancelled by anna, "), "{shown}");
     let submitted = world.builds().into_iter().find(|build| build.trigger == "manual").unwrap().build;
     assert!(world.surveil(&["show", &format!("b{submitted}")]).ok().contains("\n  submitted by mike\n"));
     for kind in ["manual", "try"] {
