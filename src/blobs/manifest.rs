@@ -9,6 +9,8 @@ use crate::model::BlobId;
 
 /// The longest path, in bytes: Linux takes no longer one.
 const MAX_PATH_BYTES: usize = 4095;
+/// The bytes of a path that people are told, if it cannot be in a manifest.
+const TOLD_BYTES: usize = 100;
 /// The longest line of a manifest: a path and a link target of which each byte is escaped.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 
@@ -141,6 +143,16 @@ impl Line {
         };
         Ok(Entry { path, mtime_ns, kind })
     }
+}
+
+/// Returns what is wrong with the path of a file that was found below a root, if no manifest can have it.
+#[must_use]
+pub fn path_fault(path: &str) -> Option<String> {
+    let shown = &path[..path.floor_char_boundary(TOLD_BYTES)];
+    if path.len() > MAX_PATH_BYTES {
+        return Some(format!("the path `{shown}…` is longer than {MAX_PATH_BYTES} bytes"));
+    }
+    (!is_plain(path)).then(|| format!("`{shown}` is in a directory that some file systems take for `.git`"))
 }
 
 /// Whether a path consists of names, without `.` and `..`. Nothing is below `.git`, so that no artifact changes the

@@ -25,7 +25,7 @@ pub use arriving::{Arriving, ArrivingError};
 pub use content::{Form, Unpacking, pack_pays, packing, sum, sum_of, sum_with};
 pub use copies::{BlobCopies, CopyWriter, StoredCopy};
 pub use directory::{Found, FoundKind, PathTrouble, TreeDirectory};
-pub use manifest::{Entry, EntryKind, ManifestError, read_manifest, stays_inside, write_manifest};
+pub use manifest::{Entry, EntryKind, ManifestError, path_fault, read_manifest, stays_inside, write_manifest};
 pub use merging::{Clash, merge};
 pub use place::{Placer, Placing, UnfinishedFile};
 pub use store::{ARRIVING, Arrived, BlobStore, StoredBlob, Swept};

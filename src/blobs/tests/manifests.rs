@@ -80,3 +80,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_path_that_no_manifest_can_have_is_told_in_short() {
+    let long = "é/".repeat(2000);
+    for (path, why) in [
+        (".GIT/x", "`.GIT/x` is in a directory that some file systems take for `.git`"),
+        (&*long, "é/…` is longer than 4095 bytes"),
+    ] {
+        let fault = path_fault(path).unwrap();
+        assert!(fault.ends_with(why) && fault.len() < 200, "{fault}");
+    }
+    for path in ["a/.git/x", ".gitignore", "a", &long[..4094]] {
+        assert_eq!(path_fault(path), None);
+    }
+}

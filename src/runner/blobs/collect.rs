@@ -8,7 +8,7 @@ use crossbeam_channel::Receiver;
 
 use super::hashing::{CollectError, Hashing};
 use super::repositories::Repositories;
-use crate::blobs::{Entry, EntryKind, Found, FoundKind, PathTrouble, TreeDirectory, stays_inside};
+use crate::blobs::{Entry, EntryKind, Found, FoundKind, PathTrouble, TreeDirectory, path_fault, stays_inside};
 use crate::model::glob::PathGlobs;
 use crate::model::{ArtifactRule, BlobId};
 
@@ -124,6 +124,9 @@ pub(super) fn collect(
     }
     let mut collected = Collected { entries: Vec::with_capacity(found.len()), bytes: 0 };
     for Found { path, mtime_ns, kind } in found {
+        if let Some(fault) = path_fault(&path) {
+            return Err(problem(fault));
+        }
         let kind = match kind {
             FoundKind::File { executable, bytes } => {
                 collected.bytes = collected.bytes.saturating_add(bytes);

@@ -120,6 +120,9 @@ artifacts = ["dist/**", { name = "log", paths = ["test.log"], on = "always" }]
 [task.outside]
 run = "ln -s /etc/passwd link"
 artifacts = ["link"]
+[task.dotgit]
+run = "mkdir .GIT && echo x > .GIT/config"
+artifacts = ["**/config"]
 [task.fifo]
 run = "mkfifo pipe"
 artifacts = ["pipe"]
@@ -135,7 +138,7 @@ artifacts = ["a*"]
         let log = world.log_of(&build, task);
         assert!(log.contains(text), "{task}: {log}");
     };
-    for task in ["missing", "failing", "outside", "fifo", "odd"] {
+    for task in ["missing", "failing", "outside", "dotgit", "fifo", "odd"] {
         assert_eq!(state(task), "failed", "{task}");
     }
     assert_eq!(state("optional"), "passed");
@@ -143,6 +146,7 @@ artifacts = ["a*"]
     says("optional", "surveil: artifact `core` is not kept: no file matches `core.*`\n");
     assert_eq!(job(&build, "failing").attempts[0].detail.as_deref(), Some("exit code 3"), "its own outcome stands");
     says("outside", "`link` is a symbolic link out of the work tree, to `/etc/passwd`; so the task has failed\n");
+    says("dotgit", "`.GIT/config` is in a directory that some file systems take for `.git`; so the task has failed\n");
     says("fifo", "`pipe` is a FIFO, and no file; so the task has failed\n");
     says("odd", "is not UTF-8; so the task has failed\n");
     let json: Value = serde_json::from_str(&world.surveil(&["artifacts", "b1", "--json"]).ok()).unwrap();

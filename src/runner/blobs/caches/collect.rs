@@ -6,7 +6,7 @@ use crossbeam_channel::Receiver;
 use super::super::collect::ArtifactLimits;
 use super::super::hashing::{CollectError, Hashing};
 use super::places::CachePlaces;
-use crate::blobs::{BlobCopies, Entry, EntryKind, Found, FoundKind};
+use crate::blobs::{BlobCopies, Entry, EntryKind, Found, FoundKind, path_fault};
 use crate::model::BlobId;
 
 /// The files of a cache.
@@ -39,6 +39,9 @@ pub(super) fn collect(
                 return problem(format!("it has more than {} files (--artifact-files of the runner)", limits.files));
             }
             let entry = root.entry(&path);
+            if let Some(fault) = path_fault(&entry) {
+                return problem(fault);
+            }
             let kind = match kind {
                 FoundKind::File { executable, bytes: length } => {
                     bytes = bytes.saturating_add(length);
