@@ -25,7 +25,11 @@ fn a_held_task_waits_until_it_is_started_and_one_of_an_older_build_needs_force()
         shown.contains("\n  held       deploy\n    to start it: surveil start ") && shown.contains(" b1 deploy\n"),
         "{shown}"
     );
-    assert!(world.surveil(&["start", "b1"]).error(2).contains("name the task, such as `surveil start b1 deploy`"));
+    let unnamed = world.surveil(&["start", "b1"]).error(2);
+    assert!(
+        unnamed.contains("name the task, such as `surveil start ") && unnamed.contains(" b1 deploy`: `surveil show "),
+        "{unnamed}"
+    );
     let refused = world.surveil(&["start", "b1", "test"]).error(7);
     assert!(
         refused.contains("test of build b1 is not held, so it cannot be started: its state is passed"),
